@@ -1,0 +1,466 @@
+// The channel map, fd -> channel, and what the kernel has been told about it.
+//
+// A ChannelMap is a Map, and a program may treat it as one: size, get, set, delete, iteration in
+// order of insertion. Beside each channel stands an `Entry`: what its predicates answered last and
+// what is registered in the selector for it. Three things must be believed:
+//
+// 1. An entry is the identity of a registration. A number can be closed and handed out again within
+//    a tick, an entry cannot: it dies (`live`) when its channel leaves the map, and an event is
+//    delivered only through a live one.
+// 2. The predicates decide, at every tick, who is watched for what. Asking ten thousand idle
+//    channels two questions each is what made asyncore slow, so a channel that promises to tell of
+//    every change (`tracksInterest`) is asked again only when it has told (`interestChanged`). All
+//    others are asked at every tick, in map order.
+// 3. A channel without interest is not registered at all: epoll would report its hang-up for ever.
+
+import { badRange, badType } from './errors';
+import { ERRNO, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from './platform';
+import { createSelector, type Selector } from './selectors';
+
+/** What stands in the map: the part of a dispatcher that the loop knows. */
+export interface Channel {
+  /** Whether to wait for input. */
+  readable(): boolean;
+  /** Whether to wait until output can be sent. */
+  writable(): boolean;
+  /** A listener is never waited for as writable. */
+  readonly accepting?: boolean;
+  /** The peer has ended its stream, so that there is no more input to wait for. */
+  readonly inputEnded?: boolean;
+  handleReadEvent(): void | Promise<void>;
+  handleWriteEvent(): void | Promise<void>;
+  handleExptEvent(): void | Promise<void>;
+  handleClose(): void | Promise<void>;
+  handleError(error: unknown): void | Promise<void>;
+  close(): void;
+  /** The map that this channel tells of its changes. */
+  readonly map?: ChannelMap;
+  /** Whether this channel calls `interestChanged` whenever a predicate would answer otherwise. */
+  tracksInterest?(): boolean;
+}
+
+/**
+ * The order of a tick. `select`: all reads, then all writes, then all exceptions. `poll`: channel
+ * by channel. They differ in what is asked of the kernel, too: select(2) looks for an exceptional
+ * condition on whatever is watched at all, poll(2) beside input only.
+ */
+export type TickOrder = 'select' | 'poll';
+
+// What a channel wants, as bits.
+const READ = 1;
+const WRITE = 2;
+
+// The same bits say what a channel is due for in select order, and these two as well.
+export const DUE_READ = READ;
+export const DUE_WRITE = WRITE;
+export const DUE_EXPT = 4;
+export const DUE_CLOSE = 8;
+
+/** What to register for what is wanted: index READ | WRITE. */
+const MASKS: Record<TickOrder, readonly number[]> = {
+  select: [0, POLLIN | POLLPRI, POLLOUT | POLLPRI, POLLIN | POLLOUT | POLLPRI],
+  poll: [0, POLLIN | POLLPRI, POLLOUT, POLLIN | POLLOUT | POLLPRI],
+};
+
+/** A channel's place in the map, and its registration. */
+export class Entry {
+  /** False once the channel has left the map: nothing may be delivered any more. */
+  live = true;
+  /** What the predicates answered last. */
+  wants = 0;
+  /** What is registered in the selector; 0: nothing. */
+  mask = 0;
+  /** Whether it waits to be asked, see `ChannelMap.interestChanged`. */
+  stale = true;
+  /** Asked at every tick; undefined until the channel has been looked at. */
+  untracked: boolean | undefined;
+  /** Stands in the list of those. */
+  listed = false;
+  /** Not registered before this time (performance.now() milliseconds), whatever it wants. */
+  restsUntil = 0;
+  /** Ready for nothing that was wanted: not registered until it wants something else. */
+  parked = false;
+  /** Its socket was closed behind its back. */
+  invalid = false;
+  /** What the kernel reported, from select to the snapshot. */
+  fired = 0;
+
+  constructor(
+    readonly fd: number,
+    readonly channel: Channel,
+    /** Its place in map order. */
+    readonly order: number,
+  ) {}
+}
+
+/** What is due in one tick, in map order: entries and, at the same index, what for. */
+export class Snapshot {
+  readonly entries: Entry[] = [];
+  readonly due: number[] = [];
+}
+
+/** Work that a channel has put off and that must be done before anything blocks. */
+type Deferred = () => void;
+
+/** Told what to do about an exception out of a predicate. */
+type Report = (channel: Channel, error: unknown) => void;
+
+const inMapOrder = (a: Entry, b: Entry): number => a.order - b.order;
+
+/** fd -> channel. Python's `asyncore.socket_map`, and any dict given as `map`. */
+export class ChannelMap extends Map<number, Channel> {
+  /** By fd, as a Map would be slower and descriptors are small. */
+  readonly #entries: (Entry | undefined)[] = [];
+  #lastOrder = 0;
+  /** To be asked at the next tick. */
+  #stale: Entry[] = [];
+  /** To be asked at every tick, in map order unless `#unsorted`. May hold dead ones. */
+  #untracked: Entry[] = [];
+  #unsorted = false;
+  #order: TickOrder = 'select';
+  /** Opened at the first wait, given back when the map is empty and nobody uses it. */
+  #selector: Selector | null = null;
+  #users = 0;
+  #resting: Entry[] = [];
+  #invalid: Entry[] = [];
+  /** Snapshots that are not in use: one for each depth to which handlers call `poll`. */
+  readonly #snapshots: Snapshot[] = [];
+  readonly #deferred = new Set<Deferred>();
+  #wake: (() => void) | null = null;
+  /** The loop that runs on this map. @internal */
+  runner: { fail(error: unknown): void } | null = null;
+
+  constructor(channels: Iterable<readonly [number, Channel]> = []) {
+    // Not handed to Map's own constructor, which would call `set` before there are fields.
+    super();
+    for (const [fd, channel] of channels) this.set(fd, channel);
+  }
+
+  /**
+   * Puts a channel in, in place of whichever had the number.
+   * @throws {RangeError} when `fd` is no descriptor
+   */
+  override set(fd: number, channel: Channel): this {
+    if (!Number.isInteger(fd) || fd < 0) throw badRange('add a channel', 'a descriptor', fd);
+    if (typeof channel !== 'object' || channel === null) {
+      throw badType('add a channel', 'an object with handlers', channel);
+    }
+    const old = this.#entries[fd];
+    if (old?.channel === channel && !old.invalid) {
+      this.interestChanged(fd);
+      return this;
+    }
+    if (old !== undefined) this.#retire(old);
+    // As in any Map, a replacement keeps the place of what it replaces.
+    const entry = new Entry(fd, channel, old?.order ?? ++this.#lastOrder);
+    this.#entries[fd] = entry;
+    this.#stale.push(entry);
+    super.set(fd, channel);
+    this.#wake?.();
+    return this;
+  }
+
+  override delete(fd: number): boolean {
+    const entry = this.#entries[fd];
+    if (entry === undefined) return false;
+    this.#retire(entry);
+    this.#entries[fd] = undefined;
+    super.delete(fd);
+    this.#settle();
+    return true;
+  }
+
+  override clear(): void {
+    for (const fd of [...this.keys()]) this.delete(fd);
+  }
+
+  /**
+   * Tells that the predicates of channel `fd` may answer otherwise now. Wakes a waiting loop.
+   * Dispatchers do it by themselves while their predicates are the library's own.
+   */
+  interestChanged(fd: number): void {
+    const entry = this.#entries[fd];
+    if (entry === undefined || entry.stale) return;
+    entry.stale = true;
+    this.#stale.push(entry);
+    this.#wake?.();
+  }
+
+  /** Looks again at whether channel `fd` can be trusted to tell of its changes. @internal */
+  reclassify(fd: number): void {
+    const entry = this.#entries[fd];
+    if (entry === undefined) return;
+    entry.untracked = undefined;
+    this.interestChanged(fd);
+  }
+
+  /** The socket of `fd` is about to be closed by somebody else than its channel. @internal */
+  invalidate(fd: number): void {
+    const entry = this.#entries[fd];
+    if (entry === undefined || entry.invalid) return;
+    this.#register(entry, 0);
+    entry.invalid = true;
+    this.#invalid.push(entry);
+    this.#wake?.();
+  }
+
+  /** Takes a channel out of the selector for `duration` ms, or until `resume`. @internal */
+  rest(fd: number, duration: number): void {
+    const entry = this.#entries[fd];
+    if (entry === undefined) return;
+    entry.restsUntil = performance.now() + duration;
+    if (!this.#resting.includes(entry)) this.#resting.push(entry);
+    this.#register(entry, 0);
+  }
+
+  /** @internal */
+  resume(fd: number): void {
+    const entry = this.#entries[fd];
+    if (entry === undefined) return;
+    entry.restsUntil = 0;
+    this.#resting = this.#resting.filter((other) => other !== entry);
+    this.interestChanged(fd);
+  }
+
+  /** Puts work off until something is about to block the thread. @internal */
+  defer(work: Deferred): void {
+    this.#deferred.add(work);
+  }
+
+  /** Takes it back. @returns whether it was still to be done @internal */
+  undefer(work: Deferred): boolean {
+    return this.#deferred.delete(work);
+  }
+
+  /** Each piece of work takes itself back. @internal */
+  runDeferred(): void {
+    for (const work of this.#deferred) work();
+  }
+
+  /** The live entry of a channel, if it stands here under `fd`. @internal */
+  entryOf(channel: Channel, fd: number): Entry | undefined {
+    const entry = this.#entries[fd];
+    return entry?.channel === channel ? entry : undefined;
+  }
+
+  /** Called at any change that a waiting loop must hear of; null when none waits. @internal */
+  set onChange(wake: (() => void) | null) {
+    this.#wake = wake;
+  }
+
+  /** Keeps the selector open in between. @internal */
+  acquire(): Selector {
+    this.#users += 1;
+    this.#selector ??= createSelector();
+    return this.#selector;
+  }
+
+  /** @internal */
+  release(): void {
+    this.#users -= 1;
+    this.#settle();
+  }
+
+  /**
+   * Asks the predicates of all that must be asked, and brings the selector up to date.
+   * @internal
+   */
+  ask(order: TickOrder, report: Report): void {
+    if (order !== this.#order) this.#reorder(order);
+    this.#endRests();
+    // A predicate may add channels: their turn is the next tick's, as with Python's copy of the map.
+    const stale = this.#stale;
+    this.#stale = [];
+    for (const entry of stale) if (entry.untracked === undefined) this.#classify(entry);
+    this.#askUntracked(report);
+    for (const entry of stale) if (entry.live && entry.stale) this.#ask(entry, report);
+  }
+
+  /** Whether the selector is behind what the channels have told. @internal */
+  get changed(): boolean {
+    return this.#stale.length > 0 || this.#resting.length > 0;
+  }
+
+  /** Whether waiting would be pointless: something can be delivered or must be asked. @internal */
+  get restless(): boolean {
+    return (
+      this.#stale.length > 0 || this.#invalid.length > 0 || (this.#selector?.alwaysReady ?? false)
+    );
+  }
+
+  /** When the next rest ends (performance.now() milliseconds), or Infinity. @internal */
+  get nextDeadline(): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const entry of this.#resting) next = Math.min(next, entry.restsUntil);
+    return next;
+  }
+
+  /**
+   * Waits, up to `timeout` ms, and returns what is due, in map order. Give it back to `done`.
+   * @internal
+   */
+  select(timeout: number): Snapshot {
+    const selector = this.#selector as Selector;
+    const count = selector.select(this.#invalid.length > 0 ? 0 : timeout);
+    const snapshot = this.#snapshots.pop() ?? new Snapshot();
+    const { entries } = snapshot;
+    let sorted = true;
+    let last = 0;
+    for (let index = 0; index < count; index += 1) {
+      const entry = this.#entries[selector.readyFd(index)];
+      if (entry === undefined) continue;
+      entry.fired = selector.readyMask(index);
+      entries.push(entry);
+      if (entry.order < last) sorted = false;
+      last = entry.order;
+    }
+    if (this.#invalid.length > 0) {
+      for (const entry of this.#invalid) {
+        if (!entry.live) continue;
+        entry.fired = POLLNVAL;
+        entries.push(entry);
+      }
+      this.#invalid = [];
+      sorted = false;
+    }
+    // epoll reports in order of arrival. Which channel comes first is observable, so restore it.
+    if (!sorted) entries.sort(inMapOrder);
+    const bySelect = this.#order === 'select';
+    for (const entry of entries) snapshot.due.push(bySelect ? this.#due(entry) : entry.fired);
+    return snapshot;
+  }
+
+  /** Gives a snapshot back. @internal */
+  done(snapshot: Snapshot): void {
+    snapshot.entries.length = 0;
+    snapshot.due.length = 0;
+    this.#snapshots.push(snapshot);
+  }
+
+  /**
+   * The sets that select(2) would have put it in. The kernel builds them from the same bits:
+   * a hang-up counts as input, an error as input and output.
+   */
+  #due(entry: Entry): number {
+    const { fired, wants } = entry;
+    let due = 0;
+    if ((fired & (POLLIN | POLLHUP | POLLERR)) !== 0) due |= wants & READ;
+    if ((fired & (POLLOUT | POLLERR)) !== 0) due |= wants & WRITE;
+    if ((fired & POLLPRI) !== 0) due |= DUE_EXPT;
+    if ((fired & POLLNVAL) !== 0) due = DUE_CLOSE;
+    // A hang-up that only a reader would be told of, on a channel that wants to write: select(2)
+    // says nothing, epoll would say it for ever.
+    if (due === 0) {
+      this.#register(entry, 0);
+      entry.parked = true;
+    }
+    return due;
+  }
+
+  #reorder(order: TickOrder): void {
+    this.#order = order;
+    // The masks differ for these only.
+    for (const fd of this.keys()) {
+      const entry = this.#entries[fd] as Entry;
+      if (entry.wants === WRITE) this.interestChanged(fd);
+    }
+  }
+
+  /** Finds out whether a channel must be asked at every tick. */
+  #classify(entry: Entry): void {
+    const { channel } = entry;
+    entry.untracked = !(channel.map === this && channel.tracksInterest?.() === true);
+    if (!entry.untracked || entry.listed) return;
+    entry.listed = true;
+    this.#untracked.push(entry);
+    this.#unsorted = true;
+  }
+
+  #askUntracked(report: Report): void {
+    if (this.#untracked.length === 0) return;
+    if (this.#unsorted) {
+      this.#unsorted = false;
+      this.#untracked = this.#untracked.filter((entry) => {
+        entry.listed = entry.live && entry.untracked === true;
+        return entry.listed;
+      });
+      this.#untracked.sort(inMapOrder);
+    }
+    for (const entry of this.#untracked) if (entry.live) this.#ask(entry, report);
+  }
+
+  #ask(entry: Entry, report: Report): void {
+    const { channel } = entry;
+    entry.stale = false;
+    let wants = 0;
+    try {
+      // Both are asked, whatever the first one says: they may have side effects.
+      const readable = channel.readable();
+      const writable = channel.writable();
+      if (readable && channel.inputEnded !== true) wants |= READ;
+      if (writable && channel.accepting !== true) wants |= WRITE;
+    } catch (error) {
+      report(channel, error);
+      wants = 0;
+    }
+    // A predicate may have closed its channel.
+    if (entry.live) this.#apply(entry, wants);
+  }
+
+  #apply(entry: Entry, wants: number): void {
+    if (entry.parked && wants === entry.wants) return;
+    entry.parked = false;
+    entry.wants = wants;
+    if (entry.invalid || entry.restsUntil !== 0) return;
+    const mask = MASKS[this.#order][wants] as number;
+    if (mask !== entry.mask) this.#register(entry, mask);
+  }
+
+  /** Makes `mask` what the selector knows of an entry. */
+  #register(entry: Entry, mask: number): void {
+    const selector = this.#selector;
+    const known = entry.mask;
+    if (selector === null || mask === known) return;
+    entry.mask = 0;
+    if (mask === 0) {
+      selector.unregister(entry.fd);
+      return;
+    }
+    try {
+      if (known === 0) selector.register(entry.fd, mask);
+      else selector.modify(entry.fd, mask);
+      entry.mask = mask;
+    } catch (error) {
+      // Its descriptor was closed behind its back: what poll(2) reports as POLLNVAL.
+      if ((error as { errno?: number }).errno !== ERRNO.EBADF) throw error;
+      entry.invalid = true;
+      this.#invalid.push(entry);
+    }
+  }
+
+  /** Nothing reaches this entry any more. At once, as its descriptor is about to be closed. */
+  #retire(entry: Entry): void {
+    entry.live = false;
+    this.#register(entry, 0);
+    if (entry.restsUntil !== 0) this.#resting = this.#resting.filter((other) => other !== entry);
+    if (entry.untracked) this.#unsorted = true;
+  }
+
+  #endRests(): void {
+    if (this.#resting.length === 0) return;
+    const now = performance.now();
+    for (const entry of this.#resting) if (entry.restsUntil <= now) this.resume(entry.fd);
+  }
+
+  /** After something left: wakes the loop, and gives the selector back when nobody needs it. */
+  #settle(): void {
+    if (this.size > 0) return;
+    this.#wake?.();
+    if (this.#users > 0) return;
+    this.#selector?.close();
+    this.#selector = null;
+  }
+}
+
+/** The default map. Python's `asyncore.socket_map`. */
+export const socketMap = new ChannelMap();

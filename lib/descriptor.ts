@@ -1,0 +1,60 @@
+// One owner per descriptor.
+//
+// A number is not an identity: the kernel hands it out again as soon as it is closed. So whoever
+// opens a descriptor holds it in one of these, the number is given up before close(2) runs, and
+// nothing can reach the next bearer of the number through an old object.
+
+import { badRange } from './errors';
+import { check, close } from './libc';
+
+interface Abandoned {
+  readonly fd: number;
+  readonly what: string | null;
+}
+
+/** Python's ResourceWarning: what was dropped without close() is closed, and said once. */
+const abandoned = new FinalizationRegistry<Abandoned>(({ fd, what }) => {
+  close(fd);
+  if (what !== null) {
+    process.emitWarning(`Unclosed ${what} (fd ${fd}): it was dropped without close()`, {
+      type: 'ResourceWarning',
+      code: 'ASYNCORE_UNCLOSED',
+    });
+  }
+});
+
+export class Descriptor {
+  /** -1 once closed or given away. */
+  #fd: number;
+
+  /**
+   * @param what how the warning names it when it is dropped without `close`; null for what the
+   *   library itself may drop, which is closed in silence
+   */
+  constructor(fd: number, what: string | null) {
+    if (!Number.isInteger(fd) || fd < 0) throw badRange('own a descriptor', 'its number', fd);
+    this.#fd = fd;
+    abandoned.register(this, { fd, what }, this);
+  }
+
+  get fd(): number {
+    return this.#fd;
+  }
+
+  /** Gives the number up without closing it. Returns it, or -1 when it is gone already. */
+  release(): number {
+    const fd = this.#fd;
+    this.#fd = -1;
+    if (fd !== -1) abandoned.unregister(this);
+    return fd;
+  }
+
+  /**
+   * Idempotent.
+   * @throws {SocketError} EBADF when somebody else has closed the number
+   */
+  close(): void {
+    const fd = this.release();
+    if (fd !== -1) check(close(fd), 'close');
+  }
+}

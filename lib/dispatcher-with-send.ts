@@ -1,0 +1,78 @@
+/// <reference types="node" preserve="true" />
+// A dispatcher with an output buffer: send() takes everything and sends it when it can. For simple
+// clients; AsyncChat has more of the same.
+
+import { Dispatcher, type Handled } from './dispatcher';
+import { badType } from './errors';
+import { Fifo } from './fifo';
+import { trackAttributes, trackPredicates } from './tracking';
+
+/** How much is given to the kernel at a time, in bytes. */
+const CHUNK = 65536;
+
+/** A dispatcher that buffers its output. Python's `asyncore.dispatcher_with_send`. */
+export class DispatcherWithSend extends Dispatcher {
+  readonly #waiting = new Fifo<Buffer>();
+
+  /** A copy of the output that has not been sent yet. Python's `out_buffer`. */
+  get outBuffer(): Buffer {
+    return Buffer.concat([...this.#waiting]);
+  }
+
+  set outBuffer(data: Uint8Array) {
+    if (!(data instanceof Uint8Array)) throw badType('set outBuffer', 'a Uint8Array', data);
+    this.#waiting.clear();
+    if (data.length > 0) this.#waiting.push(Buffer.from(data));
+    this.interestChanged();
+  }
+
+  /**
+   * Sends what the kernel takes of the buffer, 64 KiB at most. Python's `initiate_send`.
+   * With nothing to send it asks all the same, and so learns of a connection that is gone.
+   */
+  initiateSend(): void {
+    const chunk = this.#takeChunk();
+    let sent = 0;
+    try {
+      sent = super.send(chunk.subarray(0, CHUNK));
+    } finally {
+      if (sent < chunk.length) this.#waiting.pushFront(chunk.subarray(sent));
+      this.interestChanged();
+    }
+  }
+
+  /** The head of what waits, small pieces joined: each byte is copied once at most. */
+  #takeChunk(): Buffer {
+    const pieces: Buffer[] = [];
+    let size = 0;
+    while (size < CHUNK && !this.#waiting.isEmpty()) {
+      const piece = this.#waiting.first();
+      if (size > 0 && size + piece.length > CHUNK) break;
+      pieces.push(piece);
+      size += piece.length;
+      this.#waiting.pop();
+    }
+    return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, size);
+  }
+
+  override handleWrite(): Handled {
+    this.initiateSend();
+  }
+
+  /** While there is output, and until there is a connection. */
+  override writable(): boolean {
+    return !this.connected || !this.#waiting.isEmpty();
+  }
+
+  /** Takes all of `data`, and sends what can be sent now. @returns the length of `data` */
+  override send(data: Uint8Array): number {
+    if (!(data instanceof Uint8Array)) throw badType('send', 'a Uint8Array', data);
+    if (this.debug) this.logInfo(`sending ${JSON.stringify(Buffer.from(data).toString('latin1'))}`);
+    if (data.length > 0) this.#waiting.push(Buffer.from(data));
+    this.initiateSend();
+    return data.length;
+  }
+}
+
+trackAttributes(DispatcherWithSend.prototype, 'outBuffer');
+trackPredicates(DispatcherWithSend.prototype, 'writable');

@@ -1,0 +1,716 @@
+/// <reference types="node" preserve="true" />
+// A dispatcher wraps one socket as a channel of the loop.
+//
+// What a reader must believe:
+//
+// - `handleX` is the program's, to override. `handleXEvent` is a step of the loop's, which decides
+//   what has happened and calls one. `readable` and `writable` are asked at every tick.
+// - The state is three flags. A listener is `accepting` and never connected; it gives birth to
+//   sockets that are. A client is `connecting`, and after the event that ends this, `connected`.
+// - A channel leaves the map and the selector in the same step in which its socket is closed, and
+//   no handler runs after that. Each step that calls two handlers looks in between whether it is
+//   still about the same socket (`#life`).
+
+import { lookup } from 'node:dns';
+import { inspect } from 'node:util';
+import {
+  type Address,
+  encodeAddress,
+  formatAddress,
+  type InternetAddress,
+  lookUpHost,
+  needsLookup,
+} from './address';
+import { type Channel, ChannelMap, socketMap } from './channel-map';
+import {
+  badType,
+  codeOf,
+  compactTraceback,
+  DISCONNECTED,
+  SHORTAGE,
+  SocketError,
+  textOf,
+} from './errors';
+import { failure } from './libc';
+import { adopt, fail, failOutside } from './loop';
+import {
+  AF_INET,
+  AF_INET6,
+  AF_UNIX,
+  ERRNO,
+  IPPROTO_TCP,
+  SO_ERROR,
+  SO_REUSEADDR,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  TCP_INFO,
+  TCP_SYN_SENT,
+} from './platform';
+import { Socket, type SocketLike, type SocketOwner, socketClosing } from './socket';
+import { isTracked, predicateReplaced, trackAttributes, trackPredicates } from './tracking';
+
+/** What a handler may return: a promise's rejection goes to the channel's `handleError`. */
+export type Handled = void | Promise<void>;
+
+const CONNECT_UNDER_WAY: ReadonlySet<number> = new Set([
+  ERRNO.EINPROGRESS,
+  ERRNO.EALREADY,
+  ERRNO.EWOULDBLOCK,
+]);
+
+/** How long a listener waits when it could not accept for want of descriptors, in ms. */
+const ACCEPT_PAUSE = 100;
+
+// Steps that a subclass of the library's may add to; a program's names cannot meet them.
+
+/** There will be no more input: what is held of it goes to the program now. @internal */
+export const inputOver = Symbol('inputOver');
+/** The socket is about to be closed. @internal */
+export const beforeClose = Symbol('beforeClose');
+/** Changes whenever the channel closes or gets another socket. @internal */
+export const life = Symbol('life');
+
+let lastSerial = 0;
+
+/**
+ * A channel around one socket. Python's `asyncore.dispatcher`.
+ *
+ * @example
+ * class EchoHandler extends DispatcherWithSend {
+ *   override handleRead() {
+ *     const data = this.recv(8192);
+ *     if (data) this.send(data);
+ *   }
+ * }
+ *
+ * class EchoServer extends Dispatcher {
+ *   constructor(address: Address) {
+ *     super();
+ *     this.createSocket();
+ *     this.setReuseAddr();
+ *     this.bind(address);
+ *     this.listen(5);
+ *   }
+ *   override handleAccepted(socket: Socket) {
+ *     new EchoHandler(socket);
+ *   }
+ * }
+ */
+export class Dispatcher implements Channel, SocketOwner {
+  /** Read by `DispatcherWithSend.send` alone. */
+  debug = false;
+  /** For the program; the library never sets it. */
+  closing = false;
+  /** The peer's address, a listener's own, or where a connect goes to. */
+  addr: Address | null = null;
+  /** What `logInfo` does not print. Python's `ignore_log_types`. */
+  ignoreLogTypes: ReadonlySet<string> = new Set(['warning']);
+  /** What `createSocket` was asked for. Python's `family_and_type`. */
+  familyAndType: [family: number, type: number] | null = null;
+  /** When the peer ends its stream, `handleEof` is called instead of `handleClose`. Default false. */
+  allowHalfOpen = false;
+  /** The map this channel stands in while it has a socket. Python's `_map`. */
+  readonly map: ChannelMap;
+
+  #socket: SocketLike | null = null;
+  #fd: number | null = null;
+  #connected = false;
+  #accepting = false;
+  #connecting = false;
+  #inputEnded = false;
+  /** Counts the sockets this channel has had and closed: two steps of one event compare it. */
+  #life = 0;
+  /** Set by close(), until the next socket. */
+  #closed = false;
+  /** `handleError` is told of something that need not end this channel. */
+  #spared = false;
+  #serial = 0;
+
+  /**
+   * @param socket one that is connected, or is connecting, or listens; none: see `createSocket`
+   * @param map default `socketMap`
+   * @throws {SocketError} when the socket cannot even say whether it is connected
+   */
+  constructor(socket: SocketLike | null = null, map: ChannelMap = socketMap) {
+    if (!(map instanceof ChannelMap)) throw badType('make a channel', 'a ChannelMap', map);
+    this.map = map;
+    if (socket === null || socket === undefined) return;
+    this.setSocket(socket, map);
+    this.#connected = true;
+    try {
+      // A caller who hung up since has no name any more, and still was connected.
+      this.addr = acceptedFrom(socket) ?? socket.getPeerName?.() ?? null;
+    } catch (error) {
+      this.#connected = false;
+      if (codeOf(error) !== 'ENOTCONN' && codeOf(error) !== 'EINVAL') {
+        this.delChannel(map);
+        throw error;
+      }
+      // Not connected, then. A connect that is under way will be, and is waited for.
+      this.#connecting = isConnecting(socket);
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // State. Accessors, so that the map hears of each change.
+
+  /** Whether there is a connection. */
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  set connected(value: boolean) {
+    if (this.#connected === value) return;
+    this.#connected = value;
+    this.interestChanged();
+  }
+
+  /** Whether this is a listener. */
+  get accepting(): boolean {
+    return this.#accepting;
+  }
+
+  set accepting(value: boolean) {
+    if (this.#accepting === value) return;
+    this.#accepting = value;
+    this.interestChanged();
+  }
+
+  /** Whether a connect is under way. */
+  get connecting(): boolean {
+    return this.#connecting;
+  }
+
+  set connecting(value: boolean) {
+    if (this.#connecting === value) return;
+    this.#connecting = value;
+    this.interestChanged();
+  }
+
+  /** Whether the peer has ended its stream and this channel lives on (`allowHalfOpen`). */
+  get inputEnded(): boolean {
+    return this.#inputEnded;
+  }
+
+  /** The socket; it stays here after `close`, closed. */
+  get socket(): SocketLike | null {
+    return this.#socket;
+  }
+
+  set socket(socket: SocketLike | null) {
+    this.#socket = socket;
+  }
+
+  /** The descriptor under which this channel stands in its map, or null. Python's `_fileno`. */
+  fileno(): number | null {
+    return this.#fd;
+  }
+
+  /**
+   * Tells the loop to ask `readable` and `writable` again. A subclass that overrides one need not
+   * call it, as it is asked at every tick; but a change that comes from outside the loop, a timer's,
+   * is seen at once only when it is told.
+   */
+  interestChanged(): void {
+    if (this.#fd !== null) this.map.interestChanged(this.#fd);
+  }
+
+  /**
+   * Whether the loop may rely on `interestChanged` being called, and otherwise leave this channel
+   * alone. By default: when the predicates are the library's own. Override it to return true in a
+   * subclass which overrides a predicate and calls `interestChanged` at each change.
+   */
+  tracksInterest(): boolean {
+    return isTracked(this);
+  }
+
+  /** @internal */
+  [predicateReplaced](): void {
+    if (this.#fd !== null) this.map.reclassify(this.#fd);
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // The channel map.
+
+  /** Puts this channel into a map. Python's `add_channel`. */
+  addChannel(map: ChannelMap = this.map): void {
+    if (this.#fd === null) throw badType('add a channel', 'a channel with a socket', this);
+    map.set(this.#fd, this);
+  }
+
+  /** Takes it out again. Silent when it is not in. Python's `del_channel`. */
+  delChannel(map: ChannelMap = this.map): void {
+    const fd = this.#fd;
+    this.#fd = null;
+    if (fd !== null && map.get(fd) === this) map.delete(fd);
+  }
+
+  /**
+   * Opens a socket, which is in the map from here on. Python's `create_socket`.
+   * @throws {SocketError} `EMFILE`, `EAFNOSUPPORT`, …
+   */
+  createSocket(family: number = AF_INET, type: number = SOCK_STREAM): void {
+    this.familyAndType = [family, type];
+    this.setSocket(Socket.socket(family, type));
+  }
+
+  /** Wraps `socket` and enters the map. Python's `set_socket`. */
+  setSocket(socket: SocketLike, map: ChannelMap = this.map): void {
+    const fd = socket.fileno();
+    // The entry of the socket before this one would be delivered to the wrong one.
+    if (this.#fd !== null && this.#fd !== fd) this.delChannel();
+    const before = this.#socket;
+    if (before?.owner === this) before.owner = null;
+    this.#socket = socket;
+    this.#fd = fd;
+    this.#life += 1;
+    this.#closed = false;
+    this.#inputEnded = false;
+    if (socket.owner !== undefined) socket.owner = this;
+    this.addChannel(map);
+  }
+
+  /** Somebody closes the socket and not the channel: what poll(2) would call POLLNVAL. @internal */
+  [socketClosing](): void {
+    if (this.#fd !== null) this.map.invalidate(this.#fd);
+  }
+
+  /** Lets the address be used again at once by the next server. Errors are ignored. */
+  setReuseAddr(): void {
+    const socket = this.#live('setReuseAddr');
+    try {
+      const value = socket.getSockOpt(SOL_SOCKET, SO_REUSEADDR);
+      socket.setSockOpt?.(SOL_SOCKET, SO_REUSEADDR, value | 1);
+    } catch {
+      // As in Python: a server that cannot have it runs without.
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // Predicates, asked at every tick.
+
+  /** Whether to wait for input. True, unless overridden. */
+  readable(): boolean {
+    return true;
+  }
+
+  /**
+   * Whether to wait until output can be sent. True, unless overridden: a socket nearly always can,
+   * so a channel that leaves it so is called at every tick.
+   */
+  writable(): boolean {
+    return true;
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // Socket methods.
+
+  #live(action: string): SocketLike {
+    if (this.#socket === null) throw badType(action, 'a channel with a socket', this);
+    return this.#socket;
+  }
+
+  /** Becomes a listener. @param backlog how many callers may wait unaccepted. Default 128 */
+  listen(backlog = 128): void {
+    const socket = this.#live('listen');
+    this.accepting = true;
+    method(socket, 'listen').call(socket, backlog);
+  }
+
+  /** @throws {SocketError} `EADDRINUSE`, `EACCES`, … */
+  bind(address: Address): void {
+    const socket = this.#live('bind');
+    this.addr = address;
+    method(socket, 'bind').call(socket, address);
+  }
+
+  /**
+   * Starts to connect. `handleConnect` tells of success, `handleError` of failure; a connection that
+   * stands at once (Unix, UDP) calls `handleConnect` from within. A host name is looked up meanwhile.
+   *
+   * @throws {SocketError} when it fails at once: `ENETUNREACH`, `ENOENT`, and `EAGAIN` from a Unix
+   *   listener whose backlog is full. The channel is then out of the map, and may connect again
+   */
+  connect(address: Address): void {
+    const socket = this.#live('connect');
+    const named =
+      socket instanceof Socket && socket.family !== AF_UNIX && needsLookup(address)
+        ? address
+        : null;
+    // What can be said against the address without looking it up is said at once.
+    if (named !== null) encodeAddress({ ...named, host: '' }, (socket as Socket).family, 'connect');
+    this.connected = false;
+    this.connecting = true;
+    if (this.#fd === null && socket.fileno() >= 0) this.setSocket(socket);
+    if (named !== null) this.#lookUp(socket as Socket, named);
+    else if (this.#startConnecting(socket, address)) this.handleConnectEvent();
+  }
+
+  /**
+   * @param look finds the literal that the host of `address` stands for
+   * @returns whether the connection stands already
+   */
+  #startConnecting(socket: SocketLike, address: Address, look?: () => string): boolean {
+    try {
+      const target = look === undefined ? address : { ...address, host: look() };
+      const errno = method(socket, 'connectEx').call(socket, target);
+      // EAGAIN from a Unix socket is no progress: its listener's backlog is full, and no event
+      // will ever tell that it no longer is.
+      const underWay = errno !== ERRNO.EAGAIN || !('path' in address);
+      const done = errno === 0 || errno === ERRNO.EISCONN;
+      if (!done && !(underWay && CONNECT_UNDER_WAY.has(errno))) {
+        throw failure(-errno, 'connect', formatAddress(address));
+      }
+      this.addr = address;
+      return done;
+    } catch (error) {
+      this.connecting = false;
+      this.delChannel();
+      throw error;
+    }
+  }
+
+  /**
+   * Looks a name up without stopping anybody: on Node's own terms under `loop`, and blocking as soon
+   * as something is about to block anyway (`loopSync`, `poll`). The socket is no business of the
+   * kernel's until then, as an unconnected one reports a hang-up.
+   */
+  #lookUp(socket: Socket, address: InternetAddress): void {
+    this.addr = address;
+    const { map } = this;
+    const fd = this.#fd as number;
+    const life = this.#life;
+    const arrive = (look: () => string): void => {
+      // The other way was faster, or the channel has moved on.
+      if (!map.undefer(blocking) || this.#life !== life) return;
+      map.resume(fd);
+      try {
+        if (this.#startConnecting(socket, address, look)) this.handleConnectEvent();
+      } catch (error) {
+        failOutside(this, error);
+      }
+    };
+    const blocking = (): void => {
+      arrive(() => lookUpHost(address.host, socket.family, socket.type));
+    };
+    map.rest(fd, Infinity);
+    map.defer(blocking);
+    const family = socket.family === AF_INET6 ? 6 : 4;
+    lookup(address.host, { family }, (error, literal) => {
+      arrive(() => {
+        if (error === null) return literal;
+        const { code = 'ENOTFOUND', errno = 0 } = error;
+        throw new SocketError(code, errno, 'getaddrinfo', 'the look-up failed', address.host);
+      });
+    });
+  }
+
+  /**
+   * The next caller, or null when there is none (any more).
+   * @throws {SocketError} `EMFILE`, …
+   */
+  accept(): { socket: Socket; address: Address } | null {
+    const socket = this.#live('accept');
+    try {
+      return method(socket, 'accept').call(socket);
+    } catch (error) {
+      if (codeOf(error) === 'ECONNABORTED') return null;
+      throw error;
+    }
+  }
+
+  /**
+   * How many bytes were sent: 0 when it would block, and when the peer is gone, upon which
+   * `handleClose` has run.
+   */
+  send(data: Uint8Array): number {
+    try {
+      return this.#live('send').send(data) ?? 0;
+    } catch (error) {
+      if (!DISCONNECTED.has(codeOf(error) ?? '')) throw error;
+      this.#hangUp();
+      return 0;
+    }
+  }
+
+  /**
+   * Up to `size` bytes, or null: when there is nothing yet, and when the peer has closed, upon which
+   * `handleClose` has run. (Python returns `b''` for the latter, which is false there; an empty
+   * Buffer is true.)
+   */
+  recv(size: number): Buffer | null {
+    let data: Buffer | null;
+    try {
+      data = this.#live('recv').recv(size);
+    } catch (error) {
+      if (!DISCONNECTED.has(codeOf(error) ?? '')) throw error;
+      this.#hangUp();
+      return null;
+    }
+    if (data === null || data.length > 0) return data;
+    this.#endOfInput();
+    return null;
+  }
+
+  #endOfInput(): void {
+    if (!this.allowHalfOpen) {
+      this.#hangUp();
+      return;
+    }
+    if (this.#inputEnded) return;
+    this.#inputEnded = true;
+    this.interestChanged();
+    this[inputOver]();
+    if (!this.#closed) adopt(this, this.handleEof());
+  }
+
+  /** `handleClose`, but not for a channel that has closed. */
+  #hangUp(): void {
+    if (this.#closed) return;
+    this[inputOver]();
+    if (!this.#closed) adopt(this, this.handleClose());
+  }
+
+  /** @internal */
+  get [life](): number {
+    return this.#life;
+  }
+
+  /** @internal */
+  [inputOver](): void {}
+
+  /** @internal */
+  [beforeClose](): void {}
+
+  /** Leaves the map and closes the socket. Idempotent; calls no handler. */
+  close(): void {
+    if (!this.#closed) {
+      this.#closed = true;
+      this[beforeClose]();
+    }
+    this.#life += 1;
+    this.connected = false;
+    this.accepting = false;
+    this.connecting = false;
+    this.delChannel();
+    const socket = this.#socket;
+    if (socket === null) return;
+    if (socket.owner === this) socket.owner = null;
+    try {
+      socket.close();
+    } catch (error) {
+      if (codeOf(error) !== 'ENOTCONN' && codeOf(error) !== 'EBADF') throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // Logging.
+
+  /** Prints `log: message` to stderr. For "hits"; override it to log elsewhere. */
+  log(message: unknown): void {
+    process.stderr.write(`log: ${String(message)}\n`);
+  }
+
+  /** Prints `type: message` to stdout, unless `ignoreLogTypes` has the type. */
+  logInfo(message: unknown, type = 'info'): void {
+    if (!this.ignoreLogTypes.has(type)) process.stdout.write(`${type}: ${String(message)}\n`);
+  }
+
+  /** `<EchoServer listening 127.0.0.1:8007 at 0x1>`; the number tells channels apart. */
+  toString(): string {
+    const words = [this.constructor.name];
+    if (this.accepting && this.addr !== null) words.push('listening');
+    else if (this.connected) words.push('connected');
+    if (this.addr !== null) words.push(formatAddress(this.addr));
+    return `<${words.join(' ')} at 0x${this.#identity()}>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+
+  #identity(): string {
+    if (this.#serial === 0) {
+      lastSerial += 1;
+      this.#serial = lastSerial;
+    }
+    return this.#serial.toString(16);
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // Events: steps of the loop's, which end in handlers.
+
+  /** There is input, a caller, or the end of a connect. Python's `handle_read_event`. */
+  handleReadEvent(): Handled {
+    if (this.accepting) {
+      this.#acceptEvent();
+      return;
+    }
+    const life = this.#life;
+    if (!this.connected && this.connecting) this.handleConnectEvent();
+    if (this.#life === life) adopt(this, this.handleRead());
+  }
+
+  /** Output can be sent, or a connect is over. Python's `handle_write_event`. */
+  handleWriteEvent(): Handled {
+    // A listener is not asked about; should it be told, it has nothing to write.
+    if (this.accepting) return;
+    const life = this.#life;
+    if (!this.connected && this.connecting) this.handleConnectEvent();
+    if (this.#life === life) adopt(this, this.handleWrite());
+  }
+
+  /**
+   * A connect is over. Python's `handle_connect_event`.
+   * @throws {SocketError} when it failed: `ECONNREFUSED`, `ETIMEDOUT`, …
+   */
+  handleConnectEvent(): void {
+    const socket = this.#live('connect');
+    const errno = socket.getSockOpt(SOL_SOCKET, SO_ERROR);
+    if (errno !== 0) {
+      const address = this.addr === null ? undefined : formatAddress(this.addr);
+      throw failure(-errno, 'connect', address);
+    }
+    const life = this.#life;
+    adopt(this, this.handleConnect());
+    // handleConnect may have closed the channel, which then is not connected.
+    if (this.#life !== life) return;
+    this.connected = true;
+    this.connecting = false;
+  }
+
+  /** An error on the socket, or urgent data. Python's `handle_expt_event`. */
+  handleExptEvent(): Handled {
+    const errno = this.#live('exception').getSockOpt(SOL_SOCKET, SO_ERROR);
+    if (errno !== 0) this.#hangUp();
+    else adopt(this, this.handleExpt());
+  }
+
+  /**
+   * A listener must survive its callers. Without a descriptor to spare it stops for a moment: the
+   * caller stays in the backlog, so going on would be a spin.
+   */
+  #acceptEvent(): void {
+    try {
+      adopt(this, this.handleAccept());
+    } catch (error) {
+      if (!SHORTAGE.has(codeOf(error) ?? '')) throw error;
+      if (this.#fd !== null) this.map.rest(this.#fd, ACCEPT_PAUSE);
+      this.#reportSparing(error);
+    }
+  }
+
+  /** Tells `handleError`, whose default then does not close this channel. */
+  #reportSparing(error: unknown): void {
+    this.#spared = true;
+    try {
+      fail(this, error);
+    } finally {
+      this.#spared = false;
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // Handlers, to be overridden. Any of them may be async.
+
+  /**
+   * A handler threw, or a connect failed. Logs the error and calls `handleClose`.
+   *
+   * Two errors end no channel, and are only logged: an exception out of `handleAccepted`, which
+   * costs the caller his connection, and an accept for which there was no descriptor.
+   */
+  handleError(error: unknown): Handled {
+    const spared = this.#spared;
+    const [, type, value, info] = compactTraceback(error);
+    const self = textOf(this, `<toString() failed for object at 0x${this.#identity()}>`);
+    const name = typeof type === 'function' ? type.name : typeof value;
+    const text = textOf((value as Error | null | undefined)?.message ?? value, '?');
+    const consequence = spared ? 'keeping' : 'closing';
+    this.logInfo(
+      `uncaptured exception, ${consequence} channel ${self} (${name}:${text} ${info})`,
+      'error',
+    );
+    return spared || this.#closed ? undefined : this.handleClose();
+  }
+
+  /** Urgent data has arrived: `recv` it with MSG_OOB from `socket`. */
+  handleExpt(): Handled {
+    this.logInfo('unhandled incoming priority event', 'warning');
+  }
+
+  /** There is input to `recv`. */
+  handleRead(): Handled {
+    this.logInfo('unhandled read event', 'warning');
+  }
+
+  /** Output can be sent. */
+  handleWrite(): Handled {
+    this.logInfo('unhandled write event', 'warning');
+  }
+
+  /** The connection stands. `connected` becomes true when this returns. */
+  handleConnect(): Handled {
+    this.logInfo('unhandled connect event', 'warning');
+  }
+
+  /** There is a caller. Accepts one, and calls `handleAccepted`. */
+  handleAccept(): Handled {
+    const caller = this.accept();
+    if (caller === null) return;
+    const dropped = (_: Channel, error: unknown): void => {
+      // Nobody will ever answer, unless a channel took the socket before it went wrong.
+      if (caller.socket.owner === null) caller.socket.close();
+      this.#reportSparing(error);
+    };
+    try {
+      adopt(this, this.handleAccepted(caller.socket, caller.address), dropped);
+    } catch (error) {
+      dropped(this, error);
+    }
+  }
+
+  /** A connection was accepted: make a channel for `socket`. Closes it, unless overridden. */
+  handleAccepted(socket: Socket, _address: Address): Handled {
+    socket.close();
+    this.logInfo('unhandled accepted event', 'warning');
+  }
+
+  /** The connection is over. Closes the channel; an override should, too. */
+  handleClose(): Handled {
+    this.logInfo('unhandled close event', 'warning');
+    this.close();
+  }
+
+  /** The peer has ended its stream, and `allowHalfOpen` is set. Calls `handleClose`. */
+  handleEof(): Handled {
+    return this.handleClose();
+  }
+}
+
+trackAttributes(Dispatcher.prototype, 'connected', 'accepting', 'connecting', 'inputEnded');
+trackPredicates(Dispatcher.prototype, 'readable', 'writable');
+
+function acceptedFrom(socket: SocketLike): Address | null {
+  return socket instanceof Socket ? socket.acceptedFrom : null;
+}
+
+function isConnecting(socket: SocketLike): boolean {
+  if (!(socket instanceof Socket) || socket.type !== SOCK_STREAM || socket.family === AF_UNIX) {
+    return false;
+  }
+  return socket.getSockOpt(IPPROTO_TCP, TCP_INFO, 1)[0] === TCP_SYN_SENT;
+}
+
+/** A method that not every stand-in for a socket has. */
+function method<Name extends 'listen' | 'bind' | 'connectEx' | 'accept'>(
+  socket: SocketLike,
+  name: Name,
+): NonNullable<SocketLike[Name]> {
+  const found = socket[name];
+  if (typeof found !== 'function') throw badType(name, `a socket that can ${name}`, socket);
+  return found as NonNullable<SocketLike[Name]>;
+}

@@ -1,0 +1,88 @@
+// First in, first out: what a chat has yet to send. Imports nothing of ours.
+
+/** Told when a fifo becomes empty, or is no longer. */
+export interface FifoWatcher {
+  interestChanged(): void;
+}
+
+/**
+ * A queue. Python's `asynchat.fifo`, and the deque that took its place in later versions.
+ *
+ * All operations take constant time; the array behind it is compacted when half of it is used up.
+ */
+export class Fifo<Item> implements Iterable<Item> {
+  /** The items are `#items[#head]` to the end; what stands before is used up. */
+  #items: (Item | undefined)[];
+  #head = 0;
+  /** The channel whose interest depends on whether there is anything here. @internal */
+  watcher: FifoWatcher | null = null;
+
+  /** @param list what is in it from the start, in order; copied */
+  constructor(list: Iterable<Item> = []) {
+    this.#items = [...list];
+  }
+
+  get length(): number {
+    return this.#items.length - this.#head;
+  }
+
+  /** Python's `is_empty`. */
+  isEmpty(): boolean {
+    return this.#head === this.#items.length;
+  }
+
+  /** The item that is next. @throws {RangeError} when there is none */
+  first(): Item {
+    if (this.isEmpty()) throw new RangeError('Cannot look at the first item of an empty fifo');
+    return this.#items[this.#head] as Item;
+  }
+
+  /** The item that was pushed last, or undefined. */
+  last(): Item | undefined {
+    return this.isEmpty() ? undefined : this.#items[this.#items.length - 1];
+  }
+
+  push(item: Item): void {
+    this.#items.push(item);
+    if (this.length === 1) this.watcher?.interestChanged();
+  }
+
+  /** Puts an item before all others. Python's `appendleft`. */
+  pushFront(item: Item): void {
+    if (this.#head > 0) {
+      this.#head -= 1;
+      this.#items[this.#head] = item;
+    } else {
+      this.#items.unshift(item);
+    }
+    if (this.length === 1) this.watcher?.interestChanged();
+  }
+
+  /** `[true, item]`, and the item is gone; or `[false, null]`. */
+  pop(): [found: true, item: Item] | [found: false, item: null] {
+    if (this.isEmpty()) return [false, null];
+    const item = this.first();
+    this.#items[this.#head] = undefined;
+    this.#head += 1;
+    if (this.isEmpty()) {
+      this.clear();
+    } else if (this.#head >= 32 && this.#head * 2 >= this.#items.length) {
+      this.#items = this.#items.slice(this.#head);
+      this.#head = 0;
+    }
+    return [true, item];
+  }
+
+  clear(): void {
+    const hadItems = this.#items.length > 0;
+    this.#items = [];
+    this.#head = 0;
+    if (hadItems) this.watcher?.interestChanged();
+  }
+
+  *[Symbol.iterator](): Iterator<Item> {
+    for (let index = this.#head; index < this.#items.length; index += 1) {
+      yield this.#items[index] as Item;
+    }
+  }
+}

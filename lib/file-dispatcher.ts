@@ -1,0 +1,138 @@
+/// <reference types="node" preserve="true" />
+// Pipes, terminals and regular files as channels: a descriptor that looks like a socket, just far
+// enough for a dispatcher.
+
+import { inspect } from 'node:util';
+import type { ChannelMap } from './channel-map';
+import { Descriptor } from './descriptor';
+import { Dispatcher } from './dispatcher';
+import { badRange, badType, checkInteger, closedSocket } from './errors';
+import * as libc from './libc';
+import { ERRNO, F_DUPFD_CLOEXEC, SO_ERROR, SOL_SOCKET } from './platform';
+import { type SocketLike, type SocketOwner, setNonBlocking, socketClosing } from './socket';
+
+/**
+ * A descriptor with the methods of a socket. Python's `asyncore.file_wrapper`.
+ *
+ * It works on a duplicate of the descriptor, which is its own to close.
+ */
+export class FileWrapper implements SocketLike, Disposable {
+  /** @internal */
+  owner: SocketOwner | null = null;
+  readonly #descriptor: Descriptor;
+
+  /** @throws {SocketError} `EBADF`, `EMFILE` */
+  constructor(fd: number) {
+    this.#descriptor = new Descriptor(libc.check(libc.fcntl(fd, F_DUPFD_CLOEXEC), 'dup'), 'file');
+  }
+
+  /** The duplicate; -1 when closed. */
+  fileno(): number {
+    return this.#descriptor.fd;
+  }
+
+  #fd(syscall: string): number {
+    const fd = this.#descriptor.fd;
+    if (fd === -1) throw closedSocket(syscall);
+    return fd;
+  }
+
+  /** Up to `size` bytes; empty at the end; null when there is nothing yet. */
+  recv(size: number): Buffer | null {
+    const fd = this.#fd('read');
+    checkInteger('read', 'a size', size, 0, 2 ** 31 - 1);
+    const buffer = Buffer.allocUnsafe(size);
+    const result = libc.read(fd, buffer);
+    if (result === -ERRNO.EAGAIN) return null;
+    return buffer.subarray(0, libc.check(result, 'read'));
+  }
+
+  /** The same as `recv`. */
+  read(size: number): Buffer | null {
+    return this.recv(size);
+  }
+
+  /** How many bytes were written; null when it would block. */
+  send(data: Uint8Array): number | null {
+    const result = libc.write(this.#fd('write'), data);
+    return result === -ERRNO.EAGAIN ? null : libc.check(result, 'write');
+  }
+
+  /** The same as `send`. */
+  write(data: Uint8Array): number | null {
+    return this.send(data);
+  }
+
+  /**
+   * `SO_ERROR` is what a dispatcher asks for, and a file has none: 0.
+   * @throws {RangeError} for any other option
+   */
+  getSockOpt(level: number, option: number): number {
+    if (level === SOL_SOCKET && option === SO_ERROR) return 0;
+    throw badRange('getsockopt of a file', 'SO_ERROR of SOL_SOCKET', [level, option]);
+  }
+
+  /**
+   * Closes the duplicate. Idempotent.
+   * @throws {SocketError} `EBADF` when somebody else has
+   */
+  close(): void {
+    if (this.fileno() === -1) return;
+    this.owner?.[socketClosing]();
+    this.#descriptor.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  toString(): string {
+    return `<FileWrapper fd=${this.fileno()}>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
+
+/** A descriptor, or what has one: an `fs.FileHandle`, a stream, a Socket. */
+export type HasDescriptor = number | { readonly fd: number } | { fileno(): number };
+
+/**
+ * A channel around a pipe, a terminal or a file. Python's `asyncore.file_dispatcher`.
+ *
+ * The descriptor itself becomes non-blocking, as its duplicate shares that with it. A regular file
+ * is always ready, so such a channel is called at every tick.
+ *
+ * @example
+ * class Stdin extends FileDispatcher {
+ *   override writable() { return false; }
+ *   override handleRead() { this.recv(4096); }
+ * }
+ * new Stdin(0);
+ */
+export class FileDispatcher extends Dispatcher {
+  /** @throws {SocketError} `EBADF`, `EMFILE` */
+  constructor(file: HasDescriptor, map?: ChannelMap) {
+    super(null, map);
+    this.connected = true;
+    const fd = descriptorOf(file);
+    this.setFile(fd);
+    setNonBlocking(fd);
+  }
+
+  /** Wraps a duplicate of `fd` and enters the map. Python's `set_file`. */
+  setFile(fd: number): void {
+    this.setSocket(new FileWrapper(fd));
+  }
+}
+
+function descriptorOf(file: HasDescriptor): number {
+  if (typeof file === 'number') return file;
+  if (typeof (file as { fileno?: unknown } | null)?.fileno === 'function') {
+    return (file as { fileno(): number }).fileno();
+  }
+  const fd = (file as { fd?: unknown } | null)?.fd;
+  if (typeof fd !== 'number') throw badType('make a file channel', 'a descriptor', file);
+  return fd;
+}

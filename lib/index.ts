@@ -1,0 +1,28 @@
+/// <reference types="node" preserve="true" />
+// The public names, bottom up.
+
+export type { Address, InternetAddress, UnixAddress } from './address';
+export { AsyncChat, type FifoItem, findPrefixAtEnd, type Terminator } from './async-chat';
+export { type Channel, ChannelMap, socketMap } from './channel-map';
+export * from './constants';
+export { Dispatcher, type Handled } from './dispatcher';
+export { DispatcherWithSend } from './dispatcher-with-send';
+export { compactTraceback, DISCONNECTED, ExitNow, type Frame, SocketError } from './errors';
+export { Fifo } from './fifo';
+export { FileDispatcher, FileWrapper, type HasDescriptor } from './file-dispatcher';
+export { strerror } from './libc';
+export {
+  closeAll,
+  exception,
+  type LoopOptions,
+  loop,
+  loopSync,
+  poll,
+  poll2,
+  poll3,
+  read,
+  readwrite,
+  write,
+} from './loop';
+export { type Producer, SimpleProducer } from './producers';
+export { Socket, type SocketLike } from './socket';

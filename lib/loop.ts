@@ -1,0 +1,510 @@
+// The loop: asks, waits, delivers.
+//
+//   readable()/writable() of each channel      ChannelMap.ask
+//          |
+//   one wait in the kernel                     ChannelMap.select
+//          |
+//   what is due, as [entry, what for]          a snapshot, in map order
+//          |
+//   read, write, expt, close                   here, through guards
+//          |
+//   loop() only: back to Node                  a turn of Node's loop, then the next pass
+//
+// Whose turn it is, is looked up before every call: a handler may have closed any other channel,
+// and a descriptor number may have been handed out again in between, so an event is delivered
+// through the entry it was reported for, or not at all.
+//
+// An exception ends its channel, not the loop: it goes to the channel's handleError, and one out of
+// handleError itself is reported as a warning and the channel closed. ExitNow is the exception.
+
+import {
+  type Channel,
+  ChannelMap,
+  DUE_CLOSE,
+  DUE_EXPT,
+  DUE_READ,
+  DUE_WRITE,
+  type Entry,
+  type Snapshot,
+  socketMap,
+  type TickOrder,
+} from './channel-map';
+import { badRange, badType, codeOf, DISCONNECTED, ExitNow, stackOf } from './errors';
+import { releaseHeld } from './held';
+import type { Watch } from './libc';
+import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from './platform';
+
+/** Options of `loop` and `loopSync`. */
+export interface LoopOptions {
+  /** How long one pass waits at most, in milliseconds. Default 30 000; Infinity is allowed. */
+  timeout?: number;
+  /** Deliver in poll order, channel by channel, instead of in select order. Default false. */
+  usePoll?: boolean;
+  /** The channels. Default `socketMap`. */
+  map?: ChannelMap;
+  /** How many passes to make at most; 0 or less makes none. Default: until the map is empty. */
+  count?: number;
+  /** Ends the loop: the promise rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Guards: one event of one channel.
+
+/** A read event. Python's `asyncore.read`. @throws {ExitNow} and nothing else */
+export function read(channel: Channel): void {
+  try {
+    adopt(channel, channel.handleReadEvent());
+  } catch (error) {
+    fail(channel, error);
+  }
+}
+
+/** A write event. Python's `asyncore.write`. @throws {ExitNow} and nothing else */
+export function write(channel: Channel): void {
+  try {
+    adopt(channel, channel.handleWriteEvent());
+  } catch (error) {
+    fail(channel, error);
+  }
+}
+
+/** An exceptional condition. Python's `asyncore._exception`. @throws {ExitNow} and nothing else */
+export function exception(channel: Channel): void {
+  try {
+    adopt(channel, channel.handleExptEvent());
+  } catch (error) {
+    fail(channel, error);
+  }
+}
+
+/**
+ * All that poll(2) reported of one channel: POLLIN, POLLOUT, POLLPRI, and at last what ends it.
+ * Python's `asyncore.readwrite`, with two mendings: it stops when a handler has closed the channel,
+ * and a hang-up beside unread input waits until the input has been read.
+ * @throws {ExitNow} and nothing else
+ */
+export function readwrite(channel: Channel, flags: number): void {
+  const fd = (channel as { fileno?(): number | null }).fileno?.() ?? -1;
+  deliver(channel, flags, channel.map?.entryOf(channel, fd));
+}
+
+function deliver(channel: Channel, flags: number, entry: Entry | undefined): void {
+  try {
+    if ((flags & POLLIN) !== 0) adopt(channel, channel.handleReadEvent());
+    if ((flags & POLLOUT) !== 0 && entry?.live !== false) {
+      adopt(channel, channel.handleWriteEvent());
+    }
+    if ((flags & POLLPRI) !== 0 && entry?.live !== false) {
+      adopt(channel, channel.handleExptEvent());
+    }
+    const over = (flags & (POLLHUP | POLLERR | POLLNVAL)) !== 0 && (flags & POLLIN) === 0;
+    if (over && entry?.live !== false) adopt(channel, channel.handleClose());
+  } catch (error) {
+    if (!DISCONNECTED.has(codeOf(error) ?? '')) fail(channel, error);
+    // Of a channel that its handler has closed already, it says nothing new.
+    else if (entry?.live !== false) hangUp(channel);
+  }
+}
+
+function hangUp(channel: Channel): void {
+  try {
+    adopt(channel, channel.handleClose());
+  } catch (error) {
+    fail(channel, error);
+  }
+}
+
+type Report = (channel: Channel, error: unknown) => void;
+
+/**
+ * A handler may be async: its rejection is its channel's, as an exception would have been.
+ * Dispatchers bring the result of each handler here, and the guards that of each event.
+ */
+export function adopt(channel: Channel, result: unknown, report: Report = fail): void {
+  if (result === undefined || typeof (result as PromiseLike<unknown> | null)?.then !== 'function') {
+    return;
+  }
+  (result as PromiseLike<unknown>).then(undefined, (error: unknown) => {
+    failOutside(channel, error, report);
+  });
+}
+
+/** As `fail`, outside the loop's own call stack: ExitNow finds the loop through the map. */
+export function failOutside(channel: Channel, error: unknown, report: Report = fail): void {
+  try {
+    report(channel, error);
+  } catch (exit) {
+    if (channel.map?.runner == null) throw exit;
+    channel.map.runner.fail(exit);
+  }
+}
+
+/** Gives an exception to its channel. @throws {ExitNow} and nothing else */
+export function fail(channel: Channel, error: unknown): void {
+  if (error instanceof ExitNow) throw error;
+  try {
+    adopt(channel, channel.handleError(error), giveUp);
+  } catch (second) {
+    giveUp(channel, second);
+  }
+}
+
+/** Even handleError threw: say so where it cannot be overlooked, and go on without the channel. */
+function giveUp(channel: Channel, error: unknown): void {
+  if (error instanceof ExitNow) throw error;
+  process.emitWarning(`handleError of a channel threw, closing the channel: ${stackOf(error)}`, {
+    type: 'ChannelWarning',
+    code: 'ASYNCORE_HANDLE_ERROR',
+  });
+  try {
+    channel.close();
+  } catch {
+    // What it was about has been said.
+  }
+  // Whatever its close() did, it may not come again.
+  for (const [fd, other] of channel.map ?? []) if (other === channel) channel.map?.delete(fd);
+}
+
+// ---------------------------------------------------------------------------------------------
+// One pass.
+
+/** Delivers in select order: all reads, then all writes, then all exceptions. */
+function deliverBySelect({ entries, due }: Snapshot): void {
+  const count = entries.length;
+  let later = 0;
+  for (let index = 0; index < count; index += 1) {
+    const entry = entries[index] as Entry;
+    const what = due[index] as number;
+    later |= what;
+    if (!entry.live) continue;
+    if ((what & DUE_READ) !== 0) read(entry.channel);
+    else if ((what & DUE_CLOSE) !== 0) hangUp(entry.channel);
+  }
+  if ((later & DUE_WRITE) !== 0) {
+    for (let index = 0; index < count; index += 1) {
+      const entry = entries[index] as Entry;
+      if (((due[index] as number) & DUE_WRITE) !== 0 && entry.live) write(entry.channel);
+    }
+  }
+  if ((later & DUE_EXPT) !== 0) {
+    for (let index = 0; index < count; index += 1) {
+      const entry = entries[index] as Entry;
+      if (((due[index] as number) & DUE_EXPT) !== 0 && entry.live) exception(entry.channel);
+    }
+  }
+}
+
+/** Delivers in poll order: channel by channel. */
+function deliverByPoll({ entries, due }: Snapshot): void {
+  const count = entries.length;
+  for (let index = 0; index < count; index += 1) {
+    const entry = entries[index] as Entry;
+    if (entry.live) deliver(entry.channel, due[index] as number, entry);
+  }
+}
+
+/** Waits up to `wait` ms and delivers. @returns whether anything was due */
+function step(map: ChannelMap, order: TickOrder, wait: number): boolean {
+  const snapshot = map.select(wait);
+  const some = snapshot.entries.length > 0;
+  if (!some) {
+    map.done(snapshot);
+    return false;
+  }
+  try {
+    if (order === 'select') deliverBySelect(snapshot);
+    else deliverByPoll(snapshot);
+  } finally {
+    map.done(snapshot);
+  }
+  return true;
+}
+
+/** One pass that blocks. */
+function pass(map: ChannelMap, order: TickOrder, timeout: number): void {
+  if (map.size === 0) return;
+  // A handler may call poll() and wait for the answer to what it has just pushed.
+  releaseHeld();
+  map.runDeferred();
+  map.acquire();
+  try {
+    const end = timeout === 0 ? 0 : performance.now() + timeout;
+    let left = timeout;
+    do {
+      map.ask(order, fail);
+      const rested = map.nextDeadline;
+      const wait = rested === Infinity ? left : Math.min(left, rested - performance.now());
+      if (step(map, order, milliseconds(wait))) return;
+      // A signal, or a rest that is over: Python too waits on for what is left.
+      left = end - performance.now();
+    } while (left > 0 && map.size > 0);
+  } finally {
+    map.release();
+  }
+}
+
+/**
+ * As the kernel counts: whole milliseconds, rounded up so that a short wait is not a spin, and -1
+ * for ever.
+ */
+function milliseconds(timeout: number): number {
+  if (timeout <= 0) return 0;
+  return timeout > 2 ** 31 - 1 ? (timeout === Infinity ? -1 : 2 ** 31 - 1) : Math.ceil(timeout);
+}
+
+function checkTimeout(action: string, timeout: number): number {
+  if (typeof timeout !== 'number') throw badType(action, 'a timeout in milliseconds', timeout);
+  if (!(timeout >= 0)) throw badRange(action, 'a timeout of 0 ms or more', timeout);
+  return timeout;
+}
+
+function checkMap(action: string, map: ChannelMap): ChannelMap {
+  if (!(map instanceof ChannelMap)) throw badType(action, 'a ChannelMap', map);
+  return map;
+}
+
+/**
+ * One pass in select order over a channel map, blocking the thread for up to `timeout` ms.
+ * Python's `asyncore.poll`, whose timeout is in seconds.
+ *
+ * @param timeout default 0: only look
+ * @param map default `socketMap`
+ * @throws {ExitNow} when a handler did
+ */
+export function poll(timeout = 0, map: ChannelMap = socketMap): void {
+  pass(checkMap('poll', map), 'select', checkTimeout('poll', timeout));
+}
+
+/** One pass in poll order. Otherwise as `poll`. Python's `asyncore.poll2`. */
+export function poll2(timeout = 0, map: ChannelMap = socketMap): void {
+  pass(checkMap('poll2', map), 'poll', checkTimeout('poll2', timeout));
+}
+
+/** The same as `poll2`, under the name that Python keeps for old programs. */
+export const poll3 = poll2;
+
+// ---------------------------------------------------------------------------------------------
+// Many passes.
+
+type CheckedOptions = Required<Omit<LoopOptions, 'signal' | 'usePoll'>> & {
+  order: TickOrder;
+  signal: AbortSignal | undefined;
+};
+
+function checkOptions(action: string, options: LoopOptions): CheckedOptions {
+  const { timeout = 30_000, usePoll = false, map = socketMap, count = Infinity, signal } = options;
+  checkTimeout(action, timeout);
+  checkMap(action, map);
+  if (typeof count !== 'number' || Number.isNaN(count)) {
+    throw badType(action, 'a count of passes', count);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw badType(action, 'an AbortSignal', signal);
+  }
+  if (map.runner !== null) {
+    throw Object.assign(new Error(`Cannot ${action}: a loop is running on this map already`), {
+      code: 'ERR_LOOP_RUNNING',
+    });
+  }
+  return { timeout, order: usePoll ? 'poll' : 'select', map, count, signal };
+}
+
+/**
+ * Runs the channels until the map is empty, blocking the thread: Python's `asyncore.loop` to the
+ * letter. No timer, promise or signal handler of the program runs meanwhile, so it suits scripts
+ * and worker threads; programs call `loop`.
+ *
+ * @throws {ExitNow} when a handler did; the map is left as it was
+ * @throws the signal's reason, looked at between passes
+ * @throws {Error} `ERR_LOOP_RUNNING` when a loop runs on this map already
+ */
+export function loopSync(options: LoopOptions = {}): void {
+  const { timeout, order, map, count, signal } = checkOptions('loopSync', options);
+  map.runner = {
+    fail(error) {
+      throw error;
+    },
+  };
+  try {
+    for (let left = count; map.size > 0 && left > 0; left -= 1) {
+      signal?.throwIfAborted();
+      pass(map, order, timeout);
+    }
+  } finally {
+    map.runner = null;
+  }
+}
+
+/**
+ * Runs the channels until the map is empty. Python's `asyncore.loop`, inside Node: it never blocks,
+ * and timers, promises and other I/O of the program go on between any two passes, however busy the
+ * channels are.
+ *
+ * A change of interest from outside the loop (a push from a timer, a new channel) wakes it at once.
+ *
+ * @returns a promise that resolves when the map is empty or `count` passes are made, and rejects
+ *   with ExitNow when a handler threw it and with the signal's reason when it was aborted. The map
+ *   is then left as it was. It rejects with `ERR_LOOP_RUNNING` when a loop runs on this map already
+ *
+ * @example
+ * const stop = new AbortController();
+ * process.once('SIGINT', () => stop.abort());
+ * new EchoServer({ host: '127.0.0.1', port: 8007 });
+ * await loop({ signal: stop.signal }).catch(() => closeAll());
+ */
+export async function loop(options: LoopOptions = {}): Promise<void> {
+  const checked = checkOptions('loop', options);
+  checked.signal?.throwIfAborted();
+  await new Promise<void>((resolve, reject) => new Runner(checked, resolve, reject).start());
+}
+
+/**
+ * A loop inside Node's. A pass is begun by asking the channels, and then nothing happens until
+ * Node's loop finds the selector ready (or interest changes, or time is up): that schedules a turn,
+ * in which what is due is delivered and the next pass begun.
+ *
+ * The watch is level-triggered and stays open, so that a selector which is still ready after a turn
+ * brings the next one by itself: one look into the kernel for each, none to find that there is
+ * nothing, and a whole turn of Node's loop in between.
+ */
+class Runner {
+  readonly #map: ChannelMap;
+  readonly #order: TickOrder;
+  readonly #timeout: number;
+  readonly #signal: AbortSignal | undefined;
+  readonly #resolve: () => void;
+  readonly #reject: (error: unknown) => void;
+  #left: number;
+  #watch: Pick<Watch, 'close'> | null = null;
+  #turn: NodeJS.Immediate | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  /** When `#timer` goes off, and when the pass that is under way ends, by performance.now(). */
+  #timerDue = Infinity;
+  #passEnd = 0;
+  #stopped = false;
+
+  constructor(options: CheckedOptions, resolve: () => void, reject: (error: unknown) => void) {
+    this.#map = options.map;
+    this.#order = options.order;
+    this.#timeout = options.timeout;
+    this.#signal = options.signal;
+    this.#left = options.count;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  start(): void {
+    this.#map.runner = this;
+    this.#watch = this.#map.acquire().watch(this.#schedule);
+    this.#signal?.addEventListener('abort', this.#abort);
+    // The first pass, too, begins in a turn: the caller has his promise before any handler runs.
+    this.#schedule();
+  }
+
+  /** Leaves the loop with an error. */
+  fail(error: unknown): void {
+    if (this.#stopped) return;
+    this.#stop();
+    this.#reject(error);
+  }
+
+  readonly #abort = (): void => this.fail(this.#signal?.reason);
+
+  /** Called from anywhere, libuv's callbacks included, where nothing else may be done. */
+  readonly #schedule = (): void => {
+    this.#turn ??= setImmediate(this.#run);
+  };
+
+  readonly #run = (): void => {
+    this.#turn = null;
+    try {
+      if (!this.#over()) this.#takeTurn();
+      if (!this.#stopped && this.#over()) {
+        this.#stop();
+        this.#resolve();
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+  };
+
+  #over(): boolean {
+    return this.#map.size === 0 || this.#left <= 0;
+  }
+
+  #takeTurn(): void {
+    const map = this.#map;
+    // What changes during the turn is asked at its end: no need to be woken for it.
+    map.onChange = null;
+    if (this.#passEnd === 0) this.#beginPass();
+    else if (map.changed) map.ask(this.#order, fail);
+    const some = step(map, this.#order, 0);
+    if (some || performance.now() >= this.#passEnd) {
+      this.#left -= 1;
+      if (this.#stopped || this.#over()) return;
+      this.#beginPass();
+    }
+    if (!this.#stopped) this.#wait();
+  }
+
+  #beginPass(): void {
+    this.#map.ask(this.#order, fail);
+    this.#passEnd = performance.now() + this.#timeout;
+  }
+
+  #wait(): void {
+    this.#map.onChange = this.#schedule;
+    if (this.#map.restless || this.#timeout === 0) this.#schedule();
+    else this.#setTimer(Math.min(this.#passEnd, this.#map.nextDeadline));
+  }
+
+  /**
+   * A timer that is due too early is left alone and set anew when it goes off: passes are begun
+   * many thousand times a second, and hardly any of them waits to its end.
+   */
+  #setTimer(due: number): void {
+    if (this.#timerDue <= due) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timerDue = due;
+    const delay = Math.min(milliseconds(due - performance.now()), 2 ** 31 - 1);
+    this.#timer = setTimeout(this.#timeUp, delay);
+  }
+
+  readonly #timeUp = (): void => {
+    this.#timer = null;
+    this.#timerDue = Infinity;
+    this.#schedule();
+  };
+
+  #stop(): void {
+    this.#stopped = true;
+    this.#watch?.close();
+    this.#watch = null;
+    if (this.#turn !== null) clearImmediate(this.#turn);
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#signal?.removeEventListener('abort', this.#abort);
+    this.#map.onChange = null;
+    this.#map.runner = null;
+    this.#map.release();
+  }
+}
+
+/**
+ * Closes every channel of a map. Python's `asyncore.close_all`.
+ *
+ * @param map default `socketMap`
+ * @param ignoreAll go on when a close() throws. Otherwise the first exception is thrown at once,
+ *   and the rest of the map left as it was, as in Python; EBADF is never thrown, ExitNow always
+ */
+export function closeAll(map: ChannelMap = socketMap, ignoreAll = false): void {
+  for (const channel of [...checkMap('closeAll', map).values()]) {
+    try {
+      channel.close();
+    } catch (error) {
+      if (codeOf(error) === 'EBADF') continue;
+      if (!ignoreAll || error instanceof ExitNow) throw error;
+    }
+  }
+  map.clear();
+}

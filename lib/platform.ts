@@ -1,0 +1,95 @@
+// What depends on the operating system or the CPU and is no business of programs: the sizes of the
+// structures that the kernel reads and writes, its error numbers, and the one question "can this
+// library open a socket here?". What programs use by name as well is in constants.ts.
+//
+// This is the only file that reads process.platform and process.arch (spec/layering.spec.ts). It
+// loads anywhere, so that a program may import the package on a machine it does not run on; the
+// refusal comes with the first socket, from `requirePlatform`.
+
+import { constants } from 'node:os';
+
+export * from './constants';
+
+export const EPOLL_CLOEXEC = 0o2000000;
+export const EPOLL_CTL_ADD = 1;
+export const EPOLL_CTL_DEL = 2;
+export const EPOLL_CTL_MOD = 3;
+
+export const F_GETFD = 1;
+export const F_SETFD = 2;
+export const F_GETFL = 3;
+export const F_SETFL = 4;
+export const F_DUPFD_CLOEXEC = 1030;
+export const FD_CLOEXEC = 1;
+export const O_NONBLOCK = 0o4000;
+
+/** dlopen(3): resolve lazily, and never unload. */
+export const RTLD_LAZY_NODELETE = 0x1 | 0x1000;
+
+/** The first byte of struct tcp_info while a connect(2) is under way. */
+export const TCP_SYN_SENT = 2;
+
+/**
+ * Layouts of what the kernel reads and writes, in bytes.
+ * `epollEvent` is the one that differs: the kernel packs it on x86-64 (12 bytes) and leaves the
+ * C alignment everywhere else (16 bytes, the data at 8).
+ */
+export const LAYOUT = {
+  sockaddrIn: 16,
+  sockaddrIn6: 28,
+  sockaddrUn: 110,
+  /** The longest sun_path, its terminating NUL included. */
+  sunPath: 108,
+  sockaddrStorage: 128,
+  pollfd: 8,
+  addrinfo: { size: 48, addrlen: 16, addr: 24, next: 40 },
+  epollEvent: process.arch === 'x64' ? { size: 12, data: 4 } : { size: 16, data: 8 },
+} as const;
+
+/**
+ * Every errno of this system by its C name. Node's own table lacks the ones added here, some of
+ * which asyncore decides by.
+ */
+export const ERRNO = {
+  ...constants.errno,
+  ESOCKTNOSUPPORT: 94,
+  EPFNOSUPPORT: 96,
+  ESHUTDOWN: 108,
+  ETOOMANYREFS: 109,
+  EHOSTDOWN: 112,
+  EREMOTEIO: 121,
+  ENOMEDIUM: 123,
+  EMEDIUMTYPE: 124,
+} as const;
+
+/** What getaddrinfo(3) answers, under the codes that Node's own `dns.lookup` reports. */
+export const EAI: Readonly<Record<number, string>> = {
+  [-1]: 'EAI_BADFLAGS',
+  [-2]: 'ENOTFOUND',
+  [-3]: 'EAI_AGAIN',
+  [-4]: 'EAI_FAIL',
+  [-5]: 'ENOTFOUND',
+  [-6]: 'EAI_FAMILY',
+  [-7]: 'EAI_SOCKTYPE',
+  [-8]: 'EAI_SERVICE',
+  [-9]: 'EAI_ADDRFAMILY',
+  [-10]: 'EAI_MEMORY',
+  [-11]: 'EAI_SYSTEM',
+  [-12]: 'EAI_OVERFLOW',
+};
+
+const SUPPORTED = new Set(['linux-x64', 'linux-arm64']);
+
+/**
+ * Refuses to go on where the numbers above would be wrong.
+ * @throws {Error} code `ERR_UNSUPPORTED_PLATFORM`, saying what is supported
+ */
+export function requirePlatform(name = `${process.platform}-${process.arch}`): void {
+  if (SUPPORTED.has(name)) return;
+  throw Object.assign(
+    new Error(
+      `Cannot open a socket on ${name}: asyncore supports Linux on x64 and arm64, with glibc or musl`,
+    ),
+    { code: 'ERR_UNSUPPORTED_PLATFORM' },
+  );
+}

@@ -1,0 +1,107 @@
+// epoll(7), level-triggered. Waiting costs what is ready, not what is registered.
+
+import { Descriptor } from '../descriptor';
+import { check, epollCreate, epollCtl, epollWait, Memory, Watch } from '../libc';
+import {
+  EPOLL_CLOEXEC,
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
+  EPOLL_CTL_MOD,
+  ERRNO,
+  LAYOUT,
+} from '../platform';
+import type { Selector } from './selector';
+
+const SIZE = LAYOUT.epollEvent.size;
+const DATA = LAYOUT.epollEvent.data;
+const FIRST_ROOM = 64;
+
+export class EpollSelector implements Selector {
+  readonly name = 'epoll';
+  readonly #epoll: Descriptor;
+  readonly #event = new Memory(SIZE);
+  /** What the kernel wrote; always room for every registered descriptor, see `register`. */
+  #events = new Memory(FIRST_ROOM * SIZE);
+  #registered = 0;
+  /** Regular files, which epoll refuses with EPERM. They are ready for all of their mask. */
+  readonly #files = new Map<number, number>();
+  /** The results of the last select: `#files` come after the kernel's. */
+  #fromKernel = 0;
+  #fromFiles: [fd: number, mask: number][] = [];
+
+  constructor() {
+    this.#epoll = new Descriptor(check(epollCreate(EPOLL_CLOEXEC), 'epoll_create1'), null);
+  }
+
+  register(fd: number, mask: number): void {
+    const result = this.#control(EPOLL_CTL_ADD, fd, mask);
+    if (result === -ERRNO.EPERM) {
+      this.#files.set(fd, mask);
+      return;
+    }
+    // The kernel still knows this open file under this number: take its registration over.
+    if (result === -ERRNO.EEXIST) check(this.#control(EPOLL_CTL_MOD, fd, mask), 'epoll_ctl');
+    else check(result, 'epoll_ctl');
+    this.#registered += 1;
+    // Order is restored by the caller, who must see everything that is ready for that.
+    if (this.#registered * SIZE > this.#events.buffer.length) {
+      this.#events = new Memory(this.#events.buffer.length * 2);
+    }
+  }
+
+  modify(fd: number, mask: number): void {
+    if (this.#files.has(fd)) {
+      this.#files.set(fd, mask);
+      return;
+    }
+    const result = this.#control(EPOLL_CTL_MOD, fd, mask);
+    // Closed and opened again behind our back, the number has lost its registration.
+    if (result === -ERRNO.ENOENT) check(this.#control(EPOLL_CTL_ADD, fd, mask), 'epoll_ctl');
+    else check(result, 'epoll_ctl');
+  }
+
+  unregister(fd: number): void {
+    if (this.#files.delete(fd)) return;
+    if (this.#control(EPOLL_CTL_DEL, fd, 0) !== -ERRNO.ENOENT) this.#registered -= 1;
+  }
+
+  select(timeout: number): number {
+    this.#fromFiles = this.#files.size === 0 ? [] : [...this.#files];
+    const wait = this.#fromFiles.length > 0 ? 0 : timeout;
+    this.#fromKernel = check(epollWait(this.#epoll.fd, this.#events, wait), 'epoll_wait');
+    return this.#fromKernel + this.#fromFiles.length;
+  }
+
+  readyFd(index: number): number {
+    if (index >= this.#fromKernel) return this.#file(index)[0];
+    return this.#events.buffer.readInt32LE(index * SIZE + DATA);
+  }
+
+  readyMask(index: number): number {
+    if (index >= this.#fromKernel) return this.#file(index)[1];
+    return this.#events.buffer.readInt32LE(index * SIZE);
+  }
+
+  get alwaysReady(): boolean {
+    return this.#files.size > 0;
+  }
+
+  /** An epoll descriptor is itself readable when something in it is ready: one watch for all. */
+  watch(wake: () => void): Watch {
+    return new Watch(this.#epoll.fd, { readable: true, writable: false }, wake);
+  }
+
+  close(): void {
+    this.#epoll.close();
+  }
+
+  #file(index: number): [fd: number, mask: number] {
+    return this.#fromFiles[index - this.#fromKernel] as [number, number];
+  }
+
+  #control(op: number, fd: number, mask: number): number {
+    this.#event.buffer.writeInt32LE(mask, 0);
+    this.#event.buffer.writeInt32LE(fd, DATA);
+    return epollCtl(this.#epoll.fd, op, fd, this.#event);
+  }
+}

@@ -1,0 +1,131 @@
+// poll(2): the selector that every Unix has. Waiting costs what is registered: fine below a few
+// hundred descriptors, and the second opinion that epoll's specs are run against.
+
+import { badRange } from '../errors';
+import { check, Memory, poll, Watch } from '../libc';
+import { LAYOUT, POLLIN, POLLOUT } from '../platform';
+import type { Selector } from './selector';
+
+// struct pollfd { int fd; short events; short revents; }
+const SIZE = LAYOUT.pollfd;
+const EVENTS = 4;
+const REVENTS = 6;
+const FIRST_ROOM = 64;
+
+export class PollSelector implements Selector {
+  readonly name = 'poll';
+  /** One struct per registered descriptor, without gaps. */
+  #pollfds = new Memory(FIRST_ROOM * SIZE);
+  /** fd -> its place in `#pollfds`. */
+  readonly #places = new Map<number, number>();
+  /** The places that the last select found ready. */
+  #ready: number[] = [];
+  #closed = false;
+  #wake: (() => void) | null = null;
+  readonly #watches = new Map<number, Watch>();
+  /** What Node's loop cannot watch: regular files, and numbers that are closed. */
+  readonly #unwatchable = new Set<number>();
+
+  register(fd: number, mask: number): void {
+    const known = this.#places.get(fd);
+    const place = known ?? this.#places.size;
+    if (known === undefined) {
+      this.#makeRoom();
+      this.#places.set(fd, place);
+    }
+    this.#write(place, fd, mask);
+    this.#rewatch(fd, mask);
+  }
+
+  modify(fd: number, mask: number): void {
+    this.register(fd, mask);
+  }
+
+  unregister(fd: number): void {
+    const place = this.#places.get(fd);
+    if (place === undefined) return;
+    // The last one moves into the gap.
+    const last = this.#places.size - 1;
+    const moved = this.#pollfds.buffer.readInt32LE(last * SIZE);
+    this.#pollfds.buffer.copy(this.#pollfds.buffer, place * SIZE, last * SIZE, (last + 1) * SIZE);
+    this.#places.set(moved, place);
+    this.#places.delete(fd);
+    this.#unwatchable.delete(fd);
+    this.#watches.get(fd)?.close();
+    this.#watches.delete(fd);
+  }
+
+  select(timeout: number): number {
+    if (this.#closed) throw badRange('select', 'an open selector', this);
+    const size = this.#places.size;
+    let left = check(poll(this.#pollfds, size, timeout), 'poll');
+    const { buffer } = this.#pollfds;
+    // Copied out, as a handler may unregister and move the places about.
+    this.#ready = [];
+    for (let place = 0; left > 0 && place < size; place += 1) {
+      const mask = buffer.readInt16LE(place * SIZE + REVENTS);
+      if (mask === 0) continue;
+      this.#ready.push(buffer.readInt32LE(place * SIZE), mask);
+      left -= 1;
+    }
+    return this.#ready.length / 2;
+  }
+
+  readyFd(index: number): number {
+    return this.#ready[2 * index] as number;
+  }
+
+  readyMask(index: number): number {
+    return this.#ready[2 * index + 1] as number;
+  }
+
+  get alwaysReady(): boolean {
+    return this.#unwatchable.size > 0;
+  }
+
+  /** A libuv handle for each descriptor, as there is none for all of them. */
+  watch(wake: () => void): Pick<Watch, 'close'> {
+    this.#wake = wake;
+    for (const [fd, place] of this.#places) {
+      this.#rewatch(fd, this.#pollfds.buffer.readInt16LE(place * SIZE + EVENTS));
+    }
+    return { close: () => this.#unwatch() };
+  }
+
+  close(): void {
+    this.#unwatch();
+    this.#closed = true;
+  }
+
+  #makeRoom(): void {
+    const used = this.#places.size * SIZE;
+    if (used < this.#pollfds.buffer.length) return;
+    const larger = new Memory(this.#pollfds.buffer.length * 2);
+    this.#pollfds.buffer.copy(larger.buffer);
+    this.#pollfds = larger;
+  }
+
+  #write(place: number, fd: number, mask: number): void {
+    this.#pollfds.buffer.writeInt32LE(fd, place * SIZE);
+    this.#pollfds.buffer.writeInt16LE(mask, place * SIZE + EVENTS);
+    this.#pollfds.buffer.writeInt16LE(0, place * SIZE + REVENTS);
+  }
+
+  #rewatch(fd: number, mask: number): void {
+    if (this.#wake === null) return;
+    this.#watches.get(fd)?.close();
+    const interest = { readable: (mask & POLLIN) !== 0, writable: (mask & POLLOUT) !== 0 };
+    try {
+      this.#watches.set(fd, new Watch(fd, interest, this.#wake));
+    } catch {
+      this.#unwatchable.add(fd);
+    }
+  }
+
+  #unwatch(): void {
+    this.#wake = null;
+    for (const watch of this.#watches.values()) watch.close();
+    this.#watches.clear();
+    this.#unwatchable.clear();
+  }
+}

@@ -1,0 +1,46 @@
+// The contract that every selector keeps: which descriptors are ready, without saying whose they are.
+//
+// - A mask is made of poll(2)'s bits. One registers POLLIN, POLLPRI and POLLOUT; POLLERR and POLLHUP
+//   are reported whether asked for or not, as the kernel does, and POLLNVAL by poll alone.
+// - Readiness is a level, not an edge: what is not dealt with is reported again.
+// - A regular file is always ready for what it was registered for, as under select(2).
+// - Results stand in the order in which the kernel gives them, until the next `select`.
+// - A registration belongs to the open file. Unregister before closing: the number alone does not
+//   tell the kernel, when a duplicate of it is still open, that nobody wants to know any more.
+
+import type { Watch } from '../libc';
+
+export interface Selector {
+  readonly name: 'epoll' | 'poll';
+
+  /** Starts to watch `fd` for `mask`. @throws {SocketError} `EBADF`, `ENOMEM`, `ENOSPC` */
+  register(fd: number, mask: number): void;
+
+  /** Changes what a registered `fd` is watched for. */
+  modify(fd: number, mask: number): void;
+
+  /** Stops watching. Silent when `fd` is closed or not registered. */
+  unregister(fd: number): void;
+
+  /**
+   * Waits until something is ready, `timeout` ms have passed (whole ones; 0: only look; -1: for as
+   * long as it takes) or a signal came.
+   * @returns how many are ready
+   */
+  select(timeout: number): number;
+
+  /** The descriptor of result `index`. */
+  readyFd(index: number): number;
+
+  /** What result `index` is ready for. */
+  readyMask(index: number): number;
+
+  /** Whether something registered is ready without the kernel having to be asked. */
+  readonly alwaysReady: boolean;
+
+  /** From now on Node's loop calls `wake` at each of its turns in which something is ready. */
+  watch(wake: () => void): Pick<Watch, 'close'>;
+
+  /** Gives back what the selector holds. Idempotent. */
+  close(): void;
+}

@@ -1,0 +1,371 @@
+/// <reference types="node" preserve="true" />
+// One kernel socket, non-blocking and close-on-exec from its first moment.
+//
+// The methods are those of Python's socket, with one rule of their own: a would-block is an answer,
+// never an exception. Calls that may have nothing to give return null for it, and what is not null
+// is the real thing: an empty Buffer from recv() is the end of the stream.
+//
+// A Socket owns its descriptor until close(). Every method of a closed one throws before the kernel
+// sees a number, which may belong to somebody else by then.
+
+import { inspect } from 'node:util';
+import { type Address, decodeAddress, formatAddress, resolveAddress } from './address';
+import { Descriptor } from './descriptor';
+import { badType, checkInteger, closedSocket } from './errors';
+import * as libc from './libc';
+import {
+  AF_INET,
+  AF_UNIX,
+  ERRNO,
+  F_GETFD,
+  F_GETFL,
+  F_SETFD,
+  F_SETFL,
+  FD_CLOEXEC,
+  MSG_NOSIGNAL,
+  O_NONBLOCK,
+  SHUT_RDWR,
+  SO_DOMAIN,
+  SO_PROTOCOL,
+  SO_TYPE,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from './platform';
+
+/**
+ * What a dispatcher calls on its `socket`, so that anything with these methods may stand in for a
+ * Socket, as Python's duck typing allows: a TLS session, a file, a test double. Only the first
+ * five are needed by a channel that is connected already.
+ */
+export interface SocketLike {
+  /** The descriptor to wait for; -1 when closed. */
+  fileno(): number;
+  /** Up to `size` bytes; empty at the end of the stream; null when there is nothing yet. */
+  recv(size: number): Buffer | null;
+  /** How many bytes were taken; null when it would block. */
+  send(data: Uint8Array): number | null;
+  getSockOpt(level: number, option: number): number;
+  close(): void;
+  setSockOpt?(level: number, option: number, value: number): void;
+  getPeerName?(): Address;
+  bind?(address: Address): void;
+  listen?(backlog?: number): void;
+  connectEx?(address: Address): number;
+  accept?(): { socket: Socket; address: Address } | null;
+  /** @internal */
+  owner?: SocketOwner | null;
+}
+
+/** What a socket's owner is told when somebody else closes the socket. @internal */
+export const socketClosing = Symbol('socketClosing');
+
+/** The channel that holds a socket. @internal */
+export interface SocketOwner {
+  [socketClosing](): void;
+}
+
+const slot = new libc.SockaddrSlot();
+
+// Received bytes land in a slab, one per thread, and what is handed out is the program's to keep:
+// never written again. A large read is handed out as a view of the slab, which is used up by it;
+// a small one is copied, so that a nickname kept for a day pins the 8 KiB of Node's own pool and
+// not the slab.
+const SLAB_SIZE = 256 * 1024;
+const SMALLEST_VIEW = 16 * 1024;
+let slab: libc.Memory | undefined;
+let slabUsed = 0;
+
+function slabWithRoomFor(size: number): libc.Memory {
+  if (slab === undefined || slab.buffer.length - slabUsed < size) {
+    slab = new libc.Memory(Math.max(SLAB_SIZE, size));
+    slabUsed = 0;
+  }
+  return slab;
+}
+
+function takeFromSlab(memory: libc.Memory, length: number): Buffer {
+  const view = memory.buffer.subarray(slabUsed, slabUsed + length);
+  if (length < SMALLEST_VIEW) return Buffer.from(view);
+  slabUsed += length;
+  return view;
+}
+
+/** A kernel socket. Python's `socket.socket`. */
+export class Socket implements SocketLike, Disposable {
+  /** `AF_INET`, `AF_INET6` or `AF_UNIX`. */
+  readonly family: number;
+  /** `SOCK_STREAM`, `SOCK_DGRAM`, … */
+  readonly type: number;
+  readonly protocol: number;
+  /**
+   * Who called, for a socket that came from `accept`: known even when the caller has gone again,
+   * where `getPeerName` is not.
+   */
+  readonly acceptedFrom: Address | null;
+  /** @internal */
+  owner: SocketOwner | null = null;
+  readonly #descriptor: Descriptor;
+
+  private constructor(
+    fd: number,
+    family: number,
+    type: number,
+    protocol: number,
+    acceptedFrom: Address | null = null,
+  ) {
+    this.#descriptor = new Descriptor(fd, 'socket');
+    this.family = family;
+    this.type = type;
+    this.protocol = protocol;
+    this.acceptedFrom = acceptedFrom;
+  }
+
+  /**
+   * Opens a socket. Python's `socket.socket(family, type, proto)`.
+   * @throws {SocketError} `EMFILE` when there is no descriptor left, `EAFNOSUPPORT`, …
+   * @throws {Error} `ERR_UNSUPPORTED_PLATFORM`
+   */
+  static socket(family: number = AF_INET, type: number = SOCK_STREAM, protocol = 0): Socket {
+    const result = libc.socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+    return new Socket(libc.check(result, 'socket'), family, type, protocol);
+  }
+
+  /**
+   * Two sockets connected to each other. Python's `socket.socketpair`; Unix ones by default.
+   * @throws {SocketError}
+   */
+  static pair(family: number = AF_UNIX, type: number = SOCK_STREAM, protocol = 0): [Socket, Socket] {
+    const fds = libc.socketpair(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+    if (typeof fds === 'number') throw libc.failure(fds, 'socketpair');
+    return [
+      new Socket(fds[0], family, type, protocol),
+      new Socket(fds[1], family, type, protocol),
+    ];
+  }
+
+  /**
+   * Takes over a descriptor that is a socket already: inherited, or handed over by a supervisor.
+   * It becomes non-blocking and close-on-exec, and this object's to close. Python's
+   * `socket.socket(fileno=fd)`.
+   * @throws {SocketError} `ENOTSOCK`, `EBADF`; the descriptor is then left alone
+   */
+  static fromFd(fd: number): Socket {
+    const option = (name: number): number => {
+      const value = Buffer.alloc(4);
+      libc.check(libc.getsockopt(fd, SOL_SOCKET, name, value), 'getsockopt');
+      return value.readInt32LE(0);
+    };
+    const [family, type, protocol] = [option(SO_DOMAIN), option(SO_TYPE), option(SO_PROTOCOL)];
+    setNonBlocking(fd);
+    libc.check(libc.fcntl(fd, F_SETFD, libc.fcntl(fd, F_GETFD) | FD_CLOEXEC), 'fcntl');
+    return new Socket(fd, family, type, protocol);
+  }
+
+  /** The descriptor; -1 when closed. */
+  fileno(): number {
+    return this.#descriptor.fd;
+  }
+
+  /** Whether `close` or `detach` was called. */
+  get closed(): boolean {
+    return this.#descriptor.fd === -1;
+  }
+
+  /** The descriptor, for one call. */
+  #fd(syscall: string): number {
+    const fd = this.#descriptor.fd;
+    if (fd === -1) throw closedSocket(syscall);
+    return fd;
+  }
+
+  /**
+   * Gives the socket an address of its own. A host name is looked up, blocking.
+   * @throws {SocketError} `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, …
+   * @throws {TypeError|RangeError} when the address cannot be meant
+   */
+  bind(address: Address): void {
+    const fd = this.#fd('bind');
+    const sockaddr = resolveAddress(address, this.family, this.type, 'bind');
+    libc.check(libc.bind(fd, sockaddr), 'bind', formatAddress(address));
+  }
+
+  /** Waits for callers, `backlog` of them unaccepted at most (128 by default). */
+  listen(backlog = 128): void {
+    libc.check(libc.listen(this.#fd('listen'), backlog), 'listen');
+  }
+
+  /**
+   * The next caller, or null when nobody waits.
+   * @throws {SocketError} `ECONNABORTED` when the caller has gone, `EMFILE`, …
+   */
+  accept(): { socket: Socket; address: Address } | null {
+    const result = libc.accept4(this.#fd('accept'), slot, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (result === -ERRNO.EAGAIN) return null;
+    libc.check(result, 'accept');
+    const address = decodeAddress(slot.written);
+    const socket = new Socket(result, this.family, this.type, this.protocol, address);
+    return { socket, address };
+  }
+
+  /**
+   * Starts to connect. A host name is looked up, blocking.
+   * @returns true when connected already, false while it is under way: writable tells when it is
+   *   over, `getSockOpt(SOL_SOCKET, SO_ERROR)` how
+   * @throws {SocketError} `ECONNREFUSED`, `ENOENT`, `EAGAIN` for a Unix socket whose backlog is full
+   */
+  connect(address: Address): boolean {
+    const errno = this.connectEx(address);
+    if (errno === 0) return true;
+    if (errno === ERRNO.EINPROGRESS) return false;
+    throw libc.failure(-errno, 'connect', formatAddress(address));
+  }
+
+  /** As connect(2): 0, or the errno, `EINPROGRESS` being the usual one. Python's `connect_ex`. */
+  connectEx(address: Address): number {
+    const fd = this.#fd('connect');
+    return -libc.connect(fd, resolveAddress(address, this.family, this.type, 'connect'));
+  }
+
+  /**
+   * Up to `size` bytes: a Buffer of the program's own, empty at the end of the stream, or null when
+   * there is nothing yet. With `flags` `MSG_PEEK` they stay to be read again, with `MSG_OOB` the
+   * urgent byte is read.
+   * @throws {SocketError} `ECONNRESET`, `ENOTCONN`, …
+   */
+  recv(size: number, flags = 0): Buffer | null {
+    const fd = this.#fd('recv');
+    checkInteger('recv', 'a size', size, 0, 2 ** 31 - 1);
+    const memory = slabWithRoomFor(size);
+    const result = libc.recv(fd, memory, slabUsed, size, flags);
+    if (result === -ERRNO.EAGAIN) return null;
+    libc.check(result, 'recv');
+    return takeFromSlab(memory, Math.min(result, size));
+  }
+
+  /** As `recv`, into the program's memory. @returns how many bytes; null when there is nothing yet */
+  recvInto(buffer: Uint8Array, flags = 0): number | null {
+    const result = libc.recvfrom(this.#fd('recv'), buffer, flags, null);
+    return result === -ERRNO.EAGAIN ? null : libc.check(result, 'recv');
+  }
+
+  /** One datagram and its sender, or null. What is longer than `size` is cut off by the kernel. */
+  recvFrom(size: number, flags = 0): { data: Buffer; address: Address } | null {
+    const fd = this.#fd('recvfrom');
+    checkInteger('recvfrom', 'a size', size, 0, 2 ** 31 - 1);
+    const data = Buffer.allocUnsafe(size);
+    const result = libc.recvfrom(fd, data, flags, slot);
+    if (result === -ERRNO.EAGAIN) return null;
+    libc.check(result, 'recvfrom');
+    return { data: data.subarray(0, Math.min(result, size)), address: decodeAddress(slot.written) };
+  }
+
+  /**
+   * How many bytes the kernel took, perhaps not all; null when it would block. A peer that is gone
+   * is an EPIPE here, never a signal.
+   * @throws {SocketError} `EPIPE`, `ECONNRESET`, `ENOTCONN`, …
+   */
+  send(data: Uint8Array, flags = 0): number | null {
+    const result = libc.send(this.#fd('send'), data, flags | MSG_NOSIGNAL);
+    return result === -ERRNO.EAGAIN ? null : libc.check(result, 'send');
+  }
+
+  /** One datagram to an address. As `send` otherwise. A host name is looked up, blocking. */
+  sendTo(data: Uint8Array, address: Address, flags = 0): number | null {
+    const fd = this.#fd('sendto');
+    const sockaddr = resolveAddress(address, this.family, this.type, 'sendto');
+    const result = libc.sendto(fd, data, flags | MSG_NOSIGNAL, sockaddr);
+    if (result === -ERRNO.EAGAIN) return null;
+    return libc.check(result, 'sendto', formatAddress(address));
+  }
+
+  /** Ends one direction or both: `SHUT_RD`, `SHUT_WR`, `SHUT_RDWR` (the default). */
+  shutdown(how: number = SHUT_RDWR): void {
+    libc.check(libc.shutdown(this.#fd('shutdown'), how), 'shutdown');
+  }
+
+  /** An option as an integer. */
+  getSockOpt(level: number, option: number): number;
+  /** An option as `length` raw bytes at most. */
+  getSockOpt(level: number, option: number, length: number): Buffer;
+  getSockOpt(level: number, option: number, length?: number): number | Buffer {
+    const fd = this.#fd('getsockopt');
+    if (length !== undefined) checkInteger('getsockopt', 'a length', length, 1, 65536);
+    const value = Buffer.alloc(length ?? 4);
+    const filled = libc.check(libc.getsockopt(fd, level, option, value), 'getsockopt');
+    return length === undefined ? value.readInt32LE(0) : value.subarray(0, filled);
+  }
+
+  /**
+   * Sets an option to an integer, to true or false, or to raw bytes.
+   *
+   * @example
+   * const linger = Buffer.alloc(8); // struct linger { int l_onoff; int l_linger; }
+   * linger.writeInt32LE(1, 0);
+   * socket.setSockOpt(SOL_SOCKET, SO_LINGER, linger); // close() will reset the connection
+   */
+  setSockOpt(level: number, option: number, value: number | boolean | Uint8Array): void {
+    const fd = this.#fd('setsockopt');
+    const result = libc.setsockopt(fd, level, option, optionBytes(value));
+    libc.check(result, 'setsockopt');
+  }
+
+  /** This end's address. Python's `getsockname`. */
+  getSockName(): Address {
+    libc.check(libc.getsockname(this.#fd('getsockname'), slot), 'getsockname');
+    return decodeAddress(slot.written);
+  }
+
+  /** The other end's address. Python's `getpeername`. @throws {SocketError} `ENOTCONN` */
+  getPeerName(): Address {
+    libc.check(libc.getpeername(this.#fd('getpeername'), slot), 'getpeername');
+    return decodeAddress(slot.written);
+  }
+
+  /** Gives the descriptor to the caller, open, and is closed itself. -1 when it was already. */
+  detach(): number {
+    if (!this.closed) this.owner?.[socketClosing]();
+    return this.#descriptor.release();
+  }
+
+  /**
+   * Closes the socket. Idempotent.
+   * @throws {SocketError} `EBADF` when somebody else has closed the descriptor
+   */
+  close(): void {
+    if (this.closed) return;
+    this.owner?.[socketClosing]();
+    this.#descriptor.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  toString(): string {
+    return `<Socket fd=${this.fileno()} family=${this.family} type=${this.type}>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
+
+function optionBytes(value: number | boolean | Uint8Array): Uint8Array {
+  if (value instanceof Uint8Array) return value;
+  const number = typeof value === 'boolean' ? Number(value) : value;
+  if (typeof number !== 'number') {
+    throw badType('setsockopt', 'an integer, a boolean or a Uint8Array', value);
+  }
+  checkInteger('setsockopt', 'a value', number, -(2 ** 31), 2 ** 32 - 1);
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32LE(number | 0);
+  return bytes;
+}
+
+/** @throws {SocketError} `EBADF` */
+export function setNonBlocking(fd: number): void {
+  const flags = libc.check(libc.fcntl(fd, F_GETFL), 'fcntl');
+  if ((flags & O_NONBLOCK) === 0) libc.check(libc.fcntl(fd, F_SETFL, flags | O_NONBLOCK), 'fcntl');
+}

@@ -1,0 +1,94 @@
+// Which channels can be trusted to tell of their changes.
+//
+// A dispatcher is asked for its interest only when something has changed (channel-map.ts), as long
+// as the library's own code decides about it: its predicates, and the attributes that these look at.
+// A program may replace any of them, in all the ways JavaScript has, and must not be able to tell
+// that anything is being skipped:
+//
+//   a method or accessor in a subclass       found by looking along the prototypes, once per class
+//   a class field or own property            an attribute's value is moved into its accessor, from
+//     `connected = true`                     where changes are seen; a predicate's is respected
+//   an assignment, `chat.readable = () => …` goes through a setter here, at any time
+
+const names = new Set<string>();
+const own = new WeakSet<object>();
+const verdicts = new WeakMap<object, boolean>();
+
+type Method = (...args: never[]) => unknown;
+
+/** Called on a channel whose predicate was replaced, so that it is looked at again. */
+export const predicateReplaced = Symbol('predicateReplaced');
+
+interface Trackable {
+  [predicateReplaced](): void;
+}
+
+/** Declares accessors of `prototype` to be attributes that the predicates of its class look at. */
+export function trackAttributes(prototype: object, ...attributes: string[]): void {
+  for (const name of attributes) {
+    names.add(name);
+    own.add(Object.getOwnPropertyDescriptor(prototype, name)?.get as object);
+  }
+}
+
+/** Declares methods of `prototype` to be its predicates, and sees to it that replacing is seen. */
+export function trackPredicates(prototype: object, ...predicates: string[]): void {
+  for (const name of predicates) {
+    const method = Object.getOwnPropertyDescriptor(prototype, name)?.value as Method;
+    const get = (): Method => method;
+    names.add(name);
+    own.add(method);
+    own.add(get);
+    Object.defineProperty(prototype, name, {
+      configurable: true,
+      get,
+      set(this: Trackable, replacement: unknown) {
+        Object.defineProperty(this, name, {
+          value: replacement,
+          configurable: true,
+          enumerable: true,
+          writable: true,
+        });
+        this[predicateReplaced]();
+      },
+    });
+  }
+}
+
+/** Whether all that decides about the interest of `channel` is the library's own code. */
+export function isTracked(channel: object): boolean {
+  return isTrackedClass(Object.getPrototypeOf(channel)) && takeFieldsIn(channel);
+}
+
+function isTrackedClass(prototype: object): boolean {
+  const known = verdicts.get(prototype);
+  if (known !== undefined) return known;
+  let verdict = true;
+  for (const name of names) {
+    const found = findProperty(prototype, name);
+    if (found !== undefined && !own.has((found.get ?? found.value) as object)) verdict = false;
+  }
+  verdicts.set(prototype, verdict);
+  return verdict;
+}
+
+function findProperty(start: object, name: string): PropertyDescriptor | undefined {
+  for (let object: object | null = start; object; object = Object.getPrototypeOf(object)) {
+    const found = Object.getOwnPropertyDescriptor(object, name);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** Own properties hide the accessors below. @returns false when one of them is to stay */
+function takeFieldsIn(channel: object): boolean {
+  for (const name of names) {
+    const field = Object.getOwnPropertyDescriptor(channel, name);
+    if (field === undefined) continue;
+    if (own.has(field.value as object)) continue;
+    const movable = field.configurable && 'value' in field && typeof field.value !== 'function';
+    if (!movable || !Reflect.deleteProperty(channel, name)) return false;
+    (channel as Record<string, unknown>)[name] = field.value;
+  }
+  return true;
+}
