@@ -183,4 +183,3 @@ export function formatAddress(address: Address): string {
   const { host, port } = address;
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
-

@@ -122,7 +122,8 @@ export abstract class AsyncChat extends Dispatcher {
 
   /** All of `incoming`, which is empty then. */
   _getData(): Buffer {
-    const data = this.incoming.length === 1 ? (this.incoming[0] as Buffer) : Buffer.concat(this.incoming);
+    const data =
+      this.incoming.length === 1 ? (this.incoming[0] as Buffer) : Buffer.concat(this.incoming);
     this.incoming = [];
     return data;
   }
@@ -344,7 +345,9 @@ export abstract class AsyncChat extends Dispatcher {
     const size = this.#chunkSize();
     this.#queued += bytes.length;
     if (bytes.length <= size) this.#fifo.push(bytes);
-    else for (let at = 0; at < bytes.length; at += size) this.#fifo.push(bytes.subarray(at, at + size));
+    else
+      for (let at = 0; at < bytes.length; at += size)
+        this.#fifo.push(bytes.subarray(at, at + size));
     this.initiateSend();
     return this.#belowMark();
   }

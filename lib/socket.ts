@@ -136,13 +136,14 @@ export class Socket implements SocketLike, Disposable {
    * Two sockets connected to each other. Python's `socket.socketpair`; Unix ones by default.
    * @throws {SocketError}
    */
-  static pair(family: number = AF_UNIX, type: number = SOCK_STREAM, protocol = 0): [Socket, Socket] {
+  static pair(
+    family: number = AF_UNIX,
+    type: number = SOCK_STREAM,
+    protocol = 0,
+  ): [Socket, Socket] {
     const fds = libc.socketpair(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
     if (typeof fds === 'number') throw libc.failure(fds, 'socketpair');
-    return [
-      new Socket(fds[0], family, type, protocol),
-      new Socket(fds[1], family, type, protocol),
-    ];
+    return [new Socket(fds[0], family, type, protocol), new Socket(fds[1], family, type, protocol)];
   }
 
   /**
