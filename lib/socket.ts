@@ -50,6 +50,7 @@ export interface SocketLike {
   close(): void;
   setSockOpt?(level: number, option: number, value: number): void;
   getPeerName?(): Address;
+  getSockName?(): Address;
   bind?(address: Address): void;
   listen?(backlog?: number): void;
   connectEx?(address: Address): number;

@@ -1,0 +1,4 @@
+import * as asyncore from 'asyncore';
+import echo from './echo-body.cjs';
+
+await echo(asyncore, 'import');

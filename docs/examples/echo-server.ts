@@ -1,0 +1,50 @@
+// An echo server of plain dispatchers: what arrives is sent back, byte for byte.
+//
+// It shows the predicates at work. A handler that still has something to send does not want to
+// read, so a client that does not take its echo is not listened to either: the kernel's buffers fill,
+// and then the client has to wait. Memory holds one received piece per connection, never more.
+
+import { type Address, type ChannelMap, Dispatcher, type Socket, socketMap } from 'asyncore';
+
+export class EchoHandler extends Dispatcher {
+  #pending: Buffer = Buffer.alloc(0);
+
+  override readable(): boolean {
+    return this.#pending.length === 0;
+  }
+
+  override writable(): boolean {
+    return this.#pending.length > 0;
+  }
+
+  override handleRead(): void {
+    const data = this.recv(65536);
+    if (data === null) return;
+    this.#pending = data;
+    // Most of the time the kernel takes it at once, and there is nothing to wait for.
+    this.handleWrite();
+  }
+
+  override handleWrite(): void {
+    const sent = this.send(this.#pending);
+    this.#pending = this.#pending.subarray(sent);
+  }
+
+  override handleClose(): void {
+    this.close();
+  }
+}
+
+export class EchoServer extends Dispatcher {
+  constructor(address: Address, family: number, map: ChannelMap = socketMap) {
+    super(null, map);
+    this.createSocket(family);
+    this.setReuseAddr();
+    this.bind(address);
+    this.listen();
+  }
+
+  override handleAccepted(socket: Socket): void {
+    new EchoHandler(socket, this.map);
+  }
+}

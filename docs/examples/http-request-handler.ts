@@ -1,0 +1,172 @@
+// The example of Python's asynchat manual, made whole: HTTP requests read with an AsyncChat.
+//
+// It shows the terminator at work. The headers end with an empty line, so the terminator is
+// '\r\n\r\n'. The body of a POST has as many bytes as Content-Length says, so then it is that number.
+// And once the request is complete nothing more is expected, so it is null: browsers over-send, and
+// what else arrives is collected and ignored.
+//
+// One request for each connection, which is then closed: HTTP/1.0, as in the manual.
+
+import {
+  type Address,
+  AsyncChat,
+  type ChannelMap,
+  Dispatcher,
+  type Socket,
+  socketMap,
+} from 'asyncore';
+
+const LARGEST_HEADERS = 64 * 1024;
+const LARGEST_BODY = 1024 * 1024;
+
+const REQUEST_LINE = /^(?<method>[A-Z]+) (?<target>[!-~]+) HTTP\/1\.[01]$/;
+const HEADER = /^(?<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(?<value>[^\0\r\n]*?)[ \t]*$/;
+
+const REASONS: Record<number, string> = {
+  200: 'OK',
+  400: 'Bad Request',
+  411: 'Length Required',
+  413: 'Content Too Large',
+  431: 'Request Header Fields Too Large',
+  501: 'Not Implemented',
+};
+
+export interface HttpRequest {
+  method: string;
+  target: string;
+  /** By name in lower case. A header that comes twice is joined with a comma, as HTTP has it. */
+  headers: Map<string, string>;
+  body: Buffer;
+}
+
+/** Counts the requests of each client. */
+export type Sessions = Map<string, number>;
+
+export class HttpRequestHandler extends AsyncChat {
+  #readingHeaders = true;
+  /** The request is complete, or it never will be: whatever arrives now is ignored. */
+  #handling = false;
+  #received = 0;
+  #request: HttpRequest = { method: '', target: '', headers: new Map(), body: Buffer.alloc(0) };
+
+  constructor(
+    socket: Socket,
+    readonly address: Address,
+    readonly sessions: Sessions,
+    map: ChannelMap,
+  ) {
+    super(socket, map);
+    this.setTerminator('\r\n\r\n');
+  }
+
+  override collectIncomingData(data: Buffer): void {
+    if (this.#handling) return;
+    this.#received += data.length;
+    if (this.#readingHeaders && this.#received > LARGEST_HEADERS) this.#refuse(431);
+    else this._collectIncomingData(data);
+  }
+
+  override foundTerminator(): void {
+    if (this.#handling) return;
+    if (this.#readingHeaders) this.#foundHeaders();
+    else this.#foundBody();
+  }
+
+  #foundHeaders(): void {
+    this.#readingHeaders = false;
+    if (!this.#parse(this._getData().toString('latin1'))) {
+      this.#refuse(400);
+      return;
+    }
+    const { method, headers } = this.#request;
+    if (headers.has('transfer-encoding')) this.#refuse(501);
+    else if (method === 'GET') this.#foundBody();
+    else if (method === 'POST') this.#expectBody(headers.get('content-length'));
+    else this.#refuse(501);
+  }
+
+  #expectBody(contentLength: string | undefined): void {
+    const length = Number(contentLength);
+    if (contentLength === undefined) this.#refuse(411);
+    else if (!/^\d{1,15}$/.test(contentLength)) this.#refuse(400);
+    else if (length > LARGEST_BODY) this.#refuse(413);
+    // A terminator of 0 means "for ever". A body of 0 bytes has been read already.
+    else if (length === 0) this.#foundBody();
+    else {
+      this.setTerminator(length);
+      if (this.#request.headers.get('expect')?.toLowerCase() === '100-continue') {
+        this.push('HTTP/1.1 100 Continue\r\n\r\n');
+      }
+    }
+  }
+
+  #foundBody(): void {
+    this.#request.body = this._getData();
+    this.#finish();
+    this.handleRequest(this.#request);
+  }
+
+  /** From here on, input is ignored. */
+  #finish(): void {
+    this.#handling = true;
+    this.setTerminator(null);
+  }
+
+  /** @returns whether it is a request */
+  #parse(text: string): boolean {
+    const [first, ...lines] = text.split('\r\n');
+    const { method, target } = REQUEST_LINE.exec(first ?? '')?.groups ?? {};
+    if (method === undefined || target === undefined) return false;
+    this.#request = { ...this.#request, method, target };
+    const { headers } = this.#request;
+    for (const line of lines) {
+      const { name, value } = HEADER.exec(line)?.groups ?? {};
+      if (name === undefined || value === undefined) return false;
+      const key = name.toLowerCase();
+      const before = headers.get(key);
+      headers.set(key, before === undefined ? value : `${before}, ${value}`);
+    }
+    return true;
+  }
+
+  /** The request is complete. Answers with what it was; override it to do something else. */
+  handleRequest({ method, target, body }: HttpRequest): void {
+    const client = 'host' in this.address ? this.address.host : 'local';
+    const count = (this.sessions.get(client) ?? 0) + 1;
+    this.sessions.set(client, count);
+    this.respond(200, `${method} ${target}\n${body.length} bytes: ${body}\nrequest ${count}\n`);
+  }
+
+  respond(status: number, text: string): void {
+    const body = Buffer.from(text);
+    this.push(
+      `HTTP/1.0 ${status} ${REASONS[status]}\r\n` +
+        'Content-Type: text/plain; charset=utf-8\r\n' +
+        `Content-Length: ${body.length}\r\n` +
+        'Connection: close\r\n\r\n',
+    );
+    this.push(body);
+    this.closeWhenDone();
+  }
+
+  #refuse(status: number): void {
+    this.#finish();
+    this.respond(status, `${status} ${REASONS[status]}\n`);
+  }
+}
+
+export class HttpServer extends Dispatcher {
+  readonly sessions: Sessions = new Map();
+
+  constructor(address: Address, family: number, map: ChannelMap = socketMap) {
+    super(null, map);
+    this.createSocket(family);
+    this.setReuseAddr();
+    this.bind(address);
+    this.listen();
+  }
+
+  override handleAccepted(socket: Socket, address: Address): void {
+    new HttpRequestHandler(socket, address, this.sessions, this.map);
+  }
+}
