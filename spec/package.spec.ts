@@ -1,0 +1,32 @@
+// What the package says of itself.
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as asyncore from 'asyncore';
+import { ROOT } from './support/program';
+
+const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+
+describe('The ES module entry', () => {
+  it('exports exactly what the CommonJS one does', () => {
+    const source = readFileSync(join(ROOT, 'lib', 'index.mts'), 'utf8');
+    const list = /^export \{([^}]*)\} from/m.exec(source)?.[1] ?? '';
+    const names = [...list.matchAll(/\w+/g)].map((match) => match[0]);
+    expect(names.sort()).toEqual(Object.keys(asyncore).sort());
+  });
+});
+
+describe('The manifest', () => {
+  it('has one runtime dependency', () => {
+    expect(Object.keys(manifest.dependencies)).toEqual(['koffi']);
+  });
+
+  it('lets the package be installed anywhere', () => {
+    expect(manifest.os).toBeUndefined();
+    expect(manifest.cpu).toBeUndefined();
+  });
+
+  it('keeps download addresses out of the lock file', () => {
+    expect(readFileSync(join(ROOT, 'package-lock.json'), 'utf8')).not.toContain('"resolved"');
+  });
+});
