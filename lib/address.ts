@@ -7,9 +7,10 @@
 // kernel can hand out (spec/address.spec.ts).
 
 import { isIP } from 'node:net';
+import { AF_INET, AF_INET6, AF_UNIX } from './constants';
 import { badRange, badType, checkInteger } from './errors';
 import { getaddrinfo, ifIndexToName, ifNameToIndex, inetNtop, inetPton } from './libc';
-import { AF_INET, AF_INET6, AF_UNIX, LAYOUT } from './platform';
+import { LAYOUT } from './platform';
 
 /** An IPv4 or IPv6 address. Python's `(host, port)` and `(host, port, flowinfo, scope_id)`. */
 export interface InternetAddress {

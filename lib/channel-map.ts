@@ -13,8 +13,9 @@
 //    others are asked at every tick, in map order.
 // 3. A channel without interest is not registered at all: epoll would report its hang-up for ever.
 
+import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from './constants';
 import { badRange, badType } from './errors';
-import { ERRNO, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from './platform';
+import { ERRNO } from './platform';
 import { createSelector, type Selector } from './selectors';
 
 /** What stands in the map: the part of a dispatcher that the loop knows. */

@@ -23,6 +23,17 @@ import {
 } from './address';
 import { type Channel, ChannelMap, socketMap } from './channel-map';
 import {
+  AF_INET,
+  AF_INET6,
+  AF_UNIX,
+  IPPROTO_TCP,
+  SO_ERROR,
+  SO_REUSEADDR,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  TCP_INFO,
+} from './constants';
+import {
   badType,
   codeOf,
   compactTraceback,
@@ -33,19 +44,7 @@ import {
 } from './errors';
 import { failure } from './libc';
 import { adopt, fail, failOutside } from './loop';
-import {
-  AF_INET,
-  AF_INET6,
-  AF_UNIX,
-  ERRNO,
-  IPPROTO_TCP,
-  SO_ERROR,
-  SO_REUSEADDR,
-  SOCK_STREAM,
-  SOL_SOCKET,
-  TCP_INFO,
-  TCP_SYN_SENT,
-} from './platform';
+import { ERRNO, TCP_SYN_SENT } from './platform';
 import { Socket, type SocketLike, type SocketOwner, socketClosing } from './socket';
 import { isTracked, predicateReplaced, trackAttributes, trackPredicates } from './tracking';
 

@@ -4,11 +4,12 @@
 
 import { inspect } from 'node:util';
 import type { ChannelMap } from './channel-map';
+import { SO_ERROR, SOL_SOCKET } from './constants';
 import { Descriptor } from './descriptor';
 import { Dispatcher } from './dispatcher';
 import { badRange, badType, checkInteger, closedSocket } from './errors';
 import * as libc from './libc';
-import { ERRNO, F_DUPFD_CLOEXEC, SO_ERROR, SOL_SOCKET } from './platform';
+import { ERRNO, F_DUPFD_CLOEXEC } from './platform';
 import { type SocketLike, type SocketOwner, setNonBlocking, socketClosing } from './socket';
 
 /**

@@ -29,10 +29,10 @@ import {
   socketMap,
   type TickOrder,
 } from './channel-map';
+import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from './constants';
 import { badRange, badType, codeOf, DISCONNECTED, ExitNow, stackOf } from './errors';
 import { releaseHeld } from './held';
 import type { Watch } from './libc';
-import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from './platform';
 
 /** Options of `loop` and `loopSync`. */
 export interface LoopOptions {

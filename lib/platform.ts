@@ -8,8 +8,6 @@
 
 import { constants } from 'node:os';
 
-export * from './constants';
-
 export const EPOLL_CLOEXEC = 0o2000000;
 export const EPOLL_CTL_ADD = 1;
 export const EPOLL_CTL_DEL = 2;

@@ -10,20 +10,10 @@
 
 import { inspect } from 'node:util';
 import { type Address, decodeAddress, formatAddress, resolveAddress } from './address';
-import { Descriptor } from './descriptor';
-import { badType, checkInteger, closedSocket } from './errors';
-import * as libc from './libc';
 import {
   AF_INET,
   AF_UNIX,
-  ERRNO,
-  F_GETFD,
-  F_GETFL,
-  F_SETFD,
-  F_SETFL,
-  FD_CLOEXEC,
   MSG_NOSIGNAL,
-  O_NONBLOCK,
   SHUT_RDWR,
   SO_DOMAIN,
   SO_PROTOCOL,
@@ -32,7 +22,11 @@ import {
   SOCK_NONBLOCK,
   SOCK_STREAM,
   SOL_SOCKET,
-} from './platform';
+} from './constants';
+import { Descriptor } from './descriptor';
+import { badType, checkInteger, closedSocket } from './errors';
+import * as libc from './libc';
+import { ERRNO, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, O_NONBLOCK } from './platform';
 
 /**
  * What a dispatcher calls on its `socket`, so that anything with these methods may stand in for a

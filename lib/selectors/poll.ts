@@ -1,9 +1,10 @@
 // poll(2): the selector that every Unix has. Waiting costs what is registered: fine below a few
 // hundred descriptors, and the second opinion that epoll's specs are run against.
 
+import { POLLIN, POLLOUT } from '../constants';
 import { badRange } from '../errors';
 import { check, Memory, poll, Watch } from '../libc';
-import { LAYOUT, POLLIN, POLLOUT } from '../platform';
+import { LAYOUT } from '../platform';
 import type { Selector } from './selector';
 
 // struct pollfd { int fd; short events; short revents; }
