@@ -7,6 +7,7 @@
 // kernel can hand out (spec/address.spec.ts).
 
 import { isIP } from 'node:net';
+import { inspect } from 'node:util';
 import { AF_INET, AF_INET6, AF_UNIX } from './constants';
 import { badRange, badType, checkInteger } from './errors';
 import { getaddrinfo, ifIndexToName, ifNameToIndex, inetNtop, inetPton } from './libc';
@@ -180,7 +181,10 @@ export function lookUpHost(host: string, family: number, type: number): string {
 
 /** How an address reads in a message or a repr: `127.0.0.1:80`, `[::1]:80`, `'/tmp/socket'`. */
 export function formatAddress(address: Address): string {
+  // `addr` is the program's to set, and a repr must not throw.
+  if (typeof address !== 'object' || address === null) return inspect(address);
+  if (!isInternet(address) && typeof address.path !== 'string') return inspect(address);
   if (!isInternet(address)) return `'${address.path.replaceAll('\0', '\\0')}'`;
   const { host, port } = address;
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  return String(host).includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -10,20 +10,27 @@
 // terminator at the end of what has been received.
 //
 // Output. What is pushed waits on `producerFifo` until `refillBuffer` moves it to `acOutBuffer`, many
-// small items together, from which `initiateSend` sends. One thing is put off: pushes made while
-// this chat handles a read event leave when the event ends, together, as a burst of requests is best
-// answered by one send. Until then they are copied into a buffer that all chats share
-// (`gather`), and nobody can tell, because whoever looks, sends: close(), the attributes
-// about output, the socket, a nested poll(), the end of the process.
+// small items together (output-queue.ts), from which `initiateSend` sends. One thing is put off:
+// small pushes made while this chat handles a read event leave together when the event ends, as a
+// burst of requests is best answered by one send (gather.ts).
 
-import type { ChannelMap } from './channel-map';
 import { beforeClose, Dispatcher, type Handled, inputOver, life } from './dispatcher';
 import { badRange, badType, notImplemented } from './errors';
 import { Fifo } from './fifo';
-import { hold, sendHeld, unhold } from './held';
-import { adopt, fail } from './loop';
+import {
+  beginGathering,
+  endGathering,
+  flushGatheredOf,
+  gather,
+  gatheredOf,
+  isGathering,
+  sendGathered,
+  takeGathered,
+} from './gather';
+import { adopt, fail } from './guards';
+import { type FifoItem, OutputQueue } from './output-queue';
 import type { Producer } from './producers';
-import { Socket, type SocketLike } from './socket';
+import { keepable, Socket, type SocketLike } from './socket';
 import { trackAttributes, trackPredicates } from './tracking';
 
 /**
@@ -32,18 +39,10 @@ import { trackAttributes, trackPredicates } from './tracking';
  */
 export type Terminator = Uint8Array | string | number | null;
 
-/** What stands on the fifo: data, producers of it, and null where the channel is to be closed. */
-export type FifoItem = Uint8Array | Producer | null;
-
 const NOTHING = Buffer.alloc(0);
 
 /** Sends per write event, so that one fast reader of a long answer leaves the others their turn. */
 const SENDS_PER_EVENT = 16;
-
-/** Shared by all chats, one at a time, to put small pieces of output side by side. */
-const gather = Buffer.allocUnsafeSlow(65536);
-/** What is larger is not worth copying. */
-const LARGEST_GATHERED = 16384;
 
 /**
  * A channel for protocols made of records. Python's `asynchat.async_chat`.
@@ -82,22 +81,11 @@ export abstract class AsyncChat extends Dispatcher {
   #input: Buffer = NOTHING;
   #inputAt = 0;
 
-  #fifo: Fifo<FifoItem>;
-  /** Taken from the fifo and not yet by the kernel. */
-  #output: Uint8Array = NOTHING;
-  /** Data bytes on the fifo; a producer counts when it has been asked. */
-  #queued = 0;
-  /** `gather` is this chat's for a read event, and holds this many bytes of it. */
-  #gathering = false;
-  #gathered = 0;
-  #refilling = false;
+  readonly #out = new OutputQueue(this, (text) => this.#encode('send', text));
+  /** `send` is under way: whoever pushes meanwhile queues up. */
+  #sending = false;
+  /** `push` has returned false, and `handleDrain` is owed. */
   #drainDue = false;
-
-  constructor(socket: SocketLike | null = null, map?: ChannelMap) {
-    super(socket, map);
-    this.#fifo = new Fifo();
-    this.#fifo.watcher = this;
-  }
 
   // -------------------------------------------------------------------------------------------
   // To be implemented.
@@ -122,9 +110,9 @@ export abstract class AsyncChat extends Dispatcher {
 
   /** All of `incoming`, which is empty then. */
   _getData(): Buffer {
-    const data =
-      this.incoming.length === 1 ? (this.incoming[0] as Buffer) : Buffer.concat(this.incoming);
-    this.incoming = [];
+    const { incoming } = this;
+    const data = incoming.length === 1 ? (incoming[0] as Buffer) : Buffer.concat(incoming);
+    incoming.length = 0;
     return data;
   }
 
@@ -136,10 +124,7 @@ export abstract class AsyncChat extends Dispatcher {
    * @throws {RangeError} for a number that is negative or no integer
    */
   setTerminator(terminator: Terminator): void {
-    if (typeof terminator === 'number' && !(Number.isSafeInteger(terminator) && terminator >= 0)) {
-      throw badRange('set a terminator', 'a number of bytes', terminator);
-    }
-    this.terminator = this.#terminatorBytes(terminator);
+    this.terminator = this.#checkTerminator(terminator);
   }
 
   /** Asked before each step through the input. Python's `get_terminator`. */
@@ -147,11 +132,14 @@ export abstract class AsyncChat extends Dispatcher {
     return this.terminator;
   }
 
-  #terminatorBytes(terminator: Terminator | undefined): Uint8Array | number | null {
-    if (terminator === null || typeof terminator === 'number') return terminator;
-    if (terminator instanceof Uint8Array) return terminator;
+  #checkTerminator(terminator: Terminator | undefined): Uint8Array | number | null {
+    if (terminator instanceof Uint8Array || terminator === null) return terminator;
     if (typeof terminator === 'string') return this.#encode('set a terminator', terminator);
-    throw badType('look for a terminator', 'one that setTerminator takes', terminator);
+    if (typeof terminator !== 'number') {
+      throw badType('use a terminator', 'bytes, a string, a number or null', terminator);
+    }
+    if (Number.isSafeInteger(terminator) && terminator >= 0) return terminator;
+    throw badRange('use a terminator', 'a number of bytes', terminator);
   }
 
   #encode(action: string, text: string): Buffer {
@@ -165,18 +153,18 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   set acInBuffer(data: Uint8Array) {
+    if (!(data instanceof Uint8Array)) throw badType('set acInBuffer', 'a Uint8Array', data);
     this.#input = asBuffer(data);
     this.#inputAt = 0;
   }
 
   override handleReadEvent(): Handled {
     // A read event inside another one's handler sends at once.
-    this.#gathering = hold(this);
-    if (!this.#gathering) return super.handleReadEvent();
+    if (!beginGathering(this)) return super.handleReadEvent();
     try {
       return super.handleReadEvent();
     } finally {
-      this.#endGathering();
+      endGathering();
     }
   }
 
@@ -204,7 +192,7 @@ export abstract class AsyncChat extends Dispatcher {
    */
   #consume(): void {
     while (this.#inputAt < this.#input.length) {
-      const terminator = this.#terminatorBytes(this.getTerminator());
+      const terminator = this.#checkTerminator(this.getTerminator());
       try {
         if (terminator === null || terminator === 0) this.#collect(this.#input.length);
         else if (typeof terminator === 'number') this.#consumeCounted(terminator);
@@ -228,9 +216,14 @@ export abstract class AsyncChat extends Dispatcher {
     const here = this.#input.length - this.#inputAt;
     if (here < missing) {
       const before = this.terminator;
-      this.#collect(this.#input.length);
-      // Unless the program has set another one just now.
-      if (typeof before === 'number' && this.terminator === before) this.terminator = before - here;
+      try {
+        this.#collect(this.#input.length);
+      } finally {
+        // Unless the program has set another one just now.
+        if (typeof before === 'number' && this.terminator === before) {
+          this.terminator = before - here;
+        }
+      }
       return;
     }
     if (!this.#collect(this.#inputAt + missing)) return;
@@ -271,64 +264,71 @@ export abstract class AsyncChat extends Dispatcher {
     this.#inputAt = next;
     if (end === start) return true;
     const before = this[life];
-    adopt(this, this.collectIncomingData(this.#input.subarray(start, end)));
+    adopt(this, this.collectIncomingData(keepable(this.#input.subarray(start, end))));
     return this[life] === before;
   }
 
   /** The beginning of a terminator that will never be completed is data. @internal */
   override [inputOver](): void {
-    this.#consume();
-    if (this.#inputAt < this.#input.length) this.#collect(this.#input.length);
+    try {
+      this.#consume();
+      if (this.#inputAt < this.#input.length) this.#collect(this.#input.length);
+    } finally {
+      this.#dropInput();
+    }
   }
 
   // -------------------------------------------------------------------------------------------
   // Output.
 
+  // Whoever looks at any of this, or at the socket, is to find what he would find without gathering.
+
   /** What waits to be sent, from the program. Python's `producer_fifo`. */
   get producerFifo(): Fifo<FifoItem> {
-    this.#sendGathered();
-    return this.#fifo;
+    flushGatheredOf(this);
+    return this.#out.fifo;
   }
 
   set producerFifo(fifo: Fifo<FifoItem>) {
     if (!(fifo instanceof Fifo)) throw badType('set producerFifo', 'a Fifo', fifo);
-    this.#sendGathered();
-    this.#fifo.watcher = null;
-    this.#fifo = fifo;
-    fifo.watcher = this;
-    this.interestChanged();
+    flushGatheredOf(this);
+    this.#out.fifo = fifo;
   }
 
   /** What waits to be sent, from the fifo. Python's `ac_out_buffer`. */
   get acOutBuffer(): Buffer {
-    this.#sendGathered();
-    return asBuffer(this.#output);
+    flushGatheredOf(this);
+    return asBuffer(this.#out.buffer);
   }
 
   set acOutBuffer(data: Uint8Array) {
     if (!(data instanceof Uint8Array)) throw badType('set acOutBuffer', 'a Uint8Array', data);
-    this.#sendGathered();
-    this.#setOutput(data);
-  }
-
-  /** Bytes that wait to be sent. Producers count for what they have been asked for. */
-  get writableLength(): number {
-    return this.#queued + this.#output.length + this.#gathered;
+    flushGatheredOf(this);
+    this.#out.buffer = data;
   }
 
   override get socket(): SocketLike | null {
-    this.#sendGathered();
+    flushGatheredOf(this);
     return super.socket;
   }
 
   override set socket(socket: SocketLike | null) {
-    this.#sendGathered();
+    flushGatheredOf(this);
     super.socket = socket;
+  }
+
+  /** Bytes that wait to be sent. A producer counts for what it has been asked for. */
+  get writableLength(): number {
+    return this.#out.byteLength + gatheredOf(this);
   }
 
   /**
    * Sends `data`, as soon as all that was pushed before is sent. It is not copied while it waits, so
    * it must not be changed. Python's `push`.
+   *
+   * It is sent at once if it can be, but for small pushes in a read event, which leave when the event
+   * ends. A handler that works long, or waits without this library knowing (`spawnSync`), calls
+   * `initiateSend` before.
    *
    * @returns false when more than `highWaterMark` bytes wait now, so that it is time to stop until
    *   `handleDrain`; and false, with a warning in the log, when the channel is being closed
@@ -338,18 +338,13 @@ export abstract class AsyncChat extends Dispatcher {
   push(data: Uint8Array | string): boolean {
     const bytes = typeof data === 'string' ? this.#encode('push', data) : data;
     if (!(bytes instanceof Uint8Array)) throw badType('push', 'a Uint8Array or a string', data);
-    if (this.#refused('push')) return false;
-    if (bytes.length === 0) return true;
-    if (this.#gathering && this.#gatherPush(bytes)) return this.#belowMark();
-    this.#sendGathered();
-    const size = this.#chunkSize();
-    this.#queued += bytes.length;
-    if (bytes.length <= size) this.#fifo.push(bytes);
-    else
-      for (let at = 0; at < bytes.length; at += size)
-        this.#fifo.push(bytes.subarray(at, at + size));
-    this.initiateSend();
-    return this.#belowMark();
+    if (this.#refuses('push')) return false;
+    if (bytes.length > 0 && !this.#gather(bytes)) {
+      flushGatheredOf(this);
+      this.#out.push(bytes, this.#chunkSize());
+      this.initiateSend();
+    }
+    return this.#isBelowMark();
   }
 
   /**
@@ -362,16 +357,22 @@ export abstract class AsyncChat extends Dispatcher {
     if (typeof producer?.more !== 'function') {
       throw badType('push a producer', 'an object with a method more()', producer);
     }
-    if (this.#refused('pushWithProducer')) return false;
-    this.#sendGathered();
-    this.#fifo.push(producer);
+    if (this.#refuses('pushWithProducer')) return false;
+    flushGatheredOf(this);
+    this.#out.fifo.push(producer);
     this.initiateSend();
-    return this.#belowMark();
+    return this.#isBelowMark();
   }
 
   /** Closes the channel when all that has been pushed is sent. Python's `close_when_done`. */
   closeWhenDone(): void {
-    if (!this.#isClosingWhenDone()) this.#fifo.push(null);
+    if (!this.#out.closes) this.#out.fifo.push(null);
+  }
+
+  #refuses(what: string): boolean {
+    if (!this.#out.closes) return false;
+    this.logInfo(`${what} after closeWhenDone: refused`, 'warning');
+    return true;
   }
 
   #chunkSize(): number {
@@ -380,20 +381,16 @@ export abstract class AsyncChat extends Dispatcher {
     return size;
   }
 
-  #isClosingWhenDone(): boolean {
-    return this.#fifo.last() === null;
-  }
-
-  #refused(what: string): boolean {
-    if (!this.#isClosingWhenDone()) return false;
-    this.logInfo(`${what} after closeWhenDone: refused`, 'warning');
-    return true;
-  }
-
-  #belowMark(): boolean {
+  #isBelowMark(): boolean {
     if (this.writableLength <= this.highWaterMark) return true;
     this.#drainDue = true;
     return false;
+  }
+
+  #announceDrain(): void {
+    if (!this.#drainDue || !this.#out.isEmpty()) return;
+    this.#drainDue = false;
+    adopt(this, this.handleDrain());
   }
 
   /** All has been sent, after a `push` returned false. Does nothing, unless overridden. */
@@ -408,47 +405,15 @@ export abstract class AsyncChat extends Dispatcher {
    * `initiate_send`. Does nothing while there is no connection.
    */
   initiateSend(): void {
-    // A producer that pushes from within more() is heard when it returns.
-    if (this.#refilling) return;
-    this.#sendGathered();
+    flushGatheredOf(this);
+    // Called from within send() or more(): their caller goes on with what has come.
+    if (this.#sending || this.#out.refilling) return;
     for (let sends = 0; sends < SENDS_PER_EVENT && this.connected; sends += 1) {
-      if (this.#output.length === 0) this.refillBuffer();
-      if (this.#output.length === 0 || !this.connected) break;
-      if (!this.#sendOutput()) break;
+      if (this.#out.buffer.length === 0) this.refillBuffer();
+      if (this.#out.buffer.length === 0 || !this.connected) break;
+      if (!this.#sendBuffer()) break;
     }
     this.#announceDrain();
-  }
-
-  /** @returns whether the kernel took all it was given */
-  #sendOutput(): boolean {
-    const size = this.#chunkSize();
-    const output = this.#output;
-    const chunk = output.length <= size ? output : output.subarray(0, size);
-    const sent = this.#give(chunk);
-    // handleClose or an override of send may have thrown the buffer away.
-    if (this.#output === output && sent > 0) this.#setOutput(output.subarray(sent));
-    return sent === chunk.length;
-  }
-
-  #give(data: Uint8Array): number {
-    try {
-      return this.send(data);
-    } catch (error) {
-      fail(this, error);
-      return 0;
-    }
-  }
-
-  #announceDrain(): void {
-    if (!this.#drainDue || this.writableLength > 0 || !this.#fifo.isEmpty()) return;
-    this.#drainDue = false;
-    adopt(this, this.handleDrain());
-  }
-
-  #setOutput(data: Uint8Array): void {
-    const wasEmpty = this.#output.length === 0;
-    this.#output = data.length === 0 ? NOTHING : data;
-    if (wasEmpty !== (data.length === 0)) this.interestChanged();
   }
 
   /**
@@ -457,140 +422,91 @@ export abstract class AsyncChat extends Dispatcher {
    * left to be sent, the channel is closed. Python's `refill_buffer`, which later versions lack.
    */
   refillBuffer(): void {
-    if (this.#refilling) return;
-    this.#sendGathered();
-    this.#refilling = true;
+    flushGatheredOf(this);
+    if (this.#out.refilling) return;
+    this.#out.refill(this.#chunkSize());
+    if (this.#out.takeClose()) adopt(this, this.handleClose());
+  }
+
+  /** @returns whether the kernel took all it was given */
+  #sendBuffer(): boolean {
+    const { buffer } = this.#out;
+    const chunk = buffer.subarray(0, this.#chunkSize());
+    const sent = this.#give(chunk);
+    // A handler, or an override of send, may have thrown the buffer away.
+    if (this.#out.buffer === buffer && sent > 0) this.#out.buffer = buffer.subarray(sent);
+    return sent === chunk.length;
+  }
+
+  /** @returns how much of it was sent */
+  #give(data: Uint8Array): number {
+    this.#sending = true;
     try {
-      this.#refill();
+      const sent = this.send(data);
+      if (Number.isInteger(sent) && sent >= 0 && sent <= data.length) return sent;
+      throw badRange('send', `send() to return a number of bytes up to ${data.length}`, sent);
+    } catch (error) {
+      fail(this, error);
+      return 0;
     } finally {
-      this.#refilling = false;
-    }
-    if (this.#output.length > 0 || this.#fifo.isEmpty() || this.#fifo.first() !== null) return;
-    this.#fifo.pop();
-    adopt(this, this.handleClose());
-  }
-
-  #refill(): void {
-    const size = this.acOutBufferSize;
-    // One piece alone is sent from where it is.
-    if (this.#output.length === 0) {
-      const first = this.#headData();
-      if (first === null) return;
-      this.#takeHead(first);
-      this.#setOutput(first);
-    }
-    if (this.#output.length >= Math.min(size, LARGEST_GATHERED) || this.#fifo.isEmpty()) return;
-    const pieces = [this.#output];
-    let length = this.#output.length;
-    try {
-      for (let data = this.#headData(); data !== null; data = this.#headData()) {
-        if (length + data.length > size) break;
-        this.#takeHead(data);
-        pieces.push(data);
-        length += data.length;
-      }
-    } finally {
-      // Also when a producer threw: what came before it is not its fault.
-      if (pieces.length > 1) this.#setOutput(Buffer.concat(pieces, length));
+      this.#sending = false;
     }
   }
 
-  /** The data at the head of the fifo, with producers asked for theirs; null: none, or the end. */
-  #headData(): Uint8Array | null {
-    while (!this.#fifo.isEmpty()) {
-      const head = this.#fifo.first();
-      if (head === null) return null;
-      if (head instanceof Uint8Array) {
-        if (head.length > 0) return head;
-        this.#fifo.pop();
-        continue;
-      }
-      const piece = this.#ask(head);
-      // It may have called discardBuffers, or taken itself off.
-      if (this.#fifo.isEmpty() || this.#fifo.first() !== head) continue;
-      if (piece.length === 0) {
-        this.#fifo.pop();
-      } else {
-        this.#fifo.pushFront(piece);
-        this.#queued += piece.length;
-      }
-    }
-    return null;
-  }
-
-  #ask(producer: Producer): Uint8Array {
-    const piece = producer.more();
-    if (piece === null || piece === undefined) return NOTHING;
-    if (typeof piece === 'string') return this.#encode('send what more() returned', piece);
-    if (piece instanceof Uint8Array) return piece;
-    throw badType('send what more() returned', 'a Uint8Array, string, null or undefined', piece);
-  }
-
-  #takeHead(data: Uint8Array): void {
-    this.#fifo.pop();
-    this.#queued = Math.max(0, this.#queued - data.length);
-  }
-
-  // -------------------------------------------------------------------------------------------
-  // Output of a read event, put off until its end.
-
-  #endGathering(): void {
-    this.#gathering = false;
-    unhold();
-    this.#sendGathered();
-  }
-
-  /** @returns whether the bytes have been taken */
-  #gatherPush(bytes: Uint8Array): boolean {
-    const nothingWaits = this.#output.length === 0 && this.#fifo.isEmpty();
-    if (!this.connected || !nothingWaits || bytes.length > LARGEST_GATHERED) return false;
-    if (this.#gathered + bytes.length > Math.min(gather.length, this.acOutBufferSize)) return false;
-    gather.set(bytes, this.#gathered);
-    this.#gathered += bytes.length;
-    return true;
+  /** Takes what this read event pushes, if it is small and would otherwise be sent at once. */
+  #gather(data: Uint8Array): boolean {
+    if (!isGathering(this) || this.#sending) return false;
+    if (!this.connected || !this.#out.isEmpty()) return false;
+    return gather(data, this.#chunkSize());
   }
 
   /** @internal */
-  [sendHeld](): void {
-    this.#sendGathered();
-  }
-
-  /** Sends what this read event has pushed so far. */
-  #sendGathered(): void {
-    const length = this.#gathered;
-    if (length === 0) return;
-    this.#gathered = 0;
-    const shared = gather.subarray(0, length);
-    // The kernel copies at once. Somebody else's send() may keep what it gets.
-    const copies = this.send === AsyncChat.prototype.send && super.socket instanceof Socket;
-    const data = copies ? shared : Buffer.from(shared);
+  [sendGathered](): void {
+    const taken = takeGathered();
+    // The kernel copies at once. Whoever else is given a buffer may keep it.
+    const copies =
+      this.send === AsyncChat.prototype.send &&
+      super.socket instanceof Socket &&
+      super.socket.send === Socket.prototype.send;
+    const data = copies ? taken : Buffer.from(taken);
+    const before = this[life];
     const sent = this.#give(data);
-    if (sent < length) this.#setOutput(Buffer.from(data.subarray(sent)));
+    if (sent < data.length && this[life] === before) {
+      this.#out.unshift(copies ? Buffer.from(data.subarray(sent)) : data.subarray(sent));
+    }
+    // What an override of send has pushed meanwhile.
+    else if (!this.#out.isEmpty()) this.initiateSend();
     this.#announceDrain();
   }
 
   /** As `Dispatcher.send`: past the queue, but not past what a read event has pushed before. */
   override send(data: Uint8Array): number {
-    this.#sendGathered();
+    flushGatheredOf(this);
     return super.send(data);
   }
 
   /** @internal */
   override [beforeClose](): void {
-    this.#sendGathered();
+    flushGatheredOf(this);
+    if (this.#out.refilling) this.#sendBeforeClose();
     // A record that is being gone through ends here.
     this.#dropInput();
+    this.#drainDue = false;
+  }
+
+  /** A producer closes the channel from within more(): what came before is sent as far as it goes. */
+  #sendBeforeClose(): void {
+    this.#out.commit();
+    while (this.connected && this.#out.buffer.length > 0 && this.#sendBuffer());
   }
 
   /** Only for emergencies: forgets all input and output that waits. Python's `discard_buffers`. */
   discardBuffers(): void {
-    this.#sendGathered();
+    flushGatheredOf(this);
     this.#dropInput();
-    this.incoming = [];
-    this.#fifo.clear();
-    this.#queued = 0;
+    this.incoming.length = 0;
+    this.#out.clear();
     this.#drainDue = false;
-    this.#setOutput(NOTHING);
   }
 
   // -------------------------------------------------------------------------------------------
@@ -604,7 +520,7 @@ export abstract class AsyncChat extends Dispatcher {
   /** While there is output and a connection, and while a connect is under way. */
   override writable(): boolean {
     if (!this.connected) return this.connecting;
-    return this.#output.length > 0 || !this.#fifo.isEmpty();
+    return !this.#out.isEmpty();
   }
 
   /** Closes the channel, without a word in the log. */

@@ -14,9 +14,10 @@
 // 3. A channel without interest is not registered at all: epoll would report its hang-up for ever.
 
 import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from './constants';
-import { badRange, badType } from './errors';
-import { ERRNO } from './platform';
+import { badRange, badType, codeOf } from './errors';
+import { isOpen } from './libc';
 import { createSelector, type Selector } from './selectors';
+import { trackingEpoch } from './tracking';
 
 /** What stands in the map: the part of a dispatcher that the loop knows. */
 export interface Channel {
@@ -34,6 +35,8 @@ export interface Channel {
   handleClose(): void | Promise<void>;
   handleError(error: unknown): void | Promise<void>;
   close(): void;
+  /** The descriptor under which it stands in its map. */
+  fileno?(): number | null;
   /** The map that this channel tells of its changes. */
   readonly map?: ChannelMap;
   /** Whether this channel calls `interestChanged` whenever a predicate would answer otherwise. */
@@ -50,6 +53,11 @@ export type TickOrder = 'select' | 'poll';
 // What a channel wants, as bits.
 const READ = 1;
 const WRITE = 2;
+
+/** How long a hang-up that nobody is told of is left alone, in ms. */
+const PARKING = 100;
+/** Between two searches for closed descriptors, in ms. */
+const SWEEP_PAUSE = 1000;
 
 // The same bits say what a channel is due for in select order, and these two as well.
 export const DUE_READ = READ;
@@ -79,7 +87,7 @@ export class Entry {
   listed = false;
   /** Not registered before this time (performance.now() milliseconds), whatever it wants. */
   restsUntil = 0;
-  /** Ready for nothing that was wanted: not registered until it wants something else. */
+  /** It rests because it was ready for nothing that it wants: until it wants something else. */
   parked = false;
   /** Its socket was closed behind its back. */
   invalid = false;
@@ -122,8 +130,10 @@ export class ChannelMap extends Map<number, Channel> {
   /** Opened at the first wait, given back when the map is empty and nobody uses it. */
   #selector: Selector | null = null;
   #users = 0;
-  #resting: Entry[] = [];
+  readonly #resting = new Set<Entry>();
   #invalid: Entry[] = [];
+  #trackingEpoch = 0;
+  #lastSweep = 0;
   /** Snapshots that are not in use: one for each depth to which handlers call `poll`. */
   readonly #snapshots: Snapshot[] = [];
   readonly #deferred = new Set<Deferred>();
@@ -142,15 +152,23 @@ export class ChannelMap extends Map<number, Channel> {
    * @throws {RangeError} when `fd` is no descriptor
    */
   override set(fd: number, channel: Channel): this {
-    if (!Number.isInteger(fd) || fd < 0) throw badRange('add a channel', 'a descriptor', fd);
+    if ((fd | 0) !== fd || fd < 0) throw badRange('add a channel', 'a descriptor', fd);
     if (typeof channel !== 'object' || channel === null) {
       throw badType('add a channel', 'an object with handlers', channel);
     }
     const old = this.#entries[fd];
-    if (old?.channel === channel && !old.invalid) {
-      this.interestChanged(fd);
-      return this;
-    }
+    if (old?.channel === channel && !old.invalid) this.interestChanged(fd);
+    else this.#enter(fd, channel, old);
+    return this;
+  }
+
+  /** The channel has another socket, whose number is the same. @internal */
+  renew(fd: number): void {
+    const old = this.#entries[fd];
+    if (old !== undefined) this.#enter(fd, old.channel, old);
+  }
+
+  #enter(fd: number, channel: Channel, old: Entry | undefined): void {
     if (old !== undefined) this.#retire(old);
     // As in any Map, a replacement keeps the place of what it replaces.
     const entry = new Entry(fd, channel, old?.order ?? ++this.#lastOrder);
@@ -158,7 +176,6 @@ export class ChannelMap extends Map<number, Channel> {
     this.#stale.push(entry);
     super.set(fd, channel);
     this.#wake?.();
-    return this;
   }
 
   override delete(fd: number): boolean {
@@ -200,9 +217,24 @@ export class ChannelMap extends Map<number, Channel> {
     const entry = this.#entries[fd];
     if (entry === undefined || entry.invalid) return;
     this.#register(entry, 0);
-    entry.invalid = true;
-    this.#invalid.push(entry);
+    this.#markInvalid(entry);
     this.#wake?.();
+  }
+
+  /**
+   * Looks for descriptors that were closed by number, behind everybody's back: epoll forgets them
+   * without a word, where poll(2) would report them. Called when a pass has waited in vain, and does
+   * something once a second at most, as it costs a system call for each channel.
+   * @internal
+   */
+  sweep(): void {
+    const now = performance.now();
+    if (now - this.#lastSweep < SWEEP_PAUSE) return;
+    this.#lastSweep = now;
+    for (const fd of this.keys()) {
+      const entry = this.#entries[fd] as Entry;
+      if (entry.mask !== 0 && !isOpen(fd)) this.invalidate(fd);
+    }
   }
 
   /** Takes a channel out of the selector for `duration` ms, or until `resume`. @internal */
@@ -210,17 +242,24 @@ export class ChannelMap extends Map<number, Channel> {
     const entry = this.#entries[fd];
     if (entry === undefined) return;
     entry.restsUntil = performance.now() + duration;
-    if (!this.#resting.includes(entry)) this.#resting.push(entry);
+    this.#resting.add(entry);
     this.#register(entry, 0);
+    // A waiting loop has to wake up for its end.
+    this.#wake?.();
   }
 
   /** @internal */
   resume(fd: number): void {
     const entry = this.#entries[fd];
     if (entry === undefined) return;
-    entry.restsUntil = 0;
-    this.#resting = this.#resting.filter((other) => other !== entry);
+    this.#endRest(entry);
     this.interestChanged(fd);
+  }
+
+  #endRest(entry: Entry): void {
+    entry.restsUntil = 0;
+    entry.parked = false;
+    this.#resting.delete(entry);
   }
 
   /** Puts work off until something is about to block the thread. @internal */
@@ -235,7 +274,7 @@ export class ChannelMap extends Map<number, Channel> {
 
   /** Each piece of work takes itself back. @internal */
   runDeferred(): void {
-    for (const work of this.#deferred) work();
+    for (const work of [...this.#deferred]) work();
   }
 
   /** The live entry of a channel, if it stands here under `fd`. @internal */
@@ -267,19 +306,29 @@ export class ChannelMap extends Map<number, Channel> {
    * @internal
    */
   ask(order: TickOrder, report: Report): void {
-    if (order !== this.#order) this.#reorder(order);
+    this.#follow(order);
     this.#endRests();
+    if (this.#trackingEpoch !== trackingEpoch()) this.#reclassifyAll();
     // A predicate may add channels: their turn is the next tick's, as with Python's copy of the map.
     const stale = this.#stale;
     this.#stale = [];
-    for (const entry of stale) if (entry.untracked === undefined) this.#classify(entry);
-    this.#askUntracked(report);
-    for (const entry of stale) if (entry.live && entry.stale) this.#ask(entry, report);
+    try {
+      for (const entry of stale) {
+        if (entry.live && entry.untracked === undefined) this.#classify(entry, report);
+      }
+      this.#askUntracked(report);
+      for (const entry of stale) if (entry.live && entry.stale) this.#ask(entry, report);
+    } catch (exit) {
+      // ExitNow leaves the loop, and the map as it is: whoever has not been asked is still to be.
+      for (const entry of stale) if (entry.live && entry.stale) this.#stale.push(entry);
+      throw exit;
+    }
   }
 
   /** Whether the selector is behind what the channels have told. @internal */
   get changed(): boolean {
-    return this.#stale.length > 0 || this.#resting.length > 0;
+    if (this.#stale.length > 0) return true;
+    return this.#resting.size > 0 && this.nextDeadline <= performance.now();
   }
 
   /** Whether waiting would be pointless: something can be delivered or must be asked. @internal */
@@ -300,7 +349,8 @@ export class ChannelMap extends Map<number, Channel> {
    * Waits, up to `timeout` ms, and returns what is due, in map order. Give it back to `done`.
    * @internal
    */
-  select(timeout: number): Snapshot {
+  select(order: TickOrder, timeout: number): Snapshot {
+    this.#follow(order);
     const selector = this.#selector as Selector;
     const count = selector.select(this.#invalid.length > 0 ? 0 : timeout);
     const snapshot = this.#snapshots.pop() ?? new Snapshot();
@@ -316,17 +366,17 @@ export class ChannelMap extends Map<number, Channel> {
       last = entry.order;
     }
     if (this.#invalid.length > 0) {
+      // Until they have left the map, as with poll(2).
+      this.#invalid = this.#invalid.filter((entry) => entry.live);
       for (const entry of this.#invalid) {
-        if (!entry.live) continue;
         entry.fired = POLLNVAL;
         entries.push(entry);
       }
-      this.#invalid = [];
       sorted = false;
     }
     // epoll reports in order of arrival. Which channel comes first is observable, so restore it.
     if (!sorted) entries.sort(inMapOrder);
-    const bySelect = this.#order === 'select';
+    const bySelect = order === 'select';
     for (const entry of entries) snapshot.due.push(bySelect ? this.#due(entry) : entry.fired);
     return snapshot;
   }
@@ -350,27 +400,40 @@ export class ChannelMap extends Map<number, Channel> {
     if ((fired & POLLPRI) !== 0) due |= DUE_EXPT;
     if ((fired & POLLNVAL) !== 0) due = DUE_CLOSE;
     // A hang-up that only a reader would be told of, on a channel that wants to write: select(2)
-    // says nothing, epoll would say it for ever.
+    // says nothing, epoll would say it for ever. Later there may be room for output, though.
     if (due === 0) {
-      this.#register(entry, 0);
+      this.rest(entry.fd, PARKING);
       entry.parked = true;
     }
     return due;
   }
 
-  #reorder(order: TickOrder): void {
+  /** Registers for the order of this tick, should the last one have had the other. */
+  #follow(order: TickOrder): void {
+    if (order === this.#order) return;
     this.#order = order;
-    // The masks differ for these only.
     for (const fd of this.keys()) {
       const entry = this.#entries[fd] as Entry;
-      if (entry.wants === WRITE) this.interestChanged(fd);
+      if (entry.parked) this.resume(fd);
+      else if (entry.mask !== 0) this.#register(entry, MASKS[order][entry.wants] as number);
     }
   }
 
+  /** A class has changed while it was in use. */
+  #reclassifyAll(): void {
+    this.#trackingEpoch = trackingEpoch();
+    for (const fd of this.keys()) this.reclassify(fd);
+  }
+
   /** Finds out whether a channel must be asked at every tick. */
-  #classify(entry: Entry): void {
+  #classify(entry: Entry, report: Report): void {
     const { channel } = entry;
-    entry.untracked = !(channel.map === this && channel.tracksInterest?.() === true);
+    entry.untracked = true;
+    try {
+      if (channel.map === this && channel.tracksInterest?.() === true) entry.untracked = false;
+    } catch (error) {
+      report(channel, error);
+    }
     if (!entry.untracked || entry.listed) return;
     entry.listed = true;
     this.#untracked.push(entry);
@@ -393,24 +456,23 @@ export class ChannelMap extends Map<number, Channel> {
   #ask(entry: Entry, report: Report): void {
     const { channel } = entry;
     entry.stale = false;
-    let wants = 0;
     try {
+      let wants = 0;
       // Both are asked, whatever the first one says: they may have side effects.
       const readable = channel.readable();
       const writable = channel.writable();
       if (readable && channel.inputEnded !== true) wants |= READ;
       if (writable && channel.accepting !== true) wants |= WRITE;
+      // A predicate may have closed its channel.
+      if (entry.live) this.#apply(entry, wants);
     } catch (error) {
+      if (entry.live) this.#apply(entry, 0);
       report(channel, error);
-      wants = 0;
     }
-    // A predicate may have closed its channel.
-    if (entry.live) this.#apply(entry, wants);
   }
 
   #apply(entry: Entry, wants: number): void {
-    if (entry.parked && wants === entry.wants) return;
-    entry.parked = false;
+    if (entry.parked && wants !== entry.wants) this.#endRest(entry);
     entry.wants = wants;
     if (entry.invalid || entry.restsUntil !== 0) return;
     const mask = MASKS[this.#order][wants] as number;
@@ -432,23 +494,36 @@ export class ChannelMap extends Map<number, Channel> {
       else selector.modify(entry.fd, mask);
       entry.mask = mask;
     } catch (error) {
-      // Its descriptor was closed behind its back: what poll(2) reports as POLLNVAL.
-      if ((error as { errno?: number }).errno !== ERRNO.EBADF) throw error;
-      entry.invalid = true;
-      this.#invalid.push(entry);
+      // Its descriptor was closed behind its back: what poll(2) reports as POLLNVAL. EINVAL: and
+      // the number has become the selector's own.
+      const code = codeOf(error);
+      if (code !== 'EBADF' && code !== 'EINVAL') throw error;
+      this.#markInvalid(entry);
     }
+  }
+
+  #markInvalid(entry: Entry): void {
+    entry.invalid = true;
+    this.#invalid.push(entry);
   }
 
   /** Nothing reaches this entry any more. At once, as its descriptor is about to be closed. */
   #retire(entry: Entry): void {
     entry.live = false;
     this.#register(entry, 0);
-    if (entry.restsUntil !== 0) this.#resting = this.#resting.filter((other) => other !== entry);
+    this.#resting.delete(entry);
     if (entry.untracked) this.#unsorted = true;
+    // Nobody may ever ask again, and closed channels are not to be kept for that.
+    if (this.#stale.length > 64 && this.#stale.length > 2 * this.size) {
+      this.#stale = this.#stale.filter((other) => other.live);
+    }
+    if (this.#untracked.length > 64 && this.#untracked.length > 2 * this.size) {
+      this.#untracked = this.#untracked.filter((other) => other.live);
+    }
   }
 
   #endRests(): void {
-    if (this.#resting.length === 0) return;
+    if (this.#resting.size === 0) return;
     const now = performance.now();
     for (const entry of this.#resting) if (entry.restsUntil <= now) this.resume(entry.fd);
   }

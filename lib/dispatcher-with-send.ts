@@ -14,9 +14,15 @@ const CHUNK = 65536;
 export class DispatcherWithSend extends Dispatcher {
   readonly #waiting = new Fifo<Buffer>();
 
-  /** A copy of the output that has not been sent yet. Python's `out_buffer`. */
+  /** The output that has not been sent yet. Python's `out_buffer`. */
   get outBuffer(): Buffer {
-    return Buffer.concat([...this.#waiting]);
+    // Joined for good: a program that asks at every tick pays for what has come since.
+    if (this.#waiting.length > 1) {
+      const all = Buffer.concat([...this.#waiting]);
+      this.#waiting.clear();
+      this.#waiting.push(all);
+    }
+    return this.#waiting.isEmpty() ? Buffer.alloc(0) : this.#waiting.first();
   }
 
   set outBuffer(data: Uint8Array) {

@@ -38,17 +38,22 @@ import {
   codeOf,
   compactTraceback,
   DISCONNECTED,
+  messageOf,
   SHORTAGE,
   SocketError,
   textOf,
 } from './errors';
+import { flushGatheredOf } from './gather';
+import { adopt, fail, failOutside } from './guards';
 import { failure } from './libc';
-import { adopt, fail, failOutside } from './loop';
 import { ERRNO, TCP_SYN_SENT } from './platform';
 import { Socket, type SocketLike, type SocketOwner, socketClosing } from './socket';
 import { isTracked, predicateReplaced, trackAttributes, trackPredicates } from './tracking';
 
-/** What a handler may return: a promise's rejection goes to the channel's `handleError`. */
+/**
+ * What a handler may return: a promise's rejection goes to the channel's `handleError`. The loop does
+ * not wait for it, and calls the handler again while there still is input: `recv` before you await.
+ */
 export type Handled = void | Promise<void>;
 
 const CONNECT_UNDER_WAY: ReadonlySet<number> = new Set([
@@ -121,8 +126,10 @@ export class Dispatcher implements Channel, SocketOwner {
   #life = 0;
   /** Set by close(), until the next socket. */
   #closed = false;
-  /** `handleError` is told of something that need not end this channel. */
-  #spared = false;
+  /** The last error that need not end this channel. */
+  #spared: { readonly error: unknown } | null = null;
+  /** Counts the calls of connect(): a look-up for an earlier one comes too late. */
+  #connects = 0;
   #serial = 0;
 
   /**
@@ -202,6 +209,7 @@ export class Dispatcher implements Channel, SocketOwner {
 
   /** The descriptor under which this channel stands in its map, or null. Python's `_fileno`. */
   fileno(): number | null {
+    flushGatheredOf(this);
     return this.#fd;
   }
 
@@ -225,7 +233,7 @@ export class Dispatcher implements Channel, SocketOwner {
 
   /** @internal */
   [predicateReplaced](): void {
-    if (this.#fd !== null) this.map.reclassify(this.#fd);
+    if (#fd in this && this.#fd !== null) this.map.reclassify(this.#fd);
   }
 
   // -------------------------------------------------------------------------------------------
@@ -253,12 +261,16 @@ export class Dispatcher implements Channel, SocketOwner {
     this.setSocket(Socket.socket(family, type));
   }
 
-  /** Wraps `socket` and enters the map. Python's `set_socket`. */
+  /**
+   * Wraps `socket` and enters the map. The socket that it had is the program's to close. Python's
+   * `set_socket`.
+   */
   setSocket(socket: SocketLike, map: ChannelMap = this.map): void {
     const fd = socket.fileno();
-    // The entry of the socket before this one would be delivered to the wrong one.
-    if (this.#fd !== null && this.#fd !== fd) this.delChannel();
     const before = this.#socket;
+    // What was registered for the socket before this one must not reach it.
+    if (this.#fd !== null && this.#fd !== fd) this.delChannel();
+    else if (this.#fd === fd && before !== socket && map.get(fd) === this) map.renew(fd);
     if (before?.owner === this) before.owner = null;
     this.#socket = socket;
     this.#fd = fd;
@@ -332,15 +344,17 @@ export class Dispatcher implements Channel, SocketOwner {
    */
   connect(address: Address): void {
     const socket = this.#live('connect');
-    const named =
-      socket instanceof Socket && socket.family !== AF_UNIX && needsLookup(address)
-        ? address
-        : null;
-    // What can be said against the address without looking it up is said at once.
-    if (named !== null) encodeAddress({ ...named, host: '' }, (socket as Socket).family, 'connect');
+    let named: InternetAddress | null = null;
+    if (socket instanceof Socket) {
+      if (socket.family !== AF_UNIX && needsLookup(address)) named = address;
+      // What can be said against the address is said before anything has changed.
+      encodeAddress(named === null ? address : { ...named, host: '' }, socket.family, 'connect');
+    }
+    this.#connects += 1;
     this.connected = false;
     this.connecting = true;
-    if (this.#fd === null && socket.fileno() >= 0) this.setSocket(socket);
+    if (this.#fd !== null) this.map.resume(this.#fd);
+    else if (socket.fileno() >= 0) this.setSocket(socket);
     if (named !== null) this.#lookUp(socket as Socket, named);
     else if (this.#startConnecting(socket, address)) this.handleConnectEvent();
   }
@@ -379,9 +393,10 @@ export class Dispatcher implements Channel, SocketOwner {
     const { map } = this;
     const fd = this.#fd as number;
     const life = this.#life;
+    const connects = this.#connects;
     const arrive = (look: () => string): void => {
       // The other way was faster, or the channel has moved on.
-      if (!map.undefer(blocking) || this.#life !== life) return;
+      if (!map.undefer(blocking) || this.#life !== life || this.#connects !== connects) return;
       map.resume(fd);
       try {
         if (this.#startConnecting(socket, address, look)) this.handleConnectEvent();
@@ -406,7 +421,8 @@ export class Dispatcher implements Channel, SocketOwner {
 
   /**
    * The next caller, or null when there is none (any more).
-   * @throws {SocketError} `EMFILE`, …
+   * @throws {SocketError} `EMFILE`, …: the listener then stops for 100 ms, as the caller stays in the
+   *   backlog and going on would be a spin; `handleError` is told, and does not close it
    */
   accept(): { socket: Socket; address: Address } | null {
     const socket = this.#live('accept');
@@ -414,6 +430,10 @@ export class Dispatcher implements Channel, SocketOwner {
       return method(socket, 'accept').call(socket);
     } catch (error) {
       if (codeOf(error) === 'ECONNABORTED') return null;
+      if (SHORTAGE.has(codeOf(error) ?? '')) {
+        if (this.#fd !== null) this.map.rest(this.#fd, ACCEPT_PAUSE);
+        this.#spared = { error };
+      }
       throw error;
     }
   }
@@ -443,6 +463,7 @@ export class Dispatcher implements Channel, SocketOwner {
       data = this.#live('recv').recv(size);
     } catch (error) {
       if (!DISCONNECTED.has(codeOf(error) ?? '')) throw error;
+      this.#endInput();
       this.#hangUp();
       return null;
     }
@@ -453,20 +474,27 @@ export class Dispatcher implements Channel, SocketOwner {
 
   #endOfInput(): void {
     if (!this.allowHalfOpen) {
+      this.#endInput();
       this.#hangUp();
       return;
     }
     if (this.#inputEnded) return;
     this.#inputEnded = true;
     this.interestChanged();
-    this[inputOver]();
+    this.#endInput();
     if (!this.#closed) adopt(this, this.handleEof());
+  }
+
+  #endInput(): void {
+    try {
+      this[inputOver]();
+    } catch (error) {
+      fail(this, error);
+    }
   }
 
   /** `handleClose`, but not for a channel that has closed. */
   #hangUp(): void {
-    if (this.#closed) return;
-    this[inputOver]();
     if (!this.#closed) adopt(this, this.handleClose());
   }
 
@@ -521,7 +549,7 @@ export class Dispatcher implements Channel, SocketOwner {
 
   /** `<EchoServer listening 127.0.0.1:8007 at 0x1>`; the number tells channels apart. */
   toString(): string {
-    const words = [this.constructor.name];
+    const words = [this.constructor.name || 'anonymous'];
     if (this.accepting && this.addr !== null) words.push('listening');
     else if (this.connected) words.push('connected');
     if (this.addr !== null) words.push(formatAddress(this.addr));
@@ -545,10 +573,7 @@ export class Dispatcher implements Channel, SocketOwner {
 
   /** There is input, a caller, or the end of a connect. Python's `handle_read_event`. */
   handleReadEvent(): Handled {
-    if (this.accepting) {
-      this.#acceptEvent();
-      return;
-    }
+    if (this.accepting) return this.handleAccept();
     const life = this.#life;
     if (!this.connected && this.connecting) this.handleConnectEvent();
     if (this.#life === life) adopt(this, this.handleRead());
@@ -589,30 +614,6 @@ export class Dispatcher implements Channel, SocketOwner {
     else adopt(this, this.handleExpt());
   }
 
-  /**
-   * A listener must survive its callers. Without a descriptor to spare it stops for a moment: the
-   * caller stays in the backlog, so going on would be a spin.
-   */
-  #acceptEvent(): void {
-    try {
-      adopt(this, this.handleAccept());
-    } catch (error) {
-      if (!SHORTAGE.has(codeOf(error) ?? '')) throw error;
-      if (this.#fd !== null) this.map.rest(this.#fd, ACCEPT_PAUSE);
-      this.#reportSparing(error);
-    }
-  }
-
-  /** Tells `handleError`, whose default then does not close this channel. */
-  #reportSparing(error: unknown): void {
-    this.#spared = true;
-    try {
-      fail(this, error);
-    } finally {
-      this.#spared = false;
-    }
-  }
-
   // -------------------------------------------------------------------------------------------
   // Handlers, to be overridden. Any of them may be async.
 
@@ -623,11 +624,11 @@ export class Dispatcher implements Channel, SocketOwner {
    * costs the caller his connection, and an accept for which there was no descriptor.
    */
   handleError(error: unknown): Handled {
-    const spared = this.#spared;
+    const spared = this.#spared !== null && this.#spared.error === error;
     const [, type, value, info] = compactTraceback(error);
     const self = textOf(this, `<toString() failed for object at 0x${this.#identity()}>`);
-    const name = typeof type === 'function' ? type.name : typeof value;
-    const text = textOf((value as Error | null | undefined)?.message ?? value, '?');
+    const name = typeof type === 'function' ? type.name : nameOfType(value);
+    const text = messageOf(value);
     const consequence = spared ? 'keeping' : 'closing';
     this.logInfo(
       `uncaptured exception, ${consequence} channel ${self} (${name}:${text} ${info})`,
@@ -663,7 +664,8 @@ export class Dispatcher implements Channel, SocketOwner {
     const dropped = (_: Channel, error: unknown): void => {
       // Nobody will ever answer, unless a channel took the socket before it went wrong.
       if (caller.socket.owner === null) caller.socket.close();
-      this.#reportSparing(error);
+      this.#spared = { error };
+      fail(this, error);
     };
     try {
       adopt(this, this.handleAccepted(caller.socket, caller.address), dropped);
@@ -712,4 +714,8 @@ function method<Name extends 'listen' | 'bind' | 'connectEx' | 'accept'>(
   const found = socket[name];
   if (typeof found !== 'function') throw badType(name, `a socket that can ${name}`, socket);
   return found as NonNullable<SocketLike[Name]>;
+}
+
+function nameOfType(value: unknown): string {
+  return value === null ? 'null' : typeof value;
 }

@@ -148,9 +148,26 @@ export function compactTraceback(
   error: unknown,
 ): [innermost: Frame, type: unknown, value: unknown, info: string] {
   const frames = framesOf(error);
-  const type = (error as object | null | undefined)?.constructor;
+  const type = classOf(error);
   const info = frames.map((frame) => `[${frame.join('|')}]`).join(' ');
   return [frames[frames.length - 1] ?? ['', '', ''], type, error, info];
+}
+
+function classOf(error: unknown): unknown {
+  try {
+    return (error as object | null | undefined)?.constructor;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The message of anything that was thrown, or its text. Nothing thrown can make this throw. */
+export function messageOf(error: unknown): string {
+  try {
+    return String((error as Error | null | undefined)?.message ?? error);
+  } catch {
+    return '?';
+  }
 }
 
 /** Outermost first, as a Python traceback reads. */

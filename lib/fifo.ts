@@ -17,13 +17,21 @@ export class Fifo<Item> implements Iterable<Item> {
   /** The channel whose interest depends on whether there is anything here. @internal */
   watcher: FifoWatcher | null = null;
 
+  #byteLength = 0;
+
   /** @param list what is in it from the start, in order; copied */
-  constructor(list: Iterable<Item> = []) {
-    this.#items = [...list];
+  constructor(list: Iterable<Item> | null = null) {
+    this.#items = [...(list ?? [])];
+    for (const item of this) this.#byteLength += sizeOf(item);
   }
 
   get length(): number {
     return this.#items.length - this.#head;
+  }
+
+  /** How many bytes the items are together; a producer counts as none. */
+  get byteLength(): number {
+    return this.#byteLength;
   }
 
   /** Python's `is_empty`. */
@@ -44,11 +52,13 @@ export class Fifo<Item> implements Iterable<Item> {
 
   push(item: Item): void {
     this.#items.push(item);
+    this.#byteLength += sizeOf(item);
     if (this.length === 1) this.watcher?.interestChanged();
   }
 
   /** Puts an item before all others. Python's `appendleft`. */
   pushFront(item: Item): void {
+    this.#byteLength += sizeOf(item);
     if (this.#head > 0) {
       this.#head -= 1;
       this.#items[this.#head] = item;
@@ -62,6 +72,7 @@ export class Fifo<Item> implements Iterable<Item> {
   pop(): [found: true, item: Item] | [found: false, item: null] {
     if (this.isEmpty()) return [false, null];
     const item = this.first();
+    this.#byteLength -= sizeOf(item);
     this.#items[this.#head] = undefined;
     this.#head += 1;
     if (this.isEmpty()) {
@@ -77,6 +88,7 @@ export class Fifo<Item> implements Iterable<Item> {
     const hadItems = this.#items.length > 0;
     this.#items = [];
     this.#head = 0;
+    this.#byteLength = 0;
     if (hadItems) this.watcher?.interestChanged();
   }
 
@@ -85,4 +97,9 @@ export class Fifo<Item> implements Iterable<Item> {
       yield this.#items[index] as Item;
     }
   }
+}
+
+function sizeOf(item: unknown): number {
+  if (item instanceof Uint8Array) return item.length;
+  return typeof item === 'string' ? Buffer.byteLength(item) : 0;
 }

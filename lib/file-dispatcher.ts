@@ -32,7 +32,12 @@ export class FileWrapper implements SocketLike, Disposable {
     return this.#descriptor.fd;
   }
 
-  #fd(syscall: string): number {
+  /** The same as `fileno()`. */
+  get fd(): number {
+    return this.#descriptor.fd;
+  }
+
+  #open(syscall: string): number {
     const fd = this.#descriptor.fd;
     if (fd === -1) throw closedSocket(syscall);
     return fd;
@@ -40,7 +45,7 @@ export class FileWrapper implements SocketLike, Disposable {
 
   /** Up to `size` bytes; empty at the end; null when there is nothing yet. */
   recv(size: number): Buffer | null {
-    const fd = this.#fd('read');
+    const fd = this.#open('read');
     checkInteger('read', 'a size', size, 0, 2 ** 31 - 1);
     const buffer = Buffer.allocUnsafe(size);
     const result = libc.read(fd, buffer);
@@ -55,7 +60,7 @@ export class FileWrapper implements SocketLike, Disposable {
 
   /** How many bytes were written; null when it would block. */
   send(data: Uint8Array): number | null {
-    const result = libc.write(this.#fd('write'), data);
+    const result = libc.write(this.#open('write'), data);
     return result === -ERRNO.EAGAIN ? null : libc.check(result, 'write');
   }
 

@@ -28,6 +28,7 @@ export {
   Dispatcher,
   DispatcherWithSend,
   ExitNow,
+  errorCode,
   exception,
   Fifo,
   FileDispatcher,

@@ -2,27 +2,24 @@
 // The public names, bottom up.
 
 export type { Address, InternetAddress, UnixAddress } from './address';
-export { AsyncChat, type FifoItem, findPrefixAtEnd, type Terminator } from './async-chat';
+export { AsyncChat, findPrefixAtEnd, type Terminator } from './async-chat';
 export { type Channel, ChannelMap, socketMap } from './channel-map';
 export * from './constants';
 export { Dispatcher, type Handled } from './dispatcher';
 export { DispatcherWithSend } from './dispatcher-with-send';
-export { compactTraceback, DISCONNECTED, ExitNow, type Frame, SocketError } from './errors';
+export {
+  compactTraceback,
+  DISCONNECTED,
+  ExitNow,
+  errorCode,
+  type Frame,
+  SocketError,
+} from './errors';
 export { Fifo } from './fifo';
 export { FileDispatcher, FileWrapper, type HasDescriptor } from './file-dispatcher';
+export { exception, read, readwrite, write } from './guards';
 export { strerror } from './libc';
-export {
-  closeAll,
-  exception,
-  type LoopOptions,
-  loop,
-  loopSync,
-  poll,
-  poll2,
-  poll3,
-  read,
-  readwrite,
-  write,
-} from './loop';
+export { closeAll, type LoopOptions, loop, loopSync, poll, poll2, poll3 } from './loop';
+export type { FifoItem } from './output-queue';
 export { type Producer, SimpleProducer } from './producers';
 export { Socket, type SocketLike } from './socket';

@@ -2,10 +2,10 @@
 //
 // What a reader must believe before the code:
 //
-// 1. Every call goes through `once`, which reads errno as the very next statement: the next write
-//    to stderr, the next file read of Node's own, would overwrite it. A call answers as the kernel
-//    does: a result of 0 or more, or the errno, negated. So a would-block costs no exception. Whoever
-//    wants one asks `check`.
+// 1. Every call that can fail with an errno goes through `once`, which reads it as the very next
+//    statement: the next write to stderr, the next file read of Node's own, would overwrite it. A
+//    call answers as the kernel does: a result of 0 or more, or the errno, negated. So a would-block
+//    costs no exception. Whoever wants one asks `check`.
 // 2. koffi coerces without a word: NaN becomes 0, 2**32 + 5 becomes 5. So every number is checked
 //    here before it goes down, and every length is computed here, beside the memory that it is the
 //    length of. No caller passes one.
@@ -17,9 +17,9 @@
 //    thread pool.
 
 import { readFileSync } from 'node:fs';
-import { isMainThread } from 'node:worker_threads';
+import { isMainThread, markAsUntransferable } from 'node:worker_threads';
 import { badRange, badType, checkInteger, errorCode, SocketError } from './errors';
-import { EAI, ERRNO, LAYOUT, RTLD_LAZY_NODELETE, requirePlatform } from './platform';
+import { EAI, ERRNO, F_GETFD, LAYOUT, RTLD_LAZY_NODELETE, requirePlatform } from './platform';
 
 type Koffi = typeof import('koffi');
 type CFunction = (...args: unknown[]) => number;
@@ -121,7 +121,10 @@ function once(
   e?: unknown,
   f?: unknown,
 ): number {
-  const result = fn(a, b, c, d, e, f);
+  return answer(fn(a, b, c, d, e, f));
+}
+
+function answer(result: number): number {
   return result === -1 ? -(loaded as Loaded).errno() : result;
 }
 
@@ -185,6 +188,8 @@ export class Memory {
   constructor(size: number) {
     checkInteger('allocate', 'a size', size, 1, 2 ** 31);
     this.buffer = Buffer.allocUnsafeSlow(size);
+    // Views of it are handed out. Nobody may transfer one to a worker, and the rest with it.
+    markAsUntransferable(this.buffer.buffer);
     this.#address = libc().address(this.buffer);
   }
 
@@ -366,12 +371,21 @@ export function write(fd: number, data: Uint8Array): number {
   return call(libc().write, fd, data, data.byteLength);
 }
 
-/** fcntl(2) with an integer argument. Variadic in C, so koffi is told its type at each call. */
+/**
+ * fcntl(2) with an integer argument. Variadic in C: koffi is told the type at each call, and takes
+ * whatever follows, the undefined of `once` too, for more of them. These commands do not wait, so
+ * no signal can interrupt them.
+ */
 export function fcntl(fd: number, command: number, argument = 0): number {
   checkFd('fcntl', fd);
   checkInt('fcntl', 'command', command);
   checkInt('fcntl', 'argument', argument);
-  return call(libc().fcntl, fd, command, 'int', argument);
+  return answer(libc().fcntl(fd, command, 'int', argument));
+}
+
+/** Whether there is anything under this number. */
+export function isOpen(fd: number): boolean {
+  return fcntl(fd, F_GETFD) >= 0;
 }
 
 export function epollCreate(flags: number): number {
@@ -466,6 +480,14 @@ export interface Interest {
   writable: boolean;
 }
 
+/** The watches that are open. A worker must not end with one: koffi would call into a dead thread. */
+const openWatches = new Set<Watch>();
+if (!isMainThread) {
+  process.on('exit', () => {
+    for (const watch of openWatches) watch.close();
+  });
+}
+
 /** A descriptor that Node's own loop watches. */
 export class Watch {
   #handle: import('koffi').node.PollHandle | null;
@@ -481,11 +503,13 @@ export class Watch {
     checkFd('watch', fd);
     // Held here: a poll handle that is collected stops without a word.
     this.#handle = libc().pollNode(fd, { ...interest }, wake);
+    openWatches.add(this);
   }
 
   /** Idempotent: koffi's own handle crashes when it is touched after its close. */
   close(): void {
     this.#handle?.close();
     this.#handle = null;
+    openWatches.delete(this);
   }
 }

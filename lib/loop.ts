@@ -6,19 +6,15 @@
 //          |
 //   what is due, as [entry, what for]          a snapshot, in map order
 //          |
-//   read, write, expt, close                   here, through guards
+//   read, write, expt, close                   through guards.ts
 //          |
 //   loop() only: back to Node                  a turn of Node's loop, then the next pass
 //
 // Whose turn it is, is looked up before every call: a handler may have closed any other channel,
 // and a descriptor number may have been handed out again in between, so an event is delivered
 // through the entry it was reported for, or not at all.
-//
-// An exception ends its channel, not the loop: it goes to the channel's handleError, and one out of
-// handleError itself is reported as a warning and the channel closed. ExitNow is the exception.
 
 import {
-  type Channel,
   ChannelMap,
   DUE_CLOSE,
   DUE_EXPT,
@@ -29,9 +25,9 @@ import {
   socketMap,
   type TickOrder,
 } from './channel-map';
-import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from './constants';
-import { badRange, badType, codeOf, DISCONNECTED, ExitNow, stackOf } from './errors';
-import { releaseHeld } from './held';
+import { badRange, badType, codeOf, ExitNow } from './errors';
+import { flushGathered } from './gather';
+import { deliver, exception, fail, hangUp, read, write } from './guards';
 import type { Watch } from './libc';
 
 /** Options of `loop` and `loopSync`. */
@@ -46,124 +42,6 @@ export interface LoopOptions {
   count?: number;
   /** Ends the loop: the promise rejects with the signal's reason. */
   signal?: AbortSignal;
-}
-
-// ---------------------------------------------------------------------------------------------
-// Guards: one event of one channel.
-
-/** A read event. Python's `asyncore.read`. @throws {ExitNow} and nothing else */
-export function read(channel: Channel): void {
-  try {
-    adopt(channel, channel.handleReadEvent());
-  } catch (error) {
-    fail(channel, error);
-  }
-}
-
-/** A write event. Python's `asyncore.write`. @throws {ExitNow} and nothing else */
-export function write(channel: Channel): void {
-  try {
-    adopt(channel, channel.handleWriteEvent());
-  } catch (error) {
-    fail(channel, error);
-  }
-}
-
-/** An exceptional condition. Python's `asyncore._exception`. @throws {ExitNow} and nothing else */
-export function exception(channel: Channel): void {
-  try {
-    adopt(channel, channel.handleExptEvent());
-  } catch (error) {
-    fail(channel, error);
-  }
-}
-
-/**
- * All that poll(2) reported of one channel: POLLIN, POLLOUT, POLLPRI, and at last what ends it.
- * Python's `asyncore.readwrite`, with two mendings: it stops when a handler has closed the channel,
- * and a hang-up beside unread input waits until the input has been read.
- * @throws {ExitNow} and nothing else
- */
-export function readwrite(channel: Channel, flags: number): void {
-  const fd = (channel as { fileno?(): number | null }).fileno?.() ?? -1;
-  deliver(channel, flags, channel.map?.entryOf(channel, fd));
-}
-
-function deliver(channel: Channel, flags: number, entry: Entry | undefined): void {
-  try {
-    if ((flags & POLLIN) !== 0) adopt(channel, channel.handleReadEvent());
-    if ((flags & POLLOUT) !== 0 && entry?.live !== false) {
-      adopt(channel, channel.handleWriteEvent());
-    }
-    if ((flags & POLLPRI) !== 0 && entry?.live !== false) {
-      adopt(channel, channel.handleExptEvent());
-    }
-    const over = (flags & (POLLHUP | POLLERR | POLLNVAL)) !== 0 && (flags & POLLIN) === 0;
-    if (over && entry?.live !== false) adopt(channel, channel.handleClose());
-  } catch (error) {
-    if (!DISCONNECTED.has(codeOf(error) ?? '')) fail(channel, error);
-    // Of a channel that its handler has closed already, it says nothing new.
-    else if (entry?.live !== false) hangUp(channel);
-  }
-}
-
-function hangUp(channel: Channel): void {
-  try {
-    adopt(channel, channel.handleClose());
-  } catch (error) {
-    fail(channel, error);
-  }
-}
-
-type Report = (channel: Channel, error: unknown) => void;
-
-/**
- * A handler may be async: its rejection is its channel's, as an exception would have been.
- * Dispatchers bring the result of each handler here, and the guards that of each event.
- */
-export function adopt(channel: Channel, result: unknown, report: Report = fail): void {
-  if (result === undefined || typeof (result as PromiseLike<unknown> | null)?.then !== 'function') {
-    return;
-  }
-  (result as PromiseLike<unknown>).then(undefined, (error: unknown) => {
-    failOutside(channel, error, report);
-  });
-}
-
-/** As `fail`, outside the loop's own call stack: ExitNow finds the loop through the map. */
-export function failOutside(channel: Channel, error: unknown, report: Report = fail): void {
-  try {
-    report(channel, error);
-  } catch (exit) {
-    if (channel.map?.runner == null) throw exit;
-    channel.map.runner.fail(exit);
-  }
-}
-
-/** Gives an exception to its channel. @throws {ExitNow} and nothing else */
-export function fail(channel: Channel, error: unknown): void {
-  if (error instanceof ExitNow) throw error;
-  try {
-    adopt(channel, channel.handleError(error), giveUp);
-  } catch (second) {
-    giveUp(channel, second);
-  }
-}
-
-/** Even handleError threw: say so where it cannot be overlooked, and go on without the channel. */
-function giveUp(channel: Channel, error: unknown): void {
-  if (error instanceof ExitNow) throw error;
-  process.emitWarning(`handleError of a channel threw, closing the channel: ${stackOf(error)}`, {
-    type: 'ChannelWarning',
-    code: 'ASYNCORE_HANDLE_ERROR',
-  });
-  try {
-    channel.close();
-  } catch {
-    // What it was about has been said.
-  }
-  // Whatever its close() did, it may not come again.
-  for (const [fd, other] of channel.map ?? []) if (other === channel) channel.map?.delete(fd);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -206,7 +84,7 @@ function deliverByPoll({ entries, due }: Snapshot): void {
 
 /** Waits up to `wait` ms and delivers. @returns whether anything was due */
 function step(map: ChannelMap, order: TickOrder, wait: number): boolean {
-  const snapshot = map.select(wait);
+  const snapshot = map.select(order, wait);
   const some = snapshot.entries.length > 0;
   if (!some) {
     map.done(snapshot);
@@ -225,7 +103,7 @@ function step(map: ChannelMap, order: TickOrder, wait: number): boolean {
 function pass(map: ChannelMap, order: TickOrder, timeout: number): void {
   if (map.size === 0) return;
   // A handler may call poll() and wait for the answer to what it has just pushed.
-  releaseHeld();
+  flushGathered();
   map.runDeferred();
   map.acquire();
   try {
@@ -239,6 +117,7 @@ function pass(map: ChannelMap, order: TickOrder, timeout: number): void {
       // A signal, or a rest that is over: Python too waits on for what is left.
       left = end - performance.now();
     } while (left > 0 && map.size > 0);
+    map.sweep();
   } finally {
     map.release();
   }
@@ -293,6 +172,9 @@ type CheckedOptions = Required<Omit<LoopOptions, 'signal' | 'usePoll'>> & {
 };
 
 function checkOptions(action: string, options: LoopOptions): CheckedOptions {
+  if (typeof options !== 'object' || options === null) {
+    throw badType(action, 'an object of options', options);
+  }
   const { timeout = 30_000, usePoll = false, map = socketMap, count = Infinity, signal } = options;
   checkTimeout(action, timeout);
   checkMap(action, map);
@@ -396,7 +278,12 @@ class Runner {
 
   start(): void {
     this.#map.runner = this;
-    this.#watch = this.#map.acquire().watch(this.#schedule);
+    try {
+      this.#watch = this.#map.acquire().watch(this.#schedule);
+    } catch (error) {
+      this.fail(error);
+      return;
+    }
     this.#signal?.addEventListener('abort', this.#abort);
     // The first pass, too, begins in a turn: the caller has his promise before any handler runs.
     this.#schedule();
@@ -441,6 +328,7 @@ class Runner {
     else if (map.changed) map.ask(this.#order, fail);
     const some = step(map, this.#order, 0);
     if (some || performance.now() >= this.#passEnd) {
+      if (!some) map.sweep();
       this.#left -= 1;
       if (this.#stopped || this.#over()) return;
       this.#beginPass();

@@ -25,6 +25,7 @@ import {
 } from './constants';
 import { Descriptor } from './descriptor';
 import { badType, checkInteger, closedSocket } from './errors';
+import { flushGatheredOf } from './gather';
 import * as libc from './libc';
 import { ERRNO, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, O_NONBLOCK } from './platform';
 
@@ -36,7 +37,10 @@ import { ERRNO, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, O_NONBLOCK } fro
 export interface SocketLike {
   /** The descriptor to wait for; -1 when closed. */
   fileno(): number;
-  /** Up to `size` bytes; empty at the end of the stream; null when there is nothing yet. */
+  /**
+   * Up to `size` bytes; empty at the end of the stream; null when there is nothing yet. The Buffer is
+   * handed on to the program, to keep: do not use its memory again.
+   */
   recv(size: number): Buffer | null;
   /** How many bytes were taken; null when it would block. */
   send(data: Uint8Array): number | null;
@@ -69,6 +73,8 @@ const slot = new libc.SockaddrSlot();
 // not the slab.
 const SLAB_SIZE = 256 * 1024;
 const SMALLEST_VIEW = 16 * 1024;
+/** The size of Node's own pool: what a small Buffer pins anyway. */
+const POOL_SIZE = 8 * 1024;
 let slab: libc.Memory | undefined;
 let slabUsed = 0;
 
@@ -85,6 +91,17 @@ function takeFromSlab(memory: libc.Memory, length: number): Buffer {
   if (length < SMALLEST_VIEW) return Buffer.from(view);
   slabUsed += length;
   return view;
+}
+
+/**
+ * A piece of received data for a program to keep: by itself, unless it is a good part of what it
+ * would pin.
+ */
+export function keepable(piece: Buffer): Buffer {
+  const pins = piece.buffer.byteLength;
+  return piece.length < SMALLEST_VIEW && pins > POOL_SIZE && pins > 2 * piece.length
+    ? Buffer.from(piece)
+    : piece;
 }
 
 /** A kernel socket. Python's `socket.socket`. */
@@ -176,6 +193,12 @@ export class Socket implements SocketLike, Disposable {
     return fd;
   }
 
+  /** The same for a call that sends: what the channel holds back comes first. */
+  #fdToSend(syscall: string): number {
+    flushGatheredOf(this.owner);
+    return this.#fd(syscall);
+  }
+
   /**
    * Gives the socket an address of its own. A host name is looked up, blocking.
    * @throws {SocketError} `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, …
@@ -200,9 +223,14 @@ export class Socket implements SocketLike, Disposable {
     const result = libc.accept4(this.#fd('accept'), slot, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (result === -ERRNO.EAGAIN) return null;
     libc.check(result, 'accept');
-    const address = decodeAddress(slot.written);
-    const socket = new Socket(result, this.family, this.type, this.protocol, address);
-    return { socket, address };
+    try {
+      const address = decodeAddress(slot.written);
+      const socket = new Socket(result, this.family, this.type, this.protocol, address);
+      return { socket, address };
+    } catch (error) {
+      libc.close(result);
+      throw error;
+    }
   }
 
   /**
@@ -263,13 +291,13 @@ export class Socket implements SocketLike, Disposable {
    * @throws {SocketError} `EPIPE`, `ECONNRESET`, `ENOTCONN`, …
    */
   send(data: Uint8Array, flags = 0): number | null {
-    const result = libc.send(this.#fd('send'), data, flags | MSG_NOSIGNAL);
+    const result = libc.send(this.#fdToSend('send'), data, flags | MSG_NOSIGNAL);
     return result === -ERRNO.EAGAIN ? null : libc.check(result, 'send');
   }
 
   /** One datagram to an address. As `send` otherwise. A host name is looked up, blocking. */
   sendTo(data: Uint8Array, address: Address, flags = 0): number | null {
-    const fd = this.#fd('sendto');
+    const fd = this.#fdToSend('sendto');
     const sockaddr = resolveAddress(address, this.family, this.type, 'sendto');
     const result = libc.sendto(fd, data, flags | MSG_NOSIGNAL, sockaddr);
     if (result === -ERRNO.EAGAIN) return null;
@@ -278,7 +306,7 @@ export class Socket implements SocketLike, Disposable {
 
   /** Ends one direction or both: `SHUT_RD`, `SHUT_WR`, `SHUT_RDWR` (the default). */
   shutdown(how: number = SHUT_RDWR): void {
-    libc.check(libc.shutdown(this.#fd('shutdown'), how), 'shutdown');
+    libc.check(libc.shutdown(this.#fdToSend('shutdown'), how), 'shutdown');
   }
 
   /** An option as an integer. */
@@ -321,6 +349,7 @@ export class Socket implements SocketLike, Disposable {
 
   /** Gives the descriptor to the caller, open, and is closed itself. -1 when it was already. */
   detach(): number {
+    flushGatheredOf(this.owner);
     if (!this.closed) this.owner?.[socketClosing]();
     return this.#descriptor.release();
   }
@@ -331,6 +360,7 @@ export class Socket implements SocketLike, Disposable {
    */
   close(): void {
     if (this.closed) return;
+    flushGatheredOf(this.owner);
     this.owner?.[socketClosing]();
     this.#descriptor.close();
   }

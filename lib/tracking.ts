@@ -12,7 +12,14 @@
 
 const names = new Set<string>();
 const own = new WeakSet<object>();
-const verdicts = new WeakMap<object, boolean>();
+/** By prototype. */
+let verdicts = new WeakMap<object, boolean>();
+let epoch = 0;
+
+/** Changes when a class was changed, and its channels in any map must be looked at again. */
+export function trackingEpoch(): number {
+  return epoch;
+}
 
 type Method = (...args: never[]) => unknown;
 
@@ -49,7 +56,13 @@ export function trackPredicates(prototype: object, ...predicates: string[]): voi
           enumerable: true,
           writable: true,
         });
-        this[predicateReplaced]();
+        // `Class.prototype.readable = …`, or a mixin that is copied onto a prototype.
+        if (Object.hasOwn(this, 'constructor')) {
+          verdicts = new WeakMap();
+          epoch += 1;
+        } else {
+          this[predicateReplaced]();
+        }
       },
     });
   }
@@ -88,7 +101,25 @@ function takeFieldsIn(channel: object): boolean {
     if (own.has(field.value as object)) continue;
     const movable = field.configurable && 'value' in field && typeof field.value !== 'function';
     if (!movable || !Reflect.deleteProperty(channel, name)) return false;
-    (channel as Record<string, unknown>)[name] = field.value;
+    const attributes = channel as Record<string, unknown>;
+    attributes[name] = joined(field.value, attributes[name]);
   }
   return true;
+}
+
+/**
+ * A field hides its accessor from the class's own constructor on, and what the library has put
+ * behind the accessor since, output for one, comes after what the field held at first.
+ */
+function joined(field: unknown, hidden: unknown): unknown {
+  if (field instanceof Uint8Array && hidden instanceof Uint8Array) {
+    return Buffer.concat([field, hidden]);
+  }
+  if (isQueue(field) && isQueue(hidden)) for (const item of hidden) field.push(item);
+  return field;
+}
+
+function isQueue(value: unknown): value is Iterable<unknown> & { push(item: unknown): void } {
+  const queue = value as { push?: unknown; [Symbol.iterator]?: unknown } | null;
+  return typeof queue?.push === 'function' && typeof queue[Symbol.iterator] === 'function';
 }

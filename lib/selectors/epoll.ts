@@ -1,5 +1,7 @@
 // epoll(7), level-triggered. Waiting costs what is ready, not what is registered.
 
+import { isMainThread } from 'node:worker_threads';
+import { POLLIN, POLLOUT } from '../constants';
 import { Descriptor } from '../descriptor';
 import { check, epollCreate, epollCtl, epollWait, Memory, Watch } from '../libc';
 import {
@@ -10,6 +12,7 @@ import {
   ERRNO,
   LAYOUT,
 } from '../platform';
+import { Lookout } from './lookout';
 import type { Selector } from './selector';
 
 const SIZE = LAYOUT.epollEvent.size;
@@ -20,9 +23,9 @@ export class EpollSelector implements Selector {
   readonly name = 'epoll';
   readonly #epoll: Descriptor;
   readonly #event = new Memory(SIZE);
-  /** What the kernel wrote; always room for every registered descriptor, see `register`. */
+  /** What the kernel wrote; always room for every registered descriptor, see `select`. */
   #events = new Memory(FIRST_ROOM * SIZE);
-  #registered = 0;
+  readonly #registered = new Set<number>();
   /** Regular files, which epoll refuses with EPERM. They are ready for all of their mask. */
   readonly #files = new Map<number, number>();
   /** The results of the last select: `#files` come after the kernel's. */
@@ -42,11 +45,7 @@ export class EpollSelector implements Selector {
     // The kernel still knows this open file under this number: take its registration over.
     if (result === -ERRNO.EEXIST) check(this.#control(EPOLL_CTL_MOD, fd, mask), 'epoll_ctl');
     else check(result, 'epoll_ctl');
-    this.#registered += 1;
-    // Order is restored by the caller, who must see everything that is ready for that.
-    if (this.#registered * SIZE > this.#events.buffer.length) {
-      this.#events = new Memory(this.#events.buffer.length * 2);
-    }
+    this.#registered.add(fd);
   }
 
   modify(fd: number, mask: number): void {
@@ -62,10 +61,14 @@ export class EpollSelector implements Selector {
 
   unregister(fd: number): void {
     if (this.#files.delete(fd)) return;
-    if (this.#control(EPOLL_CTL_DEL, fd, 0) !== -ERRNO.ENOENT) this.#registered -= 1;
+    if (this.#registered.delete(fd)) this.#control(EPOLL_CTL_DEL, fd, 0);
   }
 
   select(timeout: number): number {
+    // Order is restored by the caller, who must see everything that is ready for that.
+    while (this.#registered.size * SIZE > this.#events.buffer.length) {
+      this.#events = new Memory(this.#events.buffer.length * 2);
+    }
     this.#fromFiles = this.#files.size === 0 ? [] : [...this.#files];
     const wait = this.#fromFiles.length > 0 ? 0 : timeout;
     this.#fromKernel = check(epollWait(this.#epoll.fd, this.#events, wait), 'epoll_wait');
@@ -78,7 +81,7 @@ export class EpollSelector implements Selector {
   }
 
   readyMask(index: number): number {
-    if (index >= this.#fromKernel) return this.#file(index)[1];
+    if (index >= this.#fromKernel) return this.#file(index)[1] & (POLLIN | POLLOUT);
     return this.#events.buffer.readInt32LE(index * SIZE);
   }
 
@@ -87,7 +90,8 @@ export class EpollSelector implements Selector {
   }
 
   /** An epoll descriptor is itself readable when something in it is ready: one watch for all. */
-  watch(wake: () => void): Watch {
+  watch(wake: () => void): { close(): void } {
+    if (!isMainThread) return new Lookout(() => this.select(0) > 0, wake);
     return new Watch(this.#epoll.fd, { readable: true, writable: false }, wake);
   }
 

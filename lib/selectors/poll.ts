@@ -1,10 +1,10 @@
 // poll(2): the selector that every Unix has. Waiting costs what is registered: fine below a few
 // hundred descriptors, and the second opinion that epoll's specs are run against.
 
-import { POLLIN, POLLOUT } from '../constants';
 import { badRange } from '../errors';
-import { check, Memory, poll, Watch } from '../libc';
+import { check, Memory, poll } from '../libc';
 import { LAYOUT } from '../platform';
+import { Lookout } from './lookout';
 import type { Selector } from './selector';
 
 // struct pollfd { int fd; short events; short revents; }
@@ -21,11 +21,8 @@ export class PollSelector implements Selector {
   readonly #places = new Map<number, number>();
   /** The places that the last select found ready. */
   #ready: number[] = [];
+  #lookout: Lookout | null = null;
   #closed = false;
-  #wake: (() => void) | null = null;
-  readonly #watches = new Map<number, Watch>();
-  /** What Node's loop cannot watch: regular files, and numbers that are closed. */
-  readonly #unwatchable = new Set<number>();
 
   register(fd: number, mask: number): void {
     const known = this.#places.get(fd);
@@ -35,7 +32,6 @@ export class PollSelector implements Selector {
       this.#places.set(fd, place);
     }
     this.#write(place, fd, mask);
-    this.#rewatch(fd, mask);
   }
 
   modify(fd: number, mask: number): void {
@@ -51,13 +47,10 @@ export class PollSelector implements Selector {
     this.#pollfds.buffer.copy(this.#pollfds.buffer, place * SIZE, last * SIZE, (last + 1) * SIZE);
     this.#places.set(moved, place);
     this.#places.delete(fd);
-    this.#unwatchable.delete(fd);
-    this.#watches.get(fd)?.close();
-    this.#watches.delete(fd);
   }
 
   select(timeout: number): number {
-    if (this.#closed) throw badRange('select', 'an open selector', this);
+    if (this.#closed) throw badRange('select', 'an open selector', this.name);
     const size = this.#places.size;
     let left = check(poll(this.#pollfds, size, timeout), 'poll');
     const { buffer } = this.#pollfds;
@@ -80,21 +73,17 @@ export class PollSelector implements Selector {
     return this.#ready[2 * index + 1] as number;
   }
 
-  get alwaysReady(): boolean {
-    return this.#unwatchable.size > 0;
-  }
+  /** The kernel reports them as ready. */
+  readonly alwaysReady = false;
 
-  /** A libuv handle for each descriptor, as there is none for all of them. */
-  watch(wake: () => void): Pick<Watch, 'close'> {
-    this.#wake = wake;
-    for (const [fd, place] of this.#places) {
-      this.#rewatch(fd, this.#pollfds.buffer.readInt16LE(place * SIZE + EVENTS));
-    }
-    return { close: () => this.#unwatch() };
+  watch(wake: () => void): Lookout {
+    this.#lookout?.close();
+    this.#lookout = new Lookout(() => this.select(0) > 0, wake);
+    return this.#lookout;
   }
 
   close(): void {
-    this.#unwatch();
+    this.#lookout?.close();
     this.#closed = true;
   }
 
@@ -110,23 +99,5 @@ export class PollSelector implements Selector {
     this.#pollfds.buffer.writeInt32LE(fd, place * SIZE);
     this.#pollfds.buffer.writeInt16LE(mask, place * SIZE + EVENTS);
     this.#pollfds.buffer.writeInt16LE(0, place * SIZE + REVENTS);
-  }
-
-  #rewatch(fd: number, mask: number): void {
-    if (this.#wake === null) return;
-    this.#watches.get(fd)?.close();
-    const interest = { readable: (mask & POLLIN) !== 0, writable: (mask & POLLOUT) !== 0 };
-    try {
-      this.#watches.set(fd, new Watch(fd, interest, this.#wake));
-    } catch {
-      this.#unwatchable.add(fd);
-    }
-  }
-
-  #unwatch(): void {
-    this.#wake = null;
-    for (const watch of this.#watches.values()) watch.close();
-    this.#watches.clear();
-    this.#unwatchable.clear();
   }
 }

@@ -8,8 +8,6 @@
 // - A registration belongs to the open file. Unregister before closing: the number alone does not
 //   tell the kernel, when a duplicate of it is still open, that nobody wants to know any more.
 
-import type { Watch } from '../libc';
-
 export interface Selector {
   readonly name: 'epoll' | 'poll';
 
@@ -35,11 +33,11 @@ export interface Selector {
   /** What result `index` is ready for. */
   readyMask(index: number): number;
 
-  /** Whether something registered is ready without the kernel having to be asked. */
+  /** Whether something registered is ready and `watch` will not tell. */
   readonly alwaysReady: boolean;
 
   /** From now on Node's loop calls `wake` at each of its turns in which something is ready. */
-  watch(wake: () => void): Pick<Watch, 'close'>;
+  watch(wake: () => void): { close(): void };
 
   /** Gives back what the selector holds. Idempotent. */
   close(): void;

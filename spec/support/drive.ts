@@ -74,6 +74,7 @@ export async function drive(
   } else {
     const stop = new AbortController();
     const watch = (): void => {
+      if (stop.signal.aborted) return;
       if (done() || performance.now() >= end) stop.abort();
       else setImmediate(watch);
     };

@@ -1,0 +1,192 @@
+// What a chat has yet to send: data and producers on a fifo, and the output buffer that is filled
+// from it. It knows no socket. Nothing of what remains is copied when a part of it is sent.
+
+import { badType } from './errors';
+import { Fifo, type FifoWatcher } from './fifo';
+import type { Producer } from './producers';
+
+/** What stands on the fifo: data, producers of it, and null where the channel is to be closed. */
+export type FifoItem = Uint8Array | string | Producer | null;
+
+const NOTHING = new Uint8Array(0);
+
+/** An output buffer this large is sent as it is; a smaller one is topped up first, by copying. */
+const WORTH_SENDING = 16384;
+
+export class OutputQueue {
+  #fifo = new Fifo<FifoItem>();
+  /** Taken from the fifo and not yet by the kernel. */
+  #buffer: Uint8Array = NOTHING;
+  #refilling = false;
+  /** Taken off the fifo by the top-up under way, to follow `#buffer`. */
+  #pieces: Uint8Array[] = [];
+  /** What a producer threw while there was something to be sent before it. */
+  #failure: { readonly error: unknown } | null = null;
+  /** Counts the calls of `clear`: what was taken before one is not put back after it. */
+  #clears = 0;
+
+  /** @param owner told when there is something to send, or no longer */
+  constructor(
+    readonly owner: FifoWatcher,
+    readonly encode: (text: string) => Uint8Array,
+  ) {
+    this.#fifo.watcher = owner;
+  }
+
+  get fifo(): Fifo<FifoItem> {
+    return this.#fifo;
+  }
+
+  set fifo(fifo: Fifo<FifoItem>) {
+    this.#fifo.watcher = null;
+    this.#fifo = fifo;
+    fifo.watcher = this.owner;
+    this.owner.interestChanged();
+  }
+
+  get buffer(): Uint8Array {
+    return this.#buffer;
+  }
+
+  set buffer(data: Uint8Array) {
+    const wasEmpty = this.#buffer.length === 0;
+    this.#buffer = data.length === 0 ? NOTHING : data;
+    if (wasEmpty !== (data.length === 0)) this.owner.interestChanged();
+  }
+
+  /** Bytes of data here. A producer counts for what it has been asked for. */
+  get byteLength(): number {
+    return this.#buffer.length + this.#fifo.byteLength;
+  }
+
+  isEmpty(): boolean {
+    return this.#buffer.length === 0 && this.#fifo.isEmpty();
+  }
+
+  /** Whether the channel is to be closed after all this. */
+  get closes(): boolean {
+    return this.#fifo.last() === null;
+  }
+
+  /** Whether closing the channel is what comes next. Takes that off the fifo. */
+  takeClose(): boolean {
+    if (this.#buffer.length > 0 || this.#fifo.isEmpty() || this.#fifo.first() !== null)
+      return false;
+    this.#fifo.pop();
+    return true;
+  }
+
+  /** Appends data, in pieces of `size` bytes at most. */
+  push(data: Uint8Array, size: number): void {
+    if (data.length <= size) this.#fifo.push(data);
+    else
+      for (let at = 0; at < data.length; at += size) this.#fifo.push(data.subarray(at, at + size));
+  }
+
+  /** Puts back what was to be sent before all else. */
+  unshift(data: Uint8Array): void {
+    this.buffer = this.#buffer.length === 0 ? data : Buffer.concat([data, this.#buffer]);
+  }
+
+  clear(): void {
+    this.#clears += 1;
+    this.#pieces = [];
+    this.#failure = null;
+    this.#fifo.clear();
+    this.buffer = NOTHING;
+  }
+
+  /** Whether a producer is being asked at this moment. */
+  get refilling(): boolean {
+    return this.#refilling;
+  }
+
+  /**
+   * Tops the buffer up to `size` bytes, small items together, until null comes up.
+   *
+   * What a producer throws is thrown from here, but not before that is sent which came before it.
+   */
+  refill(size: number): void {
+    if (this.#failure !== null && this.#buffer.length === 0) {
+      const { error } = this.#failure;
+      this.#failure = null;
+      throw error;
+    }
+    this.#refilling = true;
+    try {
+      // A piece by itself is sent from where it is.
+      if (this.#buffer.length === 0) this.buffer = this.#take(size) ?? NOTHING;
+      const length = this.#buffer.length;
+      if (length > 0 && length < Math.min(size, WORTH_SENDING)) this.#topUp(size);
+    } finally {
+      this.#refilling = false;
+    }
+  }
+
+  #topUp(size: number): void {
+    let length = this.#buffer.length;
+    try {
+      for (let piece = this.#take(size - length); piece; piece = this.#take(size - length)) {
+        this.#pieces.push(piece);
+        length += piece.length;
+      }
+    } catch (error) {
+      this.#failure = { error };
+    }
+    this.commit();
+  }
+
+  /** Puts what a top-up has taken so far into the buffer: somebody is about to close the channel. */
+  commit(): void {
+    if (this.#pieces.length === 0) return;
+    this.buffer = Buffer.concat([this.#buffer, ...this.#pieces]);
+    this.#pieces = [];
+  }
+
+  /** The next data, if it has `room` bytes at most or the buffer is empty; null: none such. */
+  #take(room: number): Uint8Array | null {
+    const data = this.#nextData();
+    if (data === null || (data.length > room && this.#buffer.length > 0)) return null;
+    this.#fifo.pop();
+    return data;
+  }
+
+  /** The data at the head of the fifo, where producers leave theirs; null: none, or the end. */
+  #nextData(): Uint8Array | null {
+    while (!this.#fifo.isEmpty()) {
+      const head = this.#fifo.first();
+      if (head === null) return null;
+      if (head instanceof Uint8Array && head.length > 0) return head;
+      if (head instanceof Uint8Array || head === '') this.#fifo.pop();
+      else if (typeof head === 'string') this.#replaceHead(this.encode(head));
+      else this.#ask(head);
+    }
+    return null;
+  }
+
+  #replaceHead(data: Uint8Array): void {
+    this.#fifo.pop();
+    this.#fifo.pushFront(data);
+  }
+
+  /** Puts the next piece of the producer before it, or takes the producer off. */
+  #ask(producer: Producer): void {
+    const clears = this.#clears;
+    const data = this.#piece(producer);
+    // A producer may well call discardBuffers, and take itself off with all that.
+    if (this.#clears !== clears) return;
+    if (data.length > 0) this.#fifo.pushFront(data);
+    else if (!this.#fifo.isEmpty() && this.#fifo.first() === producer) this.#fifo.pop();
+  }
+
+  #piece(producer: Producer): Uint8Array {
+    if (typeof producer?.more !== 'function') {
+      throw badType('send', 'data or a producer on the fifo', producer);
+    }
+    const piece = producer.more();
+    if (piece === null || piece === undefined || piece === '') return NOTHING;
+    if (typeof piece === 'string') return this.encode(piece);
+    if (piece instanceof Uint8Array) return piece;
+    throw badType('send what more() returned', 'a Uint8Array, string, null or undefined', piece);
+  }
+}
