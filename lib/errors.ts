@@ -40,7 +40,7 @@ export class SocketError extends Error {
   /** The call that failed: `recv`. */
   readonly syscall: string;
   /** Where to, for the calls that take an address: `127.0.0.1:80`, or a Unix path. */
-  readonly address?: string;
+  declare readonly address?: string;
 
   constructor(code: string, errno: number, syscall: string, text: string, address?: string) {
     super(`${code}: ${text}, ${syscall}${address === undefined ? '' : ` ${address}`}`);
@@ -109,7 +109,7 @@ export function closedSocket(syscall: string): RangeError {
 }
 
 function complaint(action: string, expected: string, received: unknown): string {
-  const value = inspect(received, { depth: 0, breakLength: Infinity });
+  const value = inspect(received, { depth: 0, breakLength: Infinity }).replace(/\s*\n\s*/g, ' ');
   const shown = value.length > 80 ? `${value.slice(0, 77)}...` : value;
   return `Cannot ${action}: expected ${expected}, received ${shown}`;
 }

@@ -16,7 +16,7 @@
 // 4. Nothing here blocks, but for a wait with a timeout and `getaddrinfo`; nothing runs on Node's
 //    thread pool.
 
-import { readFileSync } from 'node:fs';
+import { fstatSync, readFileSync } from 'node:fs';
 import { isMainThread, markAsUntransferable } from 'node:worker_threads';
 import { badRange, badType, checkInteger, errorCode, SocketError } from './errors';
 import { EAI, ERRNO, F_GETFD, LAYOUT, RTLD_LAZY_NODELETE, requirePlatform } from './platform';
@@ -199,8 +199,8 @@ export class Memory {
    */
   at(offset: number, length: number): number {
     const size = this.buffer.length;
-    // Written so that NaN and fractions fail.
-    if (!(offset >= 0 && length >= 0 && offset + length <= size)) {
+    const integers = Number.isSafeInteger(offset) && Number.isSafeInteger(length);
+    if (!integers || offset < 0 || length < 0 || offset + length > size) {
       throw badRange('address memory', `a range within ${size} bytes`, [offset, length]);
     }
     return this.#address + offset;
@@ -389,12 +389,15 @@ export function isOpen(fd: number): boolean {
 }
 
 export function epollCreate(flags: number): number {
+  checkInt('epoll_create1', 'flags', flags);
   return call(libc().epoll_create1, flags);
 }
 
 /** `event` holds one struct epoll_event at its start. */
 export function epollCtl(epfd: number, op: number, fd: number, event: Memory): number {
+  checkFd('epoll_ctl', epfd);
   checkFd('epoll_ctl', fd);
+  checkInt('epoll_ctl', 'op', op);
   return call(libc().epoll_ctl, epfd, op, fd, event.at(0, LAYOUT.epollEvent.size));
 }
 
@@ -403,6 +406,8 @@ export function epollCtl(epfd: number, op: number, fd: number, event: Memory): n
  * A signal in between means "no events": 0.
  */
 export function epollWait(epfd: number, events: Memory, timeout: number): number {
+  checkFd('epoll_wait', epfd);
+  checkInt('epoll_wait', 'timeout', timeout);
   const size = events.buffer.length;
   const room = Math.floor(size / LAYOUT.epollEvent.size);
   const result = once(libc().epoll_wait, epfd, events.at(0, size), room, timeout);
@@ -411,6 +416,7 @@ export function epollWait(epfd: number, events: Memory, timeout: number): number
 
 /** poll(2) on the first `count` entries of `pollfds`. Timeout and signals as in `epollWait`. */
 export function poll(pollfds: Memory, count: number, timeout: number): number {
+  checkInt('poll', 'timeout', timeout);
   const address = pollfds.at(0, count * LAYOUT.pollfd);
   const result = once(libc().poll, address, count, timeout);
   return result === -ERRNO.EINTR ? 0 : result;
@@ -488,22 +494,39 @@ if (!isMainThread) {
   });
 }
 
+function whyUnwatchable(fd: number): number {
+  if (!isOpen(fd)) return ERRNO.EBADF;
+  for (const watch of openWatches) if (watch.fd === fd) return ERRNO.EEXIST;
+  const is = fstatSync(fd);
+  return is.isFile() || is.isDirectory() ? ERRNO.EPERM : 0;
+}
+
 /** A descriptor that Node's own loop watches. */
 export class Watch {
+  readonly #fd: number;
   #handle: import('koffi').node.PollHandle | null;
 
   /**
    * Calls `wake` at each turn of Node's loop in which `fd` is ready. The callback runs outside
    * Node's callback scope, where promises and nextTicks would not be served, so it may only
-   * schedule. Throws what libuv says of the descriptor: it refuses regular files.
+   * schedule. It costs a libuv handle and no thread, and keeps the process alive.
    *
-   * It costs a libuv handle and no thread, and keeps the process alive.
+   * libuv refuses what is closed, what is watched already, and regular files, and koffi then aborts
+   * the process. So all that can be known of these is refused here.
+   * @throws {SocketError} `EBADF`, `EEXIST`, `EPERM`
    */
   constructor(fd: number, interest: Interest, wake: () => void) {
     checkFd('watch', fd);
+    this.#fd = fd;
+    const errno = whyUnwatchable(fd);
+    if (errno !== 0) throw failure(-errno, 'uv_poll');
     // Held here: a poll handle that is collected stops without a word.
     this.#handle = libc().pollNode(fd, { ...interest }, wake);
     openWatches.add(this);
+  }
+
+  get fd(): number {
+    return this.#fd;
   }
 
   /** Idempotent: koffi's own handle crashes when it is touched after its close. */

@@ -878,7 +878,7 @@ describe('Dispatcher', () => {
     });
 
     it.each([
-      ['null', null, /\(object:null ?\)\n$/],
+      ['null', null, /\(null:null ?\)\n$/],
       ['undefined', undefined, /\(undefined:undefined ?\)\n$/],
       ['a string', 'boom', /\(String:boom ?\)\n$/],
       ['a number', 42, /\(Number:42 ?\)\n$/],

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { closeSync, openSync, statSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
@@ -469,18 +468,6 @@ describe('A signal', () => {
     `);
     expect(output.trim()).toBe('{"result":0,"interrupted":true}');
     expect(status).toBe(0);
-  });
-
-  it("is nobody's business for a call that does not wait", async () => {
-    const [a] = pair();
-    const sender = spawn('sh', ['-c', `kill -CHLD ${process.pid}; kill -CHLD ${process.pid}`]);
-    const ended = new Promise((resolve) => sender.once('close', resolve));
-    let interrupted = 0;
-    for (let call = 0; call < 5000; call += 1) {
-      if (libc.recv(a, memory, 0, 1, 0) !== -ERRNO.EAGAIN) interrupted += 1;
-    }
-    await ended;
-    expect(interrupted).toBe(0);
   });
 });
 
