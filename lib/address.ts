@@ -3,8 +3,8 @@
 //   { host, port }   IPv4 and IPv6; an IPv6 host carries its scope as it is written: fe80::1%eth0
 //   { path }         Unix: a path, '\0name' for Linux's abstract names, '' for an unnamed socket
 //
-// Decoding loses nothing: decode(encode(a)) is a, and encode(decode(b)) is b, for every address the
-// kernel can hand out (spec/address.spec.ts).
+// Nothing is lost: decode(encode(a)) is a, and encode(decode(b)) is b (spec/address.spec.ts). The one
+// exception is a Unix path of 108 bytes, which Linux lets a program bind without the NUL that ends it.
 
 import { isIP } from 'node:net';
 import { inspect } from 'node:util';

@@ -163,7 +163,7 @@ export function strerror(errno: number): string {
 }
 
 function checkFd(action: string, fd: number): void {
-  if ((fd | 0) !== fd || fd < 0) {
+  if (typeof fd !== 'number' || (fd | 0) !== fd || fd < 0) {
     throw (typeof fd === 'number' ? badRange : badType)(action, 'a file descriptor', fd);
   }
 }
@@ -172,8 +172,9 @@ function checkBytes(action: string, data: Uint8Array): void {
   if (!(data instanceof Uint8Array)) throw badType(action, 'a Uint8Array', data);
 }
 
-function checkInt(action: string, what: string, value: number): void {
-  if ((value | 0) !== value) checkInteger(action, what, value, -(2 ** 31), 2 ** 31 - 1);
+export function checkInt(action: string, what: string, value: number): void {
+  if (typeof value !== 'number' || (value | 0) !== value)
+    checkInteger(action, what, value, -(2 ** 31), 2 ** 31 - 1);
 }
 
 /**
@@ -456,6 +457,8 @@ export function ifIndexToName(index: number): string | null {
  * @throws {SocketError} with the codes of Node's `dns.lookup`: `ENOTFOUND`, `EAI_AGAIN`, …
  */
 export function getaddrinfo(host: string, family: number, type: number): Buffer[] {
+  checkInt('getaddrinfo', 'family', family);
+  checkInt('getaddrinfo', 'type', type);
   const c = libc();
   if (host.includes('\0')) throw badType('look up a host', 'a name without NUL', host);
   const { size, addrlen, addr, next } = LAYOUT.addrinfo;

@@ -14,6 +14,7 @@ import {
   AF_INET,
   AF_UNIX,
   MSG_NOSIGNAL,
+  MSG_TRUNC,
   SHUT_RDWR,
   SO_DOMAIN,
   SO_PROTOCOL,
@@ -79,17 +80,19 @@ let slab: libc.Memory | undefined;
 let slabUsed = 0;
 
 function slabWithRoomFor(size: number): libc.Memory {
+  // Larger than usual: memory of its own, which does not become the slab.
+  if (size > SLAB_SIZE) return new libc.Memory(size);
   if (slab === undefined || slab.buffer.length - slabUsed < size) {
-    slab = new libc.Memory(Math.max(SLAB_SIZE, size));
+    slab = new libc.Memory(SLAB_SIZE);
     slabUsed = 0;
   }
   return slab;
 }
 
-function takeFromSlab(memory: libc.Memory, length: number): Buffer {
-  const view = memory.buffer.subarray(slabUsed, slabUsed + length);
+function takeFromSlab(memory: libc.Memory, offset: number, length: number): Buffer {
+  const view = memory.buffer.subarray(offset, offset + length);
   if (length < SMALLEST_VIEW) return Buffer.from(view);
-  slabUsed += length;
+  if (memory === slab) slabUsed += length;
   return view;
 }
 
@@ -103,6 +106,9 @@ export function keepable(piece: Buffer): Buffer {
     ? Buffer.from(piece)
     : piece;
 }
+
+/** The type without the flags that Linux puts beside it. */
+const SOCK_TYPE = 0xf;
 
 /** A kernel socket. Python's `socket.socket`. */
 export class Socket implements SocketLike, Disposable {
@@ -140,8 +146,9 @@ export class Socket implements SocketLike, Disposable {
    * @throws {Error} `ERR_UNSUPPORTED_PLATFORM`
    */
   static socket(family: number = AF_INET, type: number = SOCK_STREAM, protocol = 0): Socket {
+    libc.checkInt('socket', 'type', type);
     const result = libc.socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
-    return new Socket(libc.check(result, 'socket'), family, type, protocol);
+    return new Socket(libc.check(result, 'socket'), family, type & SOCK_TYPE, protocol);
   }
 
   /**
@@ -153,9 +160,13 @@ export class Socket implements SocketLike, Disposable {
     type: number = SOCK_STREAM,
     protocol = 0,
   ): [Socket, Socket] {
+    libc.checkInt('socketpair', 'type', type);
     const fds = libc.socketpair(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
     if (typeof fds === 'number') throw libc.failure(fds, 'socketpair');
-    return [new Socket(fds[0], family, type, protocol), new Socket(fds[1], family, type, protocol)];
+    return [
+      new Socket(fds[0], family, type & SOCK_TYPE, protocol),
+      new Socket(fds[1], family, type & SOCK_TYPE, protocol),
+    ];
   }
 
   /**
@@ -261,11 +272,12 @@ export class Socket implements SocketLike, Disposable {
   recv(size: number, flags = 0): Buffer | null {
     const fd = this.#fd('recv');
     checkInteger('recv', 'a size', size, 0, 2 ** 31 - 1);
+    if ((flags & MSG_TRUNC) !== 0) return this.recvFrom(size, flags)?.data ?? null;
     const memory = slabWithRoomFor(size);
-    const result = libc.recv(fd, memory, slabUsed, size, flags);
+    const offset = memory === slab ? slabUsed : 0;
+    const result = libc.recv(fd, memory, offset, size, flags);
     if (result === -ERRNO.EAGAIN) return null;
-    libc.check(result, 'recv');
-    return takeFromSlab(memory, Math.min(result, size));
+    return takeFromSlab(memory, offset, libc.check(result, 'recv'));
   }
 
   /** As `recv`, into the program's memory. @returns how many bytes; null when there is nothing yet */
@@ -278,11 +290,15 @@ export class Socket implements SocketLike, Disposable {
   recvFrom(size: number, flags = 0): { data: Buffer; address: Address } | null {
     const fd = this.#fd('recvfrom');
     checkInteger('recvfrom', 'a size', size, 0, 2 ** 31 - 1);
-    const data = Buffer.allocUnsafe(size);
+    // With MSG_TRUNC the kernel tells more than it writes: nothing old may show through.
+    const data = (flags & MSG_TRUNC) === 0 ? Buffer.allocUnsafe(size) : Buffer.alloc(size);
     const result = libc.recvfrom(fd, data, flags, slot);
     if (result === -ERRNO.EAGAIN) return null;
     libc.check(result, 'recvfrom');
-    return { data: data.subarray(0, Math.min(result, size)), address: decodeAddress(slot.written) };
+    // A stream has one sender, whom the kernel does not name.
+    const named = this.family === AF_UNIX || slot.written.length > 0;
+    const address = named ? decodeAddress(slot.written) : this.getPeerName();
+    return { data: data.subarray(0, Math.min(result, size)), address };
   }
 
   /**
@@ -291,12 +307,14 @@ export class Socket implements SocketLike, Disposable {
    * @throws {SocketError} `EPIPE`, `ECONNRESET`, `ENOTCONN`, …
    */
   send(data: Uint8Array, flags = 0): number | null {
+    libc.checkInt('send', 'flags', flags);
     const result = libc.send(this.#fdToSend('send'), data, flags | MSG_NOSIGNAL);
     return result === -ERRNO.EAGAIN ? null : libc.check(result, 'send');
   }
 
   /** One datagram to an address. As `send` otherwise. A host name is looked up, blocking. */
   sendTo(data: Uint8Array, address: Address, flags = 0): number | null {
+    libc.checkInt('sendto', 'flags', flags);
     const fd = this.#fdToSend('sendto');
     const sockaddr = resolveAddress(address, this.family, this.type, 'sendto');
     const result = libc.sendto(fd, data, flags | MSG_NOSIGNAL, sockaddr);
