@@ -497,8 +497,12 @@ export class ChannelMap extends Map<number, Channel> {
       // Its descriptor was closed behind its back: what poll(2) reports as POLLNVAL. EINVAL: and
       // the number has become the selector's own.
       const code = codeOf(error);
-      if (code !== 'EBADF' && code !== 'EINVAL') throw error;
-      this.#markInvalid(entry);
+      if (code === 'EBADF' || code === 'EINVAL') this.#markInvalid(entry);
+      else {
+        // ENOSPC, ENOMEM: this channel's trouble alone.
+        selector.unregister(entry.fd);
+        throw error;
+      }
     }
   }
 
