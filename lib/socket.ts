@@ -70,12 +70,11 @@ const slot = new libc.SockaddrSlot();
 
 // Received bytes land in a slab, one per thread, and what is handed out is the program's to keep:
 // never written again. A large read is handed out as a view of the slab, which is used up by it;
-// a small one is copied, so that a nickname kept for a day pins the 8 KiB of Node's own pool and
-// not the slab.
+// a small one is copied, so that a nickname kept for a day pins Node's own pool and not the slab.
 const SLAB_SIZE = 256 * 1024;
 const SMALLEST_VIEW = 16 * 1024;
-/** The size of Node's own pool: what a small Buffer pins anyway. */
-const POOL_SIZE = 8 * 1024;
+/** The size of Node's own pool, which a small Buffer pins anyway: 8 KiB until Node 26. */
+const POOL_SIZE = Buffer.allocUnsafe(1).buffer.byteLength;
 let slab: libc.Memory | undefined;
 let slabUsed = 0;
 

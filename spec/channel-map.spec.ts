@@ -1354,7 +1354,8 @@ describe('a hang-up that nobody can be told of', () => {
       expect(events(log)).toEqual([]);
       const busy = select.mock.results.filter(({ value }) => value > 0).length;
       expect(busy).toBeLessThan(5);
-      expect(select.mock.calls.length).toBeLessThan(30);
+      // The poll selector looks once a millisecond; a spin would look tens of thousands of times.
+      expect(select.mock.calls.length).toBeLessThan(1000);
     } finally {
       map.release();
     }
