@@ -56,6 +56,10 @@ async function main(): Promise<void> {
   const echo = new EchoServer(at(1), family, map);
   const chat = new ChatRoom(at(2), family, map);
 
+  const stop = new AbortController();
+  process.once('SIGINT', () => stop.abort());
+  process.once('SIGTERM', () => stop.abort());
+
   const inUrl = family === AF_INET6 ? `[${host}]` : host;
   process.stdout.write(`Three servers in one loop. Try:
   curl -d 'a=1' http://${inUrl}:${portOf(http)}/
@@ -64,9 +68,6 @@ async function main(): Promise<void> {
 Ctrl-C stops it.
 `);
 
-  const stop = new AbortController();
-  process.once('SIGINT', () => stop.abort());
-  process.once('SIGTERM', () => stop.abort());
   try {
     await loop({ map, signal: stop.signal });
   } catch (error) {
