@@ -34,6 +34,7 @@ import {
   TCP_INFO,
 } from './constants';
 import {
+  badRange,
   badType,
   codeOf,
   compactTraceback,
@@ -61,6 +62,9 @@ const CONNECT_UNDER_WAY: ReadonlySet<number> = new Set([
   ERRNO.EALREADY,
   ERRNO.EWOULDBLOCK,
 ]);
+
+/** Shared by all channels: a set is as large as the rest of one. */
+const QUIET: ReadonlySet<string> = new Set(['warning']);
 
 /** How long a listener waits when it could not accept for want of descriptors, in ms. */
 const ACCEPT_PAUSE = 100;
@@ -108,7 +112,7 @@ export class Dispatcher implements Channel, SocketOwner {
   /** The peer's address, a listener's own, or where a connect goes to. */
   addr: Address | null = null;
   /** What `logInfo` does not print. Python's `ignore_log_types`. */
-  ignoreLogTypes: ReadonlySet<string> = new Set(['warning']);
+  ignoreLogTypes: ReadonlySet<string> = QUIET;
   /** What `createSocket` was asked for. Python's `family_and_type`. */
   familyAndType: [family: number, type: number] | null = null;
   /** When the peer ends its stream, `handleEof` is called instead of `handleClose`. Default false. */
@@ -126,6 +130,8 @@ export class Dispatcher implements Channel, SocketOwner {
   #life = 0;
   /** Set by close(), until the next socket. */
   #closed = false;
+  /** `handleClose` is running: a farewell that it sends to a dead peer must not start another. */
+  #hangingUp = false;
   /** The last error that need not end this channel. */
   #spared: { readonly error: unknown } | null = null;
   /** Counts the calls of connect(): a look-up for an earlier one comes too late. */
@@ -267,6 +273,7 @@ export class Dispatcher implements Channel, SocketOwner {
    */
   setSocket(socket: SocketLike, map: ChannelMap = this.map): void {
     const fd = socket.fileno();
+    if (!(fd >= 0)) throw badRange('set a socket', 'an open one', socket);
     const before = this.#socket;
     // What was registered for the socket before this one must not reach it.
     if (this.#fd !== null && this.#fd !== fd) this.delChannel();
@@ -454,7 +461,7 @@ export class Dispatcher implements Channel, SocketOwner {
 
   /**
    * Up to `size` bytes, or null: when there is nothing yet, and when the peer has closed, upon which
-   * `handleClose` has run. (Python returns `b''` for the latter, which is false there; an empty
+   * `handleClose` (or `handleEof`) has run. (Python returns `b''` for the latter, which is false there; an empty
    * Buffer is true.)
    */
   recv(size: number): Buffer | null {
@@ -493,9 +500,15 @@ export class Dispatcher implements Channel, SocketOwner {
     }
   }
 
-  /** `handleClose`, but not for a channel that has closed. */
+  /** `handleClose`, but not for a channel that has closed, and not from within. */
   #hangUp(): void {
-    if (!this.#closed) adopt(this, this.handleClose());
+    if (this.#closed || this.#hangingUp) return;
+    this.#hangingUp = true;
+    try {
+      adopt(this, this.handleClose());
+    } finally {
+      this.#hangingUp = false;
+    }
   }
 
   /** @internal */
