@@ -25,12 +25,21 @@ export interface InternetAddress {
 
 /** A Unix address. Python's string or bytes. */
 export interface UnixAddress {
+  /**
+   * A path of 107 bytes at most in UTF-8; `'\0name'`, 108 bytes at most, is one of Linux's abstract
+   * names, `''` the address of a socket that has none.
+   */
   path: string;
   /** The name's own bytes, where they are not UTF-8 and `path` is only their picture. */
   raw?: Uint8Array;
 }
 
-/** Where a socket is or goes. */
+/**
+ * Where a socket is or goes.
+ *
+ * @example
+ * const text = 'path' in address ? address.path : `${address.host} ${address.port}`;
+ */
 export type Address = InternetAddress | UnixAddress;
 
 const FAMILY_NAMES = new Map([

@@ -62,15 +62,24 @@ const SENDS_PER_EVENT = 16;
  * }
  */
 export abstract class AsyncChat extends Dispatcher {
-  /** How much a read event receives at most, in bytes. Python's `ac_in_buffer_size`. */
+  /**
+   * How much a read event receives at most, in bytes. Default 64 KiB. Python's
+   * `ac_in_buffer_size`.
+   */
   acInBufferSize = 65536;
-  /** How much is given to the kernel at a time, in bytes. Python's `ac_out_buffer_size`. */
+  /**
+   * How much is given to the kernel at a time, in bytes, 1 at least. Default 64 KiB. Python's
+   * `ac_out_buffer_size`.
+   */
   acOutBufferSize = 65536;
-  /** Whether strings are welcome. When false they are refused, as Python does by default. */
+  /**
+   * Whether strings are welcome. Default true; when false they are refused, as by Python's
+   * `use_encoding`, which is false by default.
+   */
   useEncoding = true;
-  /** How strings become bytes. Python's default is `latin-1`. */
+  /** How strings become bytes. Default `utf8`; Python's is `latin-1`. */
   encoding: BufferEncoding = 'utf8';
-  /** `push` returns false while more bytes than these wait. Default 1 MiB. */
+  /** `push` returns false while more bytes than these wait. Default 1 MiB. Python has none. */
   highWaterMark = 1024 * 1024;
   /** What `_collectIncomingData` has collected. */
   incoming: Buffer[] = [];
@@ -92,23 +101,28 @@ export abstract class AsyncChat extends Dispatcher {
 
   /**
    * Some input of the current record: any amount, any number of times. `data` is the program's to
-   * keep. Python's `collect_incoming_data`; `_collectIncomingData` is a ready answer to it.
+   * keep. Never empty. Python's `collect_incoming_data`; `_collectIncomingData` is a ready answer.
+   * @throws {Error} `ERR_METHOD_NOT_IMPLEMENTED`, unless overridden
    */
   collectIncomingData(_data: Buffer): Handled {
     throw notImplemented('collectIncomingData');
   }
 
-  /** The record is complete. Python's `found_terminator`. */
+  /**
+   * The record is complete; its terminator is not collected. After a counted one the terminator is
+   * 0, "for ever", until another is set. Python's `found_terminator`.
+   * @throws {Error} `ERR_METHOD_NOT_IMPLEMENTED`, unless overridden
+   */
   foundTerminator(): Handled {
     throw notImplemented('foundTerminator');
   }
 
-  /** Appends to `incoming`. */
+  /** Appends to `incoming`. Python's `_collect_incoming_data`. */
   _collectIncomingData(data: Buffer): void {
     this.incoming.push(data);
   }
 
-  /** All of `incoming`, which is empty then. */
+  /** All of `incoming` as one Buffer, maybe an empty one; it is empty then. Python's `_get_data`. */
   _getData(): Buffer {
     const { incoming } = this;
     const data = incoming.length === 1 ? (incoming[0] as Buffer) : Buffer.concat(incoming);
@@ -120,14 +134,24 @@ export abstract class AsyncChat extends Dispatcher {
   // Input.
 
   /**
-   * Sets what ends a record, from the next byte on. Python's `set_terminator`.
+   * Sets what ends a record, from the next byte on: bytes, or a number of them; null, 0 and empty:
+   * nothing does. Python's `set_terminator`.
    * @throws {RangeError} for a number that is negative or no integer
+   * @throws {TypeError} for what is no terminator, and for a string when `useEncoding` is false
+   *
+   * @example
+   * chat.setTerminator('\r\n\r\n'); // headers, up to an empty line
+   * chat.setTerminator(1024); // then a body of 1024 bytes
+   * chat.setTerminator(null); // then whatever comes
    */
   setTerminator(terminator: Terminator): void {
     this.terminator = this.#checkTerminator(terminator);
   }
 
-  /** Asked before each step through the input. Python's `get_terminator`. */
+  /**
+   * The terminator, undefined until one is set; during a counted record, what is missing. Asked
+   * before each step through the input. Python's `get_terminator`.
+   */
   getTerminator(): Terminator | undefined {
     return this.terminator;
   }
@@ -147,7 +171,10 @@ export abstract class AsyncChat extends Dispatcher {
     return Buffer.from(text, this.encoding);
   }
 
-  /** What has been received and not yet been given to the program. Python's `ac_in_buffer`. */
+  /**
+   * What has been received and not yet been given to the program. Python's `ac_in_buffer`.
+   * @throws {TypeError} when set to anything but a Uint8Array
+   */
   get acInBuffer(): Buffer {
     return this.#input.subarray(this.#inputAt);
   }
@@ -283,7 +310,11 @@ export abstract class AsyncChat extends Dispatcher {
 
   // Whoever looks at any of this, or at the socket, is to find what he would find without gathering.
 
-  /** What waits to be sent, from the program. Python's `producer_fifo`. */
+  /**
+   * What waits to be sent, from the program; null where the channel is to be closed. Python's
+   * `producer_fifo`.
+   * @throws {TypeError} when set to anything but a Fifo
+   */
   get producerFifo(): Fifo<FifoItem> {
     flushGatheredOf(this);
     return this.#out.fifo;
@@ -295,7 +326,10 @@ export abstract class AsyncChat extends Dispatcher {
     this.#out.fifo = fifo;
   }
 
-  /** What waits to be sent, from the fifo. Python's `ac_out_buffer`. */
+  /**
+   * What waits to be sent, from the fifo. Python 2.5's `ac_out_buffer`.
+   * @throws {TypeError} when set to anything but a Uint8Array
+   */
   get acOutBuffer(): Buffer {
     flushGatheredOf(this);
     return asBuffer(this.#out.buffer);
@@ -333,7 +367,8 @@ export abstract class AsyncChat extends Dispatcher {
    * @returns false when more than `highWaterMark` bytes wait now, so that it is time to stop until
    *   `handleDrain`; and false, with a warning in the log, when the channel is being closed
    *   (`closeWhenDone`) and the data is refused
-   * @throws {TypeError} for what is neither a string nor a Uint8Array
+   * @throws {TypeError} for what is neither a string nor a Uint8Array, and for a string when
+   *   `useEncoding` is false
    */
   push(data: Uint8Array | string): boolean {
     const bytes = typeof data === 'string' ? this.#encode('push', data) : data;
@@ -351,6 +386,11 @@ export abstract class AsyncChat extends Dispatcher {
    * Sends what `producer` yields, as soon as all that was pushed before is sent; it is asked
    * whenever there is room. Data is taken as well. Python's `push_with_producer`.
    * @returns as `push`
+   * @throws {TypeError} for what has no method `more`
+   *
+   * @example
+   * const lines = ['one\n', 'two\n'];
+   * chat.pushWithProducer({ more: () => lines.shift() });
    */
   pushWithProducer(producer: Producer | Uint8Array | string): boolean {
     if (typeof producer === 'string' || producer instanceof Uint8Array) return this.push(producer);
@@ -364,7 +404,10 @@ export abstract class AsyncChat extends Dispatcher {
     return this.#isBelowMark();
   }
 
-  /** Closes the channel when all that has been pushed is sent. Python's `close_when_done`. */
+  /**
+   * Calls `handleClose` when all that has been pushed is sent, in a later write event even if nothing
+   * waits. Input goes on until then: `setTerminator(null)`, and ignore it. Python's `close_when_done`.
+   */
   closeWhenDone(): void {
     if (!this.#out.closes) this.#out.fifo.push(null);
   }
@@ -396,13 +439,15 @@ export abstract class AsyncChat extends Dispatcher {
   /** All has been sent, after a `push` returned false. Does nothing, unless overridden. */
   handleDrain(): Handled {}
 
+  /** Calls `initiateSend`. Python's `handle_write`. */
   override handleWrite(): Handled {
     this.initiateSend();
   }
 
   /**
    * Sends until nothing is left, the kernel takes no more, or it is somebody else's turn. Python's
-   * `initiate_send`. Does nothing while there is no connection.
+   * `initiate_send`. Does nothing while there is no connection. An error of the socket goes to
+   * `handleError`; what a producer throws is thrown from here.
    */
   initiateSend(): void {
     flushGatheredOf(this);

@@ -29,11 +29,17 @@ export interface Channel {
   readonly accepting?: boolean;
   /** The peer has ended its stream, so that there is no more input to wait for. */
   readonly inputEnded?: boolean;
+  /** There is input, a caller, the end of a connect, or an error. */
   handleReadEvent(): void | Promise<void>;
+  /** Output can be sent, or a connect is over. */
   handleWriteEvent(): void | Promise<void>;
+  /** There is urgent data, or an error. */
   handleExptEvent(): void | Promise<void>;
+  /** The descriptor is of no more use. */
   handleClose(): void | Promise<void>;
+  /** Another of these threw, or its promise was rejected. What this one throws closes the channel. */
   handleError(error: unknown): void | Promise<void>;
+  /** Called by `closeAll`, and after an exception out of `handleError`. */
   close(): void;
   /** The descriptor under which it stands in its map. */
   fileno?(): number | null;
@@ -116,7 +122,14 @@ type Report = (channel: Channel, error: unknown) => void;
 
 const inMapOrder = (a: Entry, b: Entry): number => a.order - b.order;
 
-/** fd -> channel. Python's `asyncore.socket_map`, and any dict given as `map`. */
+/**
+ * fd -> channel. Python's `asyncore.socket_map`, and any dict given as `map`.
+ *
+ * @example
+ * const map = new ChannelMap();
+ * new EchoServer({ host: '127.0.0.1', port: 8007 }, map);
+ * await loop({ map });
+ */
 export class ChannelMap extends Map<number, Channel> {
   /** By fd, as a Map would be slower and descriptors are small. */
   readonly #entries: (Entry | undefined)[] = [];
@@ -150,6 +163,7 @@ export class ChannelMap extends Map<number, Channel> {
   /**
    * Puts a channel in, in place of whichever had the number.
    * @throws {RangeError} when `fd` is no descriptor
+   * @throws {TypeError} when `channel` is no object
    */
   override set(fd: number, channel: Channel): this {
     if ((fd | 0) !== fd || fd < 0) throw badRange('add a channel', 'a descriptor', fd);

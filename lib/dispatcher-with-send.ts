@@ -10,11 +10,24 @@ import { trackAttributes, trackPredicates } from './tracking';
 /** How much is given to the kernel at a time, in bytes. */
 const CHUNK = 65536;
 
-/** A dispatcher that buffers its output. Python's `asyncore.dispatcher_with_send`. */
+/**
+ * A dispatcher that buffers its output. Python's `asyncore.dispatcher_with_send`.
+ *
+ * @example
+ * class EchoHandler extends DispatcherWithSend {
+ *   override handleRead() {
+ *     const data = this.recv(8192);
+ *     if (data !== null) this.send(data);
+ *   }
+ * }
+ */
 export class DispatcherWithSend extends Dispatcher {
   readonly #waiting = new Fifo<Buffer>();
 
-  /** The output that has not been sent yet. Python's `out_buffer`. */
+  /**
+   * The output that has not been sent yet. Python's `out_buffer`.
+   * @throws {TypeError} when set to anything but a Uint8Array
+   */
   get outBuffer(): Buffer {
     // Joined for good: a program that asks at every tick pays for what has come since.
     if (this.#waiting.length > 1) {
@@ -61,6 +74,7 @@ export class DispatcherWithSend extends Dispatcher {
     return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, size);
   }
 
+  /** Calls `initiateSend`. */
   override handleWrite(): Handled {
     this.initiateSend();
   }
@@ -70,7 +84,12 @@ export class DispatcherWithSend extends Dispatcher {
     return !this.connected || !this.#waiting.isEmpty();
   }
 
-  /** Takes all of `data`, and sends what can be sent now. @returns the length of `data` */
+  /**
+   * Takes all of `data`, a copy of it, and sends what can be sent now. There is no bound: look at
+   * `outBuffer.length`.
+   * @returns the length of `data`; Python's `send` returns None
+   * @throws {TypeError} for what is no Uint8Array
+   */
   override send(data: Uint8Array): number {
     if (!(data instanceof Uint8Array)) throw badType('send', 'a Uint8Array', data);
     if (this.debug) this.logInfo(`sending ${JSON.stringify(Buffer.from(data).toString('latin1'))}`);

@@ -48,7 +48,7 @@ import { flushGatheredOf } from './gather';
 import { adopt, fail, failOutside } from './guards';
 import { failure } from './libc';
 import { ERRNO, TCP_SYN_SENT } from './platform';
-import { Socket, type SocketLike, type SocketOwner, socketClosing } from './socket';
+import { Socket, type SocketLike, socketClosing } from './socket';
 import { isTracked, predicateReplaced, trackAttributes, trackPredicates } from './tracking';
 
 /**
@@ -104,14 +104,14 @@ let lastSerial = 0;
  *   }
  * }
  */
-export class Dispatcher implements Channel, SocketOwner {
-  /** Read by `DispatcherWithSend.send` alone. */
+export class Dispatcher implements Channel {
+  /** Makes `DispatcherWithSend.send` log what it is given. Default false. */
   debug = false;
-  /** For the program; the library never sets it. */
+  /** For the program; the library never sets it. Default false. */
   closing = false;
-  /** The peer's address, a listener's own, or where a connect goes to. */
+  /** The peer's address, a listener's own, or where a connect goes to. Null until there is one. */
   addr: Address | null = null;
-  /** What `logInfo` does not print. Python's `ignore_log_types`. */
+  /** What `logInfo` does not print. Default `warning`. Python's `ignore_log_types`. */
   ignoreLogTypes: ReadonlySet<string> = QUIET;
   /** What `createSocket` was asked for. Python's `family_and_type`. */
   familyAndType: [family: number, type: number] | null = null;
@@ -142,6 +142,8 @@ export class Dispatcher implements Channel, SocketOwner {
    * @param socket one that is connected, or is connecting, or listens; none: see `createSocket`
    * @param map default `socketMap`
    * @throws {SocketError} when the socket cannot even say whether it is connected
+   * @throws {RangeError} when the socket is closed
+   * @throws {TypeError} when `map` is no ChannelMap
    */
   constructor(socket: SocketLike | null = null, map: ChannelMap = socketMap) {
     if (!(map instanceof ChannelMap)) throw badType('make a channel', 'a ChannelMap', map);
@@ -166,7 +168,7 @@ export class Dispatcher implements Channel, SocketOwner {
   // -------------------------------------------------------------------------------------------
   // State. Accessors, so that the map hears of each change.
 
-  /** Whether there is a connection. */
+  /** Whether there is a connection. False within `handleConnect`, as in Python. */
   get connected(): boolean {
     return this.#connected;
   }
@@ -204,7 +206,10 @@ export class Dispatcher implements Channel, SocketOwner {
     return this.#inputEnded;
   }
 
-  /** The socket; it stays here after `close`, closed. */
+  /**
+   * The socket; it stays here after `close`, closed. Null before `createSocket` or `setSocket`; set
+   * it with the latter, as an assignment does not enter the map.
+   */
   get socket(): SocketLike | null {
     return this.#socket;
   }
@@ -245,13 +250,19 @@ export class Dispatcher implements Channel, SocketOwner {
   // -------------------------------------------------------------------------------------------
   // The channel map.
 
-  /** Puts this channel into a map. Python's `add_channel`. */
+  /**
+   * Puts this channel into a map, its own by default. Python's `add_channel`.
+   * @throws {TypeError} when it has no socket, or a closed one
+   */
   addChannel(map: ChannelMap = this.map): void {
     if (this.#fd === null) throw badType('add a channel', 'a channel with a socket', this);
     map.set(this.#fd, this);
   }
 
-  /** Takes it out again. Silent when it is not in. Python's `del_channel`. */
+  /**
+   * Takes it out again, and leaves the socket open. `fileno()` is null then. Silent when it is not
+   * in. Python's `del_channel`.
+   */
   delChannel(map: ChannelMap = this.map): void {
     const fd = this.#fd;
     this.#fd = null;
@@ -260,6 +271,8 @@ export class Dispatcher implements Channel, SocketOwner {
 
   /**
    * Opens a socket, which is in the map from here on. Python's `create_socket`.
+   * @param family default `AF_INET`
+   * @param type default `SOCK_STREAM`
    * @throws {SocketError} `EMFILE`, `EAFNOSUPPORT`, …
    */
   createSocket(family: number = AF_INET, type: number = SOCK_STREAM): void {
@@ -270,6 +283,7 @@ export class Dispatcher implements Channel, SocketOwner {
   /**
    * Wraps `socket` and enters the map. The socket that it had is the program's to close. Python's
    * `set_socket`.
+   * @throws {RangeError} when the socket is closed
    */
   setSocket(socket: SocketLike, map: ChannelMap = this.map): void {
     const fd = socket.fileno();
@@ -293,7 +307,11 @@ export class Dispatcher implements Channel, SocketOwner {
     if (this.#fd !== null) this.map.invalidate(this.#fd);
   }
 
-  /** Lets the address be used again at once by the next server. Errors are ignored. */
+  /**
+   * Lets the address be used again at once by the next server: call it before `bind`. What the
+   * kernel has against it is ignored. Python's `set_reuse_addr`.
+   * @throws {TypeError} without a socket
+   */
   setReuseAddr(): void {
     const socket = this.#live('setReuseAddr');
     try {
@@ -321,21 +339,30 @@ export class Dispatcher implements Channel, SocketOwner {
   }
 
   // -------------------------------------------------------------------------------------------
-  // Socket methods.
+  // Socket methods. Without a socket each throws a TypeError.
 
   #live(action: string): SocketLike {
     if (this.#socket === null) throw badType(action, 'a channel with a socket', this);
     return this.#socket;
   }
 
-  /** Becomes a listener. @param backlog how many callers may wait unaccepted. Default 128 */
+  /**
+   * Becomes a listener.
+   * @param backlog how many callers may wait unaccepted. Default 128; Python has no default
+   * @throws {SocketError} `EADDRINUSE`, `EOPNOTSUPP`, …
+   */
   listen(backlog = 128): void {
     const socket = this.#live('listen');
     this.accepting = true;
     method(socket, 'listen').call(socket, backlog);
   }
 
-  /** @throws {SocketError} `EADDRINUSE`, `EACCES`, … */
+  /**
+   * Gives the socket an address of its own. A host name is looked up, blocking; `''` is every address
+   * of this machine, port 0 one that the kernel chooses (`socket.getSockName()` tells).
+   * @throws {SocketError} `EADDRINUSE`, `EACCES`, `ENOTFOUND`, …
+   * @throws {TypeError|RangeError} when the address cannot be meant
+   */
   bind(address: Address): void {
     const socket = this.#live('bind');
     this.addr = address;
@@ -348,6 +375,19 @@ export class Dispatcher implements Channel, SocketOwner {
    *
    * @throws {SocketError} when it fails at once: `ENETUNREACH`, `ENOENT`, and `EAGAIN` from a Unix
    *   listener whose backlog is full. The channel is then out of the map, and may connect again
+   * @throws {TypeError|RangeError} when the address cannot be meant; nothing has changed then
+   *
+   * @example
+   * class Client extends AsyncChat {
+   *   constructor(address: Address) {
+   *     super();
+   *     this.createSocket();
+   *     this.connect(address);
+   *   }
+   *   override handleConnect() {
+   *     this.push('HELO\r\n');
+   *   }
+   * }
    */
   connect(address: Address): void {
     const socket = this.#live('connect');
@@ -446,8 +486,10 @@ export class Dispatcher implements Channel, SocketOwner {
   }
 
   /**
-   * How many bytes were sent: 0 when it would block, and when the peer is gone, upon which
-   * `handleClose` has run.
+   * How many bytes were sent, perhaps not all: 0 when it would block, and when the peer is gone, upon
+   * which `handleClose` has run.
+   * @throws {SocketError} `ETIMEDOUT`, …: whatever is not in `DISCONNECTED`
+   * @throws {TypeError} for what is no Uint8Array; strings are for chats
    */
   send(data: Uint8Array): number {
     try {
@@ -461,8 +503,10 @@ export class Dispatcher implements Channel, SocketOwner {
 
   /**
    * Up to `size` bytes, or null: when there is nothing yet, and when the peer has closed, upon which
-   * `handleClose` (or `handleEof`) has run. (Python returns `b''` for the latter, which is false there; an empty
-   * Buffer is true.)
+   * `handleClose` (or `handleEof`) has run. (Python returns `b''` for the latter, which is false
+   * there; an empty Buffer is true.)
+   * @throws {SocketError} `ETIMEDOUT`, …: whatever is not in `DISCONNECTED`
+   * @throws {RangeError} when `size` cannot be meant
    */
   recv(size: number): Buffer | null {
     let data: Buffer | null;
@@ -543,6 +587,7 @@ export class Dispatcher implements Channel, SocketOwner {
     }
   }
 
+  /** Closes it at the end of a block: `using channel = …`. */
   [Symbol.dispose](): void {
     this.close();
   }
@@ -550,17 +595,20 @@ export class Dispatcher implements Channel, SocketOwner {
   // -------------------------------------------------------------------------------------------
   // Logging.
 
-  /** Prints `log: message` to stderr. For "hits"; override it to log elsewhere. */
+  /** Prints `log: message` to stderr. For "hits"; override it to log elsewhere. Python's `log`. */
   log(message: unknown): void {
     process.stderr.write(`log: ${String(message)}\n`);
   }
 
-  /** Prints `type: message` to stdout, unless `ignoreLogTypes` has the type. */
+  /**
+   * Prints `type: message` to stdout, unless `ignoreLogTypes` has the type. Python's `log_info`.
+   * @param type default `info`; the library's own are `error`, `warning` and `info`
+   */
   logInfo(message: unknown, type = 'info'): void {
     if (!this.ignoreLogTypes.has(type)) process.stdout.write(`${type}: ${String(message)}\n`);
   }
 
-  /** `<EchoServer listening 127.0.0.1:8007 at 0x1>`; the number tells channels apart. */
+  /** `<EchoServer listening 127.0.0.1:8007 at 0x1>`; the number tells channels apart. Python's repr. */
   toString(): string {
     const words = [this.constructor.name || 'anonymous'];
     if (this.accepting && this.addr !== null) words.push('listening');
@@ -635,6 +683,14 @@ export class Dispatcher implements Channel, SocketOwner {
    *
    * Two errors end no channel, and are only logged: an exception out of `handleAccepted`, which
    * costs the caller his connection, and an accept for which there was no descriptor.
+   *
+   * @param error what was thrown, which may be anything. Python's `handle_error` has none
+   *
+   * @example
+   * override handleError(error: unknown) {
+   *   if (error instanceof SocketError && error.code === 'ECONNREFUSED') this.tryTheNextHost();
+   *   else super.handleError(error);
+   * }
    */
   handleError(error: unknown): Handled {
     const spared = this.#spared !== null && this.#spared.error === error;
@@ -650,22 +706,25 @@ export class Dispatcher implements Channel, SocketOwner {
     return spared || this.#closed ? undefined : this.handleClose();
   }
 
-  /** Urgent data has arrived: `recv` it with MSG_OOB from `socket`. */
+  /** Urgent data has arrived: `recv(1, MSG_OOB)` from the Socket. Logs a warning, unless overridden. */
   handleExpt(): Handled {
     this.logInfo('unhandled incoming priority event', 'warning');
   }
 
-  /** There is input to `recv`. */
+  /** There is input to `recv`, or its end. Logs a warning, unless overridden. */
   handleRead(): Handled {
     this.logInfo('unhandled read event', 'warning');
   }
 
-  /** Output can be sent. */
+  /** Output can be sent. Logs a warning, unless overridden. */
   handleWrite(): Handled {
     this.logInfo('unhandled write event', 'warning');
   }
 
-  /** The connection stands. `connected` becomes true when this returns. */
+  /**
+   * The connection stands. `connected` becomes true when this returns. Logs a warning, unless
+   * overridden.
+   */
   handleConnect(): Handled {
     this.logInfo('unhandled connect event', 'warning');
   }
@@ -687,13 +746,19 @@ export class Dispatcher implements Channel, SocketOwner {
     }
   }
 
-  /** A connection was accepted: make a channel for `socket`. Closes it, unless overridden. */
+  /**
+   * A connection was accepted: make a channel for `socket`. Closes it, unless overridden.
+   * @param _address the caller's
+   */
   handleAccepted(socket: Socket, _address: Address): Handled {
     socket.close();
     this.logInfo('unhandled accepted event', 'warning');
   }
 
-  /** The connection is over. Closes the channel; an override should, too. */
+  /**
+   * The peer has gone, or all is sent after `closeWhenDone`. Closes the channel; an override must,
+   * too, or is called again. `close` does not call it.
+   */
   handleClose(): Handled {
     this.logInfo('unhandled close event', 'warning');
     this.close();

@@ -16,7 +16,10 @@ for (const [name, errno] of Object.entries(ERRNO)) {
   if (!NAMES.has(errno) && name !== 'EWOULDBLOCK') NAMES.set(errno, name);
 }
 
-/** The C name of an errno: 104 is `ECONNRESET`. Python's `errno.errorcode`. */
+/**
+ * The C name of an errno: 104 is `ECONNRESET`, an unknown one `errno 9999`. Python's
+ * `errno.errorcode`.
+ */
 export function errorCode(errno: number): string {
   return NAMES.get(errno) ?? `errno ${errno}`;
 }
@@ -54,12 +57,20 @@ export class SocketError extends Error {
 /**
  * Thrown by a handler, leaves the loop, whose promise rejects with it; every other exception ends
  * its own channel only. The channel map is left as it was. Python's `asyncore.ExitNow`.
+ *
+ * @example
+ * await loop().catch((error) => {
+ *   if (!(error instanceof ExitNow)) throw error;
+ * });
  */
 export class ExitNow extends Error {
   override name = 'ExitNow';
 }
 
-/** "The other side is gone": what `handleClose` is called for. Python's `_DISCONNECTED`. */
+/**
+ * "The other side is gone": the codes of errors for which `handleClose` is called. Python's
+ * `_DISCONNECTED`, which holds numbers.
+ */
 export const DISCONNECTED: ReadonlySet<string> = new Set([
   'ECONNRESET',
   'ENOTCONN',

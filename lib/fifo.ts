@@ -8,7 +8,8 @@ export interface FifoWatcher {
 /**
  * A queue. Python's `asynchat.fifo`, and the deque that took its place in later versions.
  *
- * All operations take constant time; the array behind it is compacted when half of it is used up.
+ * `push`, `pop` and their like take constant time; the array behind is compacted when half of it is
+ * used up. Iterate over it to look at all that waits, the next one first.
  */
 export class Fifo<Item> implements Iterable<Item> {
   /** The items are `#items[#head]` to the end; what stands before is used up. */
@@ -25,6 +26,7 @@ export class Fifo<Item> implements Iterable<Item> {
     for (const item of this) this.#byteLength += sizeOf(item);
   }
 
+  /** How many items there are. Python's `len(fifo)`. */
   get length(): number {
     return this.#items.length - this.#head;
   }
@@ -50,6 +52,7 @@ export class Fifo<Item> implements Iterable<Item> {
     return this.isEmpty() ? undefined : this.#items[this.#items.length - 1];
   }
 
+  /** Puts an item behind all others. */
   push(item: Item): void {
     this.#items.push(item);
     this.#byteLength += sizeOf(item);
@@ -84,6 +87,7 @@ export class Fifo<Item> implements Iterable<Item> {
     return [true, item];
   }
 
+  /** Takes all items out. */
   clear(): void {
     const hadItems = this.#items.length > 0;
     this.#items = [];

@@ -22,7 +22,10 @@ export class FileWrapper implements SocketLike, Disposable {
   owner: SocketOwner | null = null;
   readonly #descriptor: Descriptor;
 
-  /** @throws {SocketError} `EBADF`, `EMFILE` */
+  /**
+   * @param fd duplicated, and left to whom it belongs
+   * @throws {SocketError} `EBADF`, `EMFILE`
+   */
   constructor(fd: number) {
     this.#descriptor = new Descriptor(libc.check(libc.fcntl(fd, F_DUPFD_CLOEXEC), 'dup'), 'file');
   }
@@ -43,7 +46,7 @@ export class FileWrapper implements SocketLike, Disposable {
     return fd;
   }
 
-  /** Up to `size` bytes; empty at the end; null when there is nothing yet. */
+  /** Up to `size` bytes; empty at the end; null when there is nothing yet. @throws {SocketError} */
   recv(size: number): Buffer | null {
     const fd = this.#open('read');
     checkInteger('read', 'a size', size, 0, 2 ** 31 - 1);
@@ -58,7 +61,7 @@ export class FileWrapper implements SocketLike, Disposable {
     return this.recv(size);
   }
 
-  /** How many bytes were written; null when it would block. */
+  /** How many bytes were written; null when it would block. @throws {SocketError} `EPIPE`, … */
   send(data: Uint8Array): number | null {
     const result = libc.write(this.#open('write'), data);
     return result === -ERRNO.EAGAIN ? null : libc.check(result, 'write');
@@ -112,13 +115,23 @@ export type HasDescriptor = number | { readonly fd: number } | { fileno(): numbe
  *
  * @example
  * class Stdin extends FileDispatcher {
- *   override writable() { return false; }
- *   override handleRead() { this.recv(4096); }
+ *   override writable() {
+ *     return false;
+ *   }
+ *   override handleRead() {
+ *     const data = this.recv(4096);
+ *     if (data !== null) console.log(`${data.length} bytes`);
+ *   }
  * }
  * new Stdin(0);
  */
 export class FileDispatcher extends Dispatcher {
-  /** @throws {SocketError} `EBADF`, `EMFILE` */
+  /**
+   * @param file stays open: it is the program's to close
+   * @param map default `socketMap`
+   * @throws {SocketError} `EBADF`, `EMFILE`
+   * @throws {TypeError} for what has no descriptor
+   */
   constructor(file: HasDescriptor, map?: ChannelMap) {
     super(null, map);
     this.connected = true;

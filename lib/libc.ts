@@ -156,7 +156,10 @@ export function failure(result: number, syscall: string, address?: string): Sock
   return new SocketError(errorCode(errno), errno, syscall, strerror(errno), address);
 }
 
-/** What the C library says of an errno: 111 is `Connection refused`. Python's `os.strerror`. */
+/**
+ * What the C library says of an errno: 111 is `Connection refused`. Python's `os.strerror`.
+ * @throws {RangeError} for what is no 32-bit integer
+ */
 export function strerror(errno: number): string {
   checkInteger('strerror', 'errno', errno, -(2 ** 31), 2 ** 31 - 1);
   return libc().strerror(errno);

@@ -34,13 +34,16 @@ import type { Watch } from './libc';
 export interface LoopOptions {
   /** How long one pass waits at most, in milliseconds. Default 30 000; Infinity is allowed. */
   timeout?: number;
-  /** Deliver in poll order, channel by channel, instead of in select order. Default false. */
+  /**
+   * Deliver in poll order, channel by channel, instead of in select order. Default false. Python's
+   * `use_poll`.
+   */
   usePoll?: boolean;
   /** The channels. Default `socketMap`. */
   map?: ChannelMap;
   /** How many passes to make at most; 0 or less makes none. Default: until the map is empty. */
   count?: number;
-  /** Ends the loop: the promise rejects with the signal's reason. */
+  /** Ends the loop, which then rejects, or throws, the signal's reason. Python has none. */
   signal?: AbortSignal;
 }
 
@@ -150,6 +153,8 @@ function checkMap(action: string, map: ChannelMap): ChannelMap {
  * @param timeout default 0: only look
  * @param map default `socketMap`
  * @throws {ExitNow} when a handler did
+ * @throws {RangeError} when `timeout` is negative or NaN
+ * @throws {TypeError} when `map` is no ChannelMap
  */
 export function poll(timeout = 0, map: ChannelMap = socketMap): void {
   pass(checkMap('poll', map), 'select', checkTimeout('poll', timeout));
@@ -200,6 +205,13 @@ function checkOptions(action: string, options: LoopOptions): CheckedOptions {
  * @throws {ExitNow} when a handler did; the map is left as it was
  * @throws the signal's reason, looked at between passes
  * @throws {Error} `ERR_LOOP_RUNNING` when a loop runs on this map already
+ * @throws {TypeError|RangeError} when an option cannot be meant
+ *
+ * @example
+ * while (socketMap.size > 0) {
+ *   loopSync({ timeout: 1000, count: 1 });
+ *   console.log(`${socketMap.size} channels`);
+ * }
  */
 export function loopSync(options: LoopOptions = {}): void {
   const { timeout, order, map, count, signal } = checkOptions('loopSync', options);
@@ -227,7 +239,8 @@ export function loopSync(options: LoopOptions = {}): void {
  *
  * @returns a promise that resolves when the map is empty or `count` passes are made, and rejects
  *   with ExitNow when a handler threw it and with the signal's reason when it was aborted. The map
- *   is then left as it was. It rejects with `ERR_LOOP_RUNNING` when a loop runs on this map already
+ *   is then left as it was. It rejects with `ERR_LOOP_RUNNING` when a loop runs on this map already,
+ *   and with a TypeError or RangeError when an option cannot be meant
  *
  * @example
  * const stop = new AbortController();

@@ -6,19 +6,27 @@
 
 /** Something that yields output, piece by piece. */
 export interface Producer {
-  /** The next piece; a string is encoded. Empty, null or undefined: exhausted. */
+  /**
+   * The next piece; a string is encoded by the chat. Empty, null or undefined: exhausted. It may not
+   * be a promise.
+   */
   more(): Uint8Array | string | null | undefined;
 }
 
 /**
  * Yields data in pieces of `bufferSize` bytes at most. Python's `asynchat.simple_producer`.
  *
- * The pieces are views of the data, which is not copied and must not be changed until it is sent.
+ * The pieces are views of the data, which is not copied and must not be changed until it is sent. A
+ * string is encoded as UTF-8.
+ *
+ * @example
+ * chat.pushWithProducer(new SimpleProducer(page, 4096));
  */
 export class SimpleProducer implements Producer {
   readonly #data: Uint8Array;
   #offset = 0;
 
+  /** @throws {RangeError} when `bufferSize` is no positive integer */
   constructor(
     data: Uint8Array | string,
     /** Bytes in a piece at most. Python's `buffer_size`, 512 there as well. */
@@ -32,6 +40,7 @@ export class SimpleProducer implements Producer {
     this.#data = typeof data === 'string' ? Buffer.from(data) : data;
   }
 
+  /** The next piece, empty when all has been yielded. */
   more(): Uint8Array {
     const piece = this.#data.subarray(this.#offset, this.#offset + this.bufferSize);
     this.#offset += piece.length;

@@ -45,14 +45,21 @@ export interface SocketLike {
   recv(size: number): Buffer | null;
   /** How many bytes were taken; null when it would block. */
   send(data: Uint8Array): number | null;
+  /** Asked for `SO_ERROR` of `SOL_SOCKET`: 0, or the errno of a connect that failed. */
   getSockOpt(level: number, option: number): number;
+  /** Called by `Dispatcher.close`, each time. */
   close(): void;
+  /** Called by `setReuseAddr`. */
   setSockOpt?(level: number, option: number, value: number): void;
+  /** The peer's address. Throws an error with the code `ENOTCONN` when there is no connection. */
   getPeerName?(): Address;
+  /** Its own address. The library does not ask. */
   getSockName?(): Address;
   bind?(address: Address): void;
   listen?(backlog?: number): void;
+  /** 0 when the connection stands, or an errno, `EINPROGRESS` (115) while it is under way. */
   connectEx?(address: Address): number;
+  /** The next caller; null when nobody waits. */
   accept?(): { socket: Socket; address: Address } | null;
   /** @internal */
   owner?: SocketOwner | null;
@@ -109,12 +116,22 @@ export function keepable(piece: Buffer): Buffer {
 /** The type without the flags that Linux puts beside it. */
 const SOCK_TYPE = 0xf;
 
-/** A kernel socket. Python's `socket.socket`. */
+/**
+ * A kernel socket, non-blocking. Python's `socket.socket`. Made by `Socket.socket`, `Socket.pair`,
+ * `Socket.fromFd` and `accept`.
+ *
+ * A method of a closed one throws a RangeError with the code `EBADF`.
+ *
+ * @example
+ * using socket = Socket.socket(AF_INET, SOCK_DGRAM);
+ * socket.sendTo(Buffer.from('hello'), { host: '127.0.0.1', port: 9999 });
+ */
 export class Socket implements SocketLike, Disposable {
   /** `AF_INET`, `AF_INET6` or `AF_UNIX`. */
   readonly family: number;
   /** `SOCK_STREAM`, `SOCK_DGRAM`, … */
   readonly type: number;
+  /** `IPPROTO_TCP`, …; 0: the usual one of its type. */
   readonly protocol: number;
   /**
    * Who called, for a socket that came from `accept`: known even when the caller has gone again,
@@ -140,7 +157,7 @@ export class Socket implements SocketLike, Disposable {
   }
 
   /**
-   * Opens a socket. Python's `socket.socket(family, type, proto)`.
+   * Opens a socket, of IPv4 and a stream by default. Python's `socket.socket(family, type, proto)`.
    * @throws {SocketError} `EMFILE` when there is no descriptor left, `EAFNOSUPPORT`, …
    * @throws {Error} `ERR_UNSUPPORTED_PLATFORM`
    */
@@ -220,7 +237,10 @@ export class Socket implements SocketLike, Disposable {
     libc.check(libc.bind(fd, sockaddr), 'bind', formatAddress(address));
   }
 
-  /** Waits for callers, `backlog` of them unaccepted at most (128 by default). */
+  /**
+   * Waits for callers, `backlog` of them unaccepted at most (128 by default).
+   * @throws {SocketError} `EADDRINUSE`, `EOPNOTSUPP`
+   */
   listen(backlog = 128): void {
     libc.check(libc.listen(this.#fd('listen'), backlog), 'listen');
   }
@@ -256,7 +276,11 @@ export class Socket implements SocketLike, Disposable {
     throw libc.failure(-errno, 'connect', formatAddress(address));
   }
 
-  /** As connect(2): 0, or the errno, `EINPROGRESS` being the usual one. Python's `connect_ex`. */
+  /**
+   * As `connect`, but returns 0 or the errno, `EINPROGRESS` (115) being the usual one. Python's
+   * `connect_ex`.
+   * @throws {TypeError|RangeError} when the address cannot be meant
+   */
   connectEx(address: Address): number {
     const fd = this.#fd('connect');
     return -libc.connect(fd, resolveAddress(address, this.family, this.type, 'connect'));
@@ -279,13 +303,20 @@ export class Socket implements SocketLike, Disposable {
     return takeFromSlab(memory, offset, libc.check(result, 'recv'));
   }
 
-  /** As `recv`, into the program's memory. @returns how many bytes; null when there is nothing yet */
+  /**
+   * As `recv`, into the program's memory. Python's `recv_into`.
+   * @returns how many bytes, 0 at the end of the stream; null when there is nothing yet
+   */
   recvInto(buffer: Uint8Array, flags = 0): number | null {
     const result = libc.recvfrom(this.#fd('recv'), buffer, flags, null);
     return result === -ERRNO.EAGAIN ? null : libc.check(result, 'recv');
   }
 
-  /** One datagram and its sender, or null. What is longer than `size` is cut off by the kernel. */
+  /**
+   * One datagram and its sender, or null when there is none. What is longer than `size` bytes is cut
+   * off by the kernel; one may be empty. Python's `recvfrom`.
+   * @throws {SocketError} `ECONNREFUSED` when an earlier one has met nobody, …
+   */
   recvFrom(size: number, flags = 0): { data: Buffer; address: Address } | null {
     const fd = this.#fd('recvfrom');
     checkInteger('recvfrom', 'a size', size, 0, 2 ** 31 - 1);
@@ -311,7 +342,10 @@ export class Socket implements SocketLike, Disposable {
     return result === -ERRNO.EAGAIN ? null : libc.check(result, 'send');
   }
 
-  /** One datagram to an address. As `send` otherwise. A host name is looked up, blocking. */
+  /**
+   * One datagram to an address. As `send` otherwise. A host name is looked up, blocking. Python's
+   * `sendto`, whose flags come before the address.
+   */
   sendTo(data: Uint8Array, address: Address, flags = 0): number | null {
     libc.checkInt('sendto', 'flags', flags);
     const fd = this.#fdToSend('sendto');
@@ -321,14 +355,17 @@ export class Socket implements SocketLike, Disposable {
     return libc.check(result, 'sendto', formatAddress(address));
   }
 
-  /** Ends one direction or both: `SHUT_RD`, `SHUT_WR`, `SHUT_RDWR` (the default). */
+  /**
+   * Ends one direction or both: `SHUT_RD`, `SHUT_WR`, `SHUT_RDWR` (the default; Python has none).
+   * @throws {SocketError} `ENOTCONN`
+   */
   shutdown(how: number = SHUT_RDWR): void {
     libc.check(libc.shutdown(this.#fdToSend('shutdown'), how), 'shutdown');
   }
 
-  /** An option as an integer. */
+  /** An option as an integer. @throws {SocketError} `ENOPROTOOPT`, … */
   getSockOpt(level: number, option: number): number;
-  /** An option as `length` raw bytes at most. */
+  /** An option as `length` raw bytes at most, 1 to 65536. */
   getSockOpt(level: number, option: number, length: number): Buffer;
   getSockOpt(level: number, option: number, length?: number): number | Buffer {
     const fd = this.#fd('getsockopt');
@@ -340,6 +377,7 @@ export class Socket implements SocketLike, Disposable {
 
   /**
    * Sets an option to an integer, to true or false, or to raw bytes.
+   * @throws {SocketError} `ENOPROTOOPT`, `EINVAL`, `EPERM`, …
    *
    * @example
    * const linger = Buffer.alloc(8); // struct linger { int l_onoff; int l_linger; }
