@@ -116,8 +116,8 @@ describe.each(MATRIX)('AsyncChat, CPython’s tests: %s', (_, family, way) => {
     return { client, server };
   }
 
-  const text = "hello world\nI'm not dead yet!\n";
-  const lines = ['hello world', "I'm not dead yet!"];
+  const text = 'first record\nand the second one\n';
+  const lines = ['first record', 'and the second one'];
 
   it.each(
     ['\n', '\r\n', 'qqq'].flatMap((terminator) =>
@@ -127,7 +127,7 @@ describe.each(MATRIX)('AsyncChat, CPython’s tests: %s', (_, family, way) => {
     const say = (client: EchoClient): void => {
       client.push('hello ');
       client.push(`world${terminator}`);
-      client.push(`I'm not dead yet!${terminator}`);
+      client.push(`and the second one${terminator}`);
       client.push(QUIT);
     };
     const { client } = await talk(terminator, say, chunkSize);
@@ -136,7 +136,7 @@ describe.each(MATRIX)('AsyncChat, CPython’s tests: %s', (_, family, way) => {
   });
 
   it.each([1, 6])('numeric terminator %i', async (length) => {
-    const data = "hello world, I'm not dead yet!\n";
+    const data = 'first record, and the second one\n';
     const { client } = await talk(length, (chat) => {
       chat.push(data);
       chat.push(QUIT);
@@ -170,10 +170,10 @@ describe.each(MATRIX)('AsyncChat, CPython’s tests: %s', (_, family, way) => {
 
   it('empty line', async () => {
     const { client } = await talk('\n', (chat) => {
-      chat.push("hello world\n\nI'm not dead yet!\n");
+      chat.push('first record\n\nand the second one\n');
       chat.push(QUIT);
     });
-    expect(client.contents).toEqual(['hello world', '', "I'm not dead yet!"]);
+    expect(client.contents).toEqual(['first record', '', 'and the second one']);
   });
 
   it('close when done', async () => {
