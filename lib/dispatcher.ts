@@ -34,8 +34,8 @@ import {
   TCP_INFO,
 } from './constants';
 import {
-  badRange,
   badType,
+  closedSocket,
   codeOf,
   compactTraceback,
   DISCONNECTED,
@@ -134,6 +134,8 @@ export class Dispatcher implements Channel {
   #hangingUp = false;
   /** The last error that need not end this channel. */
   #spared: { readonly error: unknown } | null = null;
+  /** The errno of a connect that failed: SO_ERROR tells it once, and then that all is well. */
+  #connectErrno = 0;
   /** Counts the calls of connect(): a look-up for an earlier one comes too late. */
   #connects = 0;
   #serial = 0;
@@ -287,7 +289,7 @@ export class Dispatcher implements Channel {
    */
   setSocket(socket: SocketLike, map: ChannelMap = this.map): void {
     const fd = socket.fileno();
-    if (!(fd >= 0)) throw badRange('set a socket', 'an open one', socket);
+    if (!(fd >= 0)) throw closedSocket('set a socket');
     const before = this.#socket;
     // What was registered for the socket before this one must not reach it.
     if (this.#fd !== null && this.#fd !== fd) this.delChannel();
@@ -298,6 +300,7 @@ export class Dispatcher implements Channel {
     this.#life += 1;
     this.#closed = false;
     this.#inputEnded = false;
+    this.#connectErrno = 0;
     if (socket.owner !== undefined) socket.owner = this;
     this.addChannel(map);
   }
@@ -398,6 +401,7 @@ export class Dispatcher implements Channel {
       encodeAddress(named === null ? address : { ...named, host: '' }, socket.family, 'connect');
     }
     this.#connects += 1;
+    this.#connectErrno = 0;
     this.connected = false;
     this.connecting = true;
     if (this.#fd !== null) this.map.resume(this.#fd);
@@ -655,8 +659,9 @@ export class Dispatcher implements Channel {
    */
   handleConnectEvent(): void {
     const socket = this.#live('connect');
-    const errno = socket.getSockOpt(SOL_SOCKET, SO_ERROR);
+    const errno = this.#connectErrno || socket.getSockOpt(SOL_SOCKET, SO_ERROR);
     if (errno !== 0) {
+      this.#connectErrno = errno;
       const address = this.addr === null ? undefined : formatAddress(this.addr);
       throw failure(-errno, 'connect', address);
     }
