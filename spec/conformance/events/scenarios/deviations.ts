@@ -17,19 +17,6 @@ export const DEVIATIONS: Record<string, Record<string, Deviation>> = {
         --
       `,
     },
-    'TCP connect refused, and handleError does not close': {
-      poll: `
-        A.error connecting ECONNREFUSED
-        -- A
-        A is connecting readable writable, addr HOST:PORT, a descriptor
-        A.connect connecting
-        A.read connected
-        A.close connected
-        A received nothing
-        --
-        A is readable writable, addr HOST:PORT, no descriptor
-      `,
-    },
     'a socket is handed over after its peer has reset it': {
       poll: `
         A is readable, addr none, a descriptor
