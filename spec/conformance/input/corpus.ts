@@ -1,0 +1,79 @@
+// Scripts and what CPython did with them, recorded: so that the ordinary specs need no Python.
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { bytesOf, type Event, type Part, type Result, type Script, type Seen } from './script';
+
+export const CORPUS = join(__dirname, 'corpus.json');
+
+export interface Recorded {
+  script: Script;
+  cpython: Result;
+}
+
+/** A string as it stands in the file: in parts, when a byte is in it many times in a row. */
+type Packed = string | Part[];
+type PackedEvent = ['collect', Packed, Seen] | Exclude<Event, ['collect', ...unknown[]]>;
+
+interface PackedResult {
+  trace: PackedEvent[];
+  sent: Packed;
+  rest: { input: Packed; terminator: Seen } | null;
+}
+
+interface PackedRecord {
+  script: Script;
+  cpython: PackedResult;
+}
+
+const RUN = /(.)\1{63,}/gs;
+
+function pack(data: string): Packed {
+  const parts: Part[] = [];
+  let at = 0;
+  for (const { 0: run, 1: byte, index } of data.matchAll(RUN)) {
+    if (index > at) parts.push(data.slice(at, index));
+    parts.push([byte as string, run.length]);
+    at = index + run.length;
+  }
+  if (at === 0) return data;
+  if (at < data.length) parts.push(data.slice(at));
+  return parts;
+}
+
+function unpack(data: Packed): string {
+  return typeof data === 'string' ? data : bytesOf(data);
+}
+
+function packed({ trace, sent, rest }: Result): PackedResult {
+  return {
+    trace: trace.map((event) =>
+      event[0] === 'collect' ? ['collect', pack(event[1]), event[2]] : event,
+    ),
+    sent: pack(sent),
+    rest: rest && { ...rest, input: pack(rest.input) },
+  };
+}
+
+function unpacked({ trace, sent, rest }: PackedResult): Result {
+  return {
+    trace: trace.map((event) =>
+      event[0] === 'collect' ? ['collect', unpack(event[1]), event[2]] : event,
+    ),
+    sent: unpack(sent),
+    rest: rest && { ...rest, input: unpack(rest.input) },
+  };
+}
+
+export function readCorpus(): Recorded[] {
+  const records: PackedRecord[] = JSON.parse(readFileSync(CORPUS, 'utf8'));
+  return records.map(({ script, cpython }) => ({ script, cpython: unpacked(cpython) }));
+}
+
+/** One record in a line. */
+export function writeCorpus(records: readonly Recorded[]): void {
+  const lines = records.map(({ script, cpython }) =>
+    JSON.stringify({ script, cpython: packed(cpython) } satisfies PackedRecord),
+  );
+  writeFileSync(CORPUS, `[\n${lines.join(',\n')}\n]\n`);
+}
