@@ -454,11 +454,27 @@ export abstract class AsyncChat extends Dispatcher {
     // Called from within send() or more(): their caller goes on with what has come.
     if (this.#sending || this.#out.refilling) return;
     for (let sends = 0; sends < SENDS_PER_EVENT && this.connected; sends += 1) {
-      if (this.#out.buffer.length === 0) this.refillBuffer();
+      if (this.#out.buffer.length === 0) this.#refillAfter(sends);
       if (this.#out.buffer.length === 0 || !this.connected) break;
       if (!this.#sendBuffer()) break;
     }
     this.#announceDrain();
+  }
+
+  /**
+   * Whoever pushes hears of what a producer throws before anything is sent. After that it is the
+   * channel's: in Python it is thrown at a later write event.
+   */
+  #refillAfter(sends: number): void {
+    try {
+      this.refillBuffer();
+    } catch (error) {
+      if (sends === 0) throw error;
+      fail(this, error);
+    }
+    // A producer that discarded or closed, and then threw: what it had yielded was sent, or is gone.
+    const failure = this.#out.takeFailure();
+    if (failure !== null) fail(this, failure.error);
   }
 
   /**
@@ -520,7 +536,8 @@ export abstract class AsyncChat extends Dispatcher {
       this.#out.unshift(copies ? Buffer.from(data.subarray(sent)) : data.subarray(sent));
     }
     // What an override of send has pushed meanwhile.
-    else if (!this.#out.isEmpty()) this.initiateSend();
+    // Closing is for a write event: a handler is under way here.
+    else if (!this.#out.isEmpty() && !this.#out.closeIsNext) this.initiateSend();
     this.#announceDrain();
   }
 
@@ -533,14 +550,20 @@ export abstract class AsyncChat extends Dispatcher {
   /** @internal */
   override [beforeClose](): void {
     flushGatheredOf(this);
-    if (this.#out.refilling) this.#sendBeforeClose();
+    if (this.#out.refilling) {
+      this.#out.stop();
+      this.#sendBeforeMore();
+    }
     // A record that is being gone through ends here.
     this.#dropInput();
     this.#drainDue = false;
   }
 
-  /** A producer closes the channel from within more(): what came before is sent as far as it goes. */
-  #sendBeforeClose(): void {
+  /**
+   * A producer closes the channel or discards from within more(): what came before is sent as far as
+   * the kernel takes it.
+   */
+  #sendBeforeMore(): void {
     this.#out.commit();
     while (this.connected && this.#out.buffer.length > 0 && this.#sendBuffer());
   }
@@ -548,6 +571,7 @@ export abstract class AsyncChat extends Dispatcher {
   /** Only for emergencies: forgets all input and output that waits. Python's `discard_buffers`. */
   discardBuffers(): void {
     flushGatheredOf(this);
+    if (this.#out.refilling) this.#sendBeforeMore();
     this.#dropInput();
     this.incoming.length = 0;
     this.#out.clear();

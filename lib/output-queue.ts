@@ -18,6 +18,8 @@ export class OutputQueue {
   /** Taken from the fifo and not yet by the kernel. */
   #buffer: Uint8Array = NOTHING;
   #refilling = false;
+  /** During a refill: the channel has been closed, and nobody is asked any more. */
+  #stopped = false;
   /** Taken off the fifo by the top-up under way, to follow `#buffer`. */
   #pieces: Uint8Array[] = [];
   /** What a producer threw while there was something to be sent before it. */
@@ -68,10 +70,14 @@ export class OutputQueue {
     return this.#fifo.last() === null;
   }
 
+  get closeIsNext(): boolean {
+    if (this.#buffer.length > 0 || this.#failure !== null || this.#fifo.isEmpty()) return false;
+    return this.#fifo.first() === null;
+  }
+
   /** Whether closing the channel is what comes next. Takes that off the fifo. */
   takeClose(): boolean {
-    if (this.#buffer.length > 0 || this.#fifo.isEmpty() || this.#fifo.first() !== null)
-      return false;
+    if (!this.closeIsNext) return false;
     this.#fifo.pop();
     return true;
   }
@@ -96,6 +102,13 @@ export class OutputQueue {
     this.buffer = NOTHING;
   }
 
+  /** What a producer threw when nothing is left to be sent before it. */
+  takeFailure(): { readonly error: unknown } | null {
+    const failure = this.#buffer.length === 0 ? this.#failure : null;
+    if (failure !== null) this.#failure = null;
+    return failure;
+  }
+
   /** Whether a producer is being asked at this moment. */
   get refilling(): boolean {
     return this.#refilling;
@@ -107,12 +120,10 @@ export class OutputQueue {
    * What a producer throws is thrown from here, but not before that is sent which came before it.
    */
   refill(size: number): void {
-    if (this.#failure !== null && this.#buffer.length === 0) {
-      const { error } = this.#failure;
-      this.#failure = null;
-      throw error;
-    }
+    const failure = this.takeFailure();
+    if (failure !== null) throw failure.error;
     this.#refilling = true;
+    this.#stopped = false;
     try {
       // A piece by itself is sent from where it is.
       if (this.#buffer.length === 0) this.buffer = this.#take(size) ?? NOTHING;
@@ -143,6 +154,11 @@ export class OutputQueue {
     this.#pieces = [];
   }
 
+  /** Ends the refill under way: the producer that is being asked closes the channel. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
   /** The next data, if it has `room` bytes at most or the buffer is empty; null: none such. */
   #take(room: number): Uint8Array | null {
     const data = this.#nextData();
@@ -153,7 +169,7 @@ export class OutputQueue {
 
   /** The data at the head of the fifo, where producers leave theirs; null: none, or the end. */
   #nextData(): Uint8Array | null {
-    while (!this.#fifo.isEmpty()) {
+    while (!this.#stopped && !this.#fifo.isEmpty()) {
       const head = this.#fifo.first();
       if (head === null) return null;
       if (head instanceof Uint8Array && head.length > 0) return head;
@@ -174,7 +190,7 @@ export class OutputQueue {
     const clears = this.#clears;
     const data = this.#piece(producer);
     // A producer may well call discardBuffers, and take itself off with all that.
-    if (this.#clears !== clears) return;
+    if (this.#clears !== clears || this.#stopped) return;
     if (data.length > 0) this.#fifo.pushFront(data);
     else if (!this.#fifo.isEmpty() && this.#fifo.first() === producer) this.#fifo.pop();
   }

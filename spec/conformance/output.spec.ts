@@ -1,0 +1,97 @@
+// Random mixes of output, here and in CPython's asynchat: the same bytes, the same calls of more().
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT } from '../support/program';
+import { itWithPython, PYTHON } from '../support/python';
+import { ROWS } from './output/compare';
+import { readCorpus, replay } from './output/corpus';
+import { unpacked } from './output/cpython';
+import { judge } from './output/judge';
+import { runOutput } from './output/run';
+
+const corpus = readCorpus();
+
+describe('output, against CPython’s results', () => {
+  it('does the same in every recorded script, or what a row says', async () => {
+    const differences: string[] = [];
+    for (const [index, entry] of corpus.entries()) {
+      const { difference } = await replay(entry);
+      if (difference !== null) differences.push(`script ${index}: ${difference}`);
+    }
+    expect(differences).toEqual([]);
+  }, 60_000);
+
+  it('has several hundred recorded scripts', () => {
+    expect(corpus.length).toBeGreaterThanOrEqual(300);
+  });
+
+  it('names rows that docs/differences.md has', () => {
+    const page = readFileSync(join(ROOT, 'docs', 'differences.md'), 'utf8');
+    const missing = Object.values(ROWS).filter((row) => !page.includes(`| ${row} |`));
+    expect(missing).toEqual([]);
+  });
+
+  if (PYTHON === null) {
+    console.warn('No Python with asynchat: recorded scripts only, NO RANDOM ONES were compared.');
+  }
+  itWithPython(
+    'does the same in random scripts',
+    async () => {
+      const seed = Date.now() % 2 ** 31;
+      console.info(`output conformance: seed ${seed}`);
+      const { run, differences } = await runOutput({
+        scripts: 1000,
+        seed,
+        python: PYTHON as string,
+      });
+      expect(differences).toEqual([]);
+      expect(run).toBe(1000);
+    },
+    120_000,
+  );
+});
+
+describe('the judge of results', () => {
+  // With everything mended that has a row, CPython's own results must be to its liking.
+  const results = corpus.map(({ script, runs }) => {
+    const last = runs.at(-1) as (typeof runs)[number];
+    return { script, result: unpacked(last.result) };
+  });
+
+  it('has nothing against CPython’s', () => {
+    const wrong = results.map(({ script, result }) => judge(script, result, 0).wrong);
+    expect(wrong.filter((one) => one !== null)).toEqual([]);
+  });
+
+  it('misses no byte that was changed, at the end of all that was sent', () => {
+    // Elsewhere it may be where something was cut off, and a change there is a shorter cut.
+    const whole = results.filter(({ result: { end, left, received } }) => {
+      return end === 'open' && !left && received.length > 0;
+    });
+    for (const { script, result } of whole) {
+      const received = Buffer.from(result.received);
+      received.writeUInt8((received.at(-1) as number) ^ 128, received.length - 1);
+      expect(judge(script, { ...result, received }, 0).wrong).not.toBeNull();
+    }
+    expect(whole.length).toBeGreaterThan(50);
+  });
+
+  it('misses no call of more() that was left out, but the last', () => {
+    for (const { script, result } of results) {
+      const index = result.events.findIndex((event) => event.startsWith('more '));
+      const calls = result.events.filter((event) => event.startsWith('more ')).length;
+      if (calls < 2) continue;
+      const events = result.events.filter((_, at) => at !== index);
+      const seen = result.seen.slice(1);
+      expect(judge(script, { ...result, events, seen }, 0).wrong).not.toBeNull();
+    }
+  });
+
+  it('misses no handleClose that was called twice, or for nothing', () => {
+    for (const { script, result } of results) {
+      const events = [...result.events, 'close'];
+      expect(judge(script, { ...result, events }, 0).wrong).not.toBeNull();
+    }
+  });
+});
