@@ -473,7 +473,7 @@ export abstract class AsyncChat extends Dispatcher {
       fail(this, error);
     }
     // A producer that discarded or closed, and then threw: what it had yielded was sent, or is gone.
-    const failure = this.#out.takeFailure();
+    const failure = this.#out.takeFailure(!this.connected);
     if (failure !== null) fail(this, failure.error);
   }
 
@@ -534,10 +534,11 @@ export abstract class AsyncChat extends Dispatcher {
     const sent = this.#give(data);
     if (sent < data.length && this[life] === before) {
       this.#out.unshift(copies ? Buffer.from(data.subarray(sent)) : data.subarray(sent));
+    } else if (!this.#out.isEmpty() && !this.#out.closeIsNext) {
+      // What an override of send has pushed meanwhile. To close is for a write event, as a handler
+      // is under way here.
+      this.initiateSend();
     }
-    // What an override of send has pushed meanwhile.
-    // Closing is for a write event: a handler is under way here.
-    else if (!this.#out.isEmpty() && !this.#out.closeIsNext) this.initiateSend();
     this.#announceDrain();
   }
 

@@ -102,9 +102,12 @@ export class OutputQueue {
     this.buffer = NOTHING;
   }
 
-  /** What a producer threw when nothing is left to be sent before it. */
-  takeFailure(): { readonly error: unknown } | null {
-    const failure = this.#buffer.length === 0 ? this.#failure : null;
+  /**
+   * What a producer threw, when nothing is left to be sent before it.
+   * @param closed or nothing will be, as the channel has been closed
+   */
+  takeFailure(closed = false): { readonly error: unknown } | null {
+    const failure = closed || this.#buffer.length === 0 ? this.#failure : null;
     if (failure !== null) this.#failure = null;
     return failure;
   }

@@ -38,15 +38,14 @@ describe('output, against CPython’s results', () => {
   itWithPython(
     'does the same in random scripts',
     async () => {
-      const seed = Date.now() % 2 ** 31;
-      console.info(`output conformance: seed ${seed}`);
+      // Always the same ones here. A fresh seed is for `npm run conformance`, which CI runs as well.
       const { run, differences } = await runOutput({
-        scripts: 1000,
-        seed,
+        scripts: 500,
+        seed: 20_261_122,
         python: PYTHON as string,
       });
       expect(differences).toEqual([]);
-      expect(run).toBe(1000);
+      expect(run).toBe(500);
     },
     120_000,
   );
