@@ -524,6 +524,23 @@ describe('AsyncChat, producers that fail', () => {
     expect(arrived()).toBe('12');
   });
 
+  it('are told of when they close the channel first, though the kernel takes nothing more', () => {
+    const { chat, map, connect } = waiting();
+    const answers = ['1'];
+    chat.pushWithProducer({
+      more() {
+        const answer = answers.shift();
+        if (answer !== undefined) return answer;
+        chat.send = () => 0;
+        chat.close();
+        throw new Error('no more');
+      },
+    });
+    connect();
+    while (map.size > 0) poll(1000, map);
+    expect(chat.events).toEqual(['error no more']);
+  });
+
   it('goes on when it recovers, if handleError does not close', () => {
     const { chat, map, arrived, connect } = waiting();
     chat.errorsClose = false;
