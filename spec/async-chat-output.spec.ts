@@ -526,6 +526,7 @@ describe('AsyncChat, producers that fail', () => {
 
   it('are told of when they close the channel first, though the kernel takes nothing more', () => {
     const { chat, map, connect } = waiting();
+    chat.errorsClose = false;
     const answers = ['1'];
     chat.pushWithProducer({
       more() {
