@@ -162,10 +162,11 @@ export class OutputQueue {
     this.#stopped = true;
   }
 
-  /** The next data, if it has `room` bytes at most or the buffer is empty; null: none such. */
+  /** The next data, if it has `room` bytes at most or nothing is before it; null: none such. */
   #take(room: number): Uint8Array | null {
     const data = this.#nextData();
-    if (data === null || (data.length > room && this.#buffer.length > 0)) return null;
+    const first = this.#buffer.length === 0 && this.#pieces.length === 0;
+    if (data === null || (data.length > room && !first)) return null;
     this.#fifo.pop();
     return data;
   }
