@@ -35,6 +35,7 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
   Socket,
+  type SocketError,
   TCP_CONGESTION,
   TCP_KEEPIDLE,
   TCP_NODELAY,
