@@ -6,7 +6,6 @@ import {
   AF_INET6,
   AF_UNIX,
   ChannelMap,
-  closeAll,
   DispatcherWithSend,
   type Handled,
   loopSync,
@@ -19,19 +18,7 @@ import {
   socketMap,
 } from 'asyncore';
 import { drive, localAddress, MATRIX, WAYS, type Way } from './support/drive';
-
-const opened: { close(): void }[] = [];
-
-function keep<Closable extends { close(): void }>(closable: Closable): Closable {
-  opened.push(closable);
-  return closable;
-}
-
-afterEach(() => {
-  jest.restoreAllMocks();
-  closeAll(socketMap, true);
-  for (const closable of opened.splice(0)) closable.close();
-});
+import { keep } from './support/keep';
 
 class Sender extends DispatcherWithSend {
   override ignoreLogTypes: ReadonlySet<string> = new Set(['warning', 'error']);

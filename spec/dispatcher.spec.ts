@@ -10,7 +10,6 @@ import {
   AF_INET6,
   AF_UNIX,
   ChannelMap,
-  closeAll,
   Dispatcher,
   ExitNow,
   type Handled,
@@ -29,20 +28,7 @@ import {
   socketMap,
 } from 'asyncore';
 import { drive, localAddress, temporaryPath, WAYS } from './support/drive';
-
-/** What a test has opened and no channel closes. */
-const opened: { close(): void }[] = [];
-
-function keep<Closable extends { close(): void }>(closable: Closable): Closable {
-  opened.push(closable);
-  return closable;
-}
-
-afterEach(() => {
-  jest.restoreAllMocks();
-  closeAll(socketMap, true);
-  for (const closable of opened.splice(0)) closable.close();
-});
+import { keep } from './support/keep';
 
 /** Collects what is printed from here on. */
 function printed(): { out: string[]; err: string[] } {

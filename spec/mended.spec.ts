@@ -10,7 +10,6 @@ import {
   AF_UNIX,
   AsyncChat,
   ChannelMap,
-  closeAll,
   Dispatcher,
   DispatcherWithSend,
   ExitNow,
@@ -30,19 +29,7 @@ import {
 } from 'asyncore';
 import koffi from 'koffi';
 import { drive, FAMILIES, localAddress, temporaryPath, WAYS, type Way } from './support/drive';
-
-const opened: { close(): void }[] = [];
-
-function keep<Closable extends { close(): void }>(closable: Closable): Closable {
-  opened.push(closable);
-  return closable;
-}
-
-afterEach(() => {
-  jest.restoreAllMocks();
-  closeAll(socketMap, true);
-  for (const closable of opened.splice(0)) closable.close();
-});
+import { keep } from './support/keep';
 
 /** Writes its handlers down, and waits to write only while it connects. */
 class Recorder extends Dispatcher {
@@ -127,7 +114,8 @@ describe.each(WAYS)('A channel map (%s)', (_, how) => {
   it('delivers nothing to the channel that got the descriptor within the tick', async () => {
     const [a, toA] = Socket.pair();
     const [b, toB] = Socket.pair();
-    opened.push(toA, toB);
+    keep(toA);
+    keep(toB);
     const late: Recorder[] = [];
     class First extends Recorder {
       override handleRead(): Handled {
@@ -181,7 +169,7 @@ describe.each(WAYS)('A channel map (%s)', (_, how) => {
   it('runs no handler of a channel that another one closed in the same tick', async () => {
     const [a, toA] = Socket.pair();
     const [b, toB] = Socket.pair();
-    opened.push(toA);
+    keep(toA);
     const first = new (class extends Recorder {
       override handleRead(): Handled {
         void super.handleRead();
@@ -267,7 +255,8 @@ describe.each(WAYS)('A channel map (%s)', (_, how) => {
   it('ends only the channel whose predicate throws', async () => {
     const [a, toA] = Socket.pair();
     const [b, toB] = Socket.pair();
-    opened.push(toA, toB);
+    keep(toA);
+    keep(toB);
     const broken = new Recorder(a);
     const boom = new Error('boom');
     broken.readable = () => {
@@ -297,7 +286,8 @@ describe.each(WAYS)('A channel map (%s)', (_, how) => {
     }) as never);
     const [a, toA] = Socket.pair();
     const [b, toB] = Socket.pair();
-    opened.push(toA, toB);
+    keep(toA);
+    keep(toB);
     const broken = new (class extends Recorder {
       override handleRead(): Handled {
         throw new Error('boom');

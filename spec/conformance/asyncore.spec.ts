@@ -46,21 +46,9 @@ import {
   write,
 } from 'asyncore';
 import { drive, localAddress, temporaryPath, type Way } from '../support/drive';
+import { keep } from '../support/keep';
 import { until } from '../support/program';
 import { casesOf, describeName, type Register } from './cases';
-
-const opened: { close(): void }[] = [];
-
-function keep<Closable extends { close(): void }>(closable: Closable): Closable {
-  opened.push(closable);
-  return closable;
-}
-
-afterEach(() => {
-  jest.restoreAllMocks();
-  closeAll(socketMap, true);
-  for (const closable of opened.splice(0)) closable.close();
-});
 
 /** Runs passes as a test of CPython's does: so many, each waiting for so long at most. */
 async function passes(how: Way, count: number, timeout: number): Promise<void> {
