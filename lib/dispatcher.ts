@@ -46,9 +46,9 @@ import {
 } from './errors';
 import { flushGatheredOf } from './gather';
 import { adopt, fail, failOutside } from './guards';
-import { failure } from './libc';
+import { failure, type Memory } from './libc';
 import { ERRNO, TCP_SYN_SENT } from './platform';
-import { Socket, type SocketLike, socketClosing } from './socket';
+import { Socket, type SocketLike, sendFrom, socketClosing } from './socket';
 import { isTracked, predicateReplaced, trackAttributes, trackPredicates } from './tracking';
 
 /**
@@ -499,10 +499,23 @@ export class Dispatcher implements Channel {
     try {
       return this.#live('send').send(data) ?? 0;
     } catch (error) {
-      if (!DISCONNECTED.has(codeOf(error) ?? '')) throw error;
-      this.#hangUp();
-      return 0;
+      return this.#sendFailed(error);
     }
+  }
+
+  /** As `send`, of a Socket. @internal */
+  [sendFrom](socket: Socket, memory: Memory, length: number): number {
+    try {
+      return socket[sendFrom](memory, length) ?? 0;
+    } catch (error) {
+      return this.#sendFailed(error);
+    }
+  }
+
+  #sendFailed(error: unknown): number {
+    if (!DISCONNECTED.has(codeOf(error) ?? '')) throw error;
+    this.#hangUp();
+    return 0;
   }
 
   /**

@@ -7,6 +7,8 @@
 // leaves before anything waits (a handler that calls poll() for the reply), before the socket is used
 // in any other way, and before the process exits.
 
+import { Memory } from './libc';
+
 /** Sends what has been gathered. */
 export const sendGathered = Symbol('sendGathered');
 
@@ -14,9 +16,12 @@ interface Gatherer {
   [sendGathered](): void;
 }
 
-const buffer = Buffer.allocUnsafeSlow(65536);
+const SIZE = 65536;
 /** What is larger is not worth copying. */
 const LARGEST = 16384;
+
+/** At a fixed address, which saves describing a Buffer to the kernel at each send. */
+let memory: Memory | null = null;
 
 let gatherer: Gatherer | null = null;
 let used = 0;
@@ -26,6 +31,7 @@ let watchingExit = false;
 export function beginGathering(candidate: Gatherer): boolean {
   if (gatherer !== null) return false;
   gatherer = candidate;
+  memory ??= new Memory(SIZE);
   if (!watchingExit) {
     watchingExit = true;
     process.on('exit', flushGathered);
@@ -41,9 +47,23 @@ export function endGathering(): void {
 
 /** @returns whether `data` has been taken, `limit` being the most that may be here */
 export function gather(data: Uint8Array, limit: number): boolean {
-  if (data.length > LARGEST || used + data.length > Math.min(limit, buffer.length)) return false;
-  buffer.set(data, used);
-  used += data.length;
+  const { length } = data;
+  if (length > LARGEST || used + length > Math.min(limit, SIZE)) return false;
+  const { buffer } = memory as Memory;
+  // For a line's end, calling set() would cost more than copying.
+  if (length > 8) buffer.set(data, used);
+  else for (let at = 0; at < length; at += 1) buffer[used + at] = data[at] as number;
+  used += length;
+  return true;
+}
+
+/** As `gather`, for text that becomes bytes in place. */
+export function gatherText(text: string, encoding: BufferEncoding, limit: number): boolean {
+  // No encoding makes more than three bytes of a UTF-16 unit.
+  if (text.length > LARGEST / 3 || used + 3 * text.length > SIZE) return false;
+  const length = (memory as Memory).buffer.write(text, used, encoding);
+  if (used + length > limit) return false;
+  used += length;
   return true;
 }
 
@@ -57,9 +77,9 @@ export function gatheredOf(candidate: unknown): number {
   return gatherer === candidate ? used : 0;
 }
 
-/** Takes them out: a view, to be used before anything else is gathered. */
-export function takeGathered(): Buffer {
-  const taken = buffer.subarray(0, used);
+/** Takes them out: the first `length` bytes of a memory, until anything else is gathered. */
+export function takeGathered(): { memory: Memory; length: number } {
+  const taken = { memory: memory as Memory, length: used };
   used = 0;
   return taken;
 }

@@ -39,6 +39,7 @@ const SIGNATURES = {
   recv: 'intptr_t recv(int, uintptr_t, size_t, int)',
   recvfrom: 'intptr_t recvfrom(int, void *, size_t, int, void *, void *)',
   send: 'intptr_t send(int, void *, size_t, int)',
+  sendFrom: 'intptr_t send(int, uintptr_t, size_t, int)',
   sendto: 'intptr_t sendto(int, void *, size_t, int, void *, uint32_t)',
   shutdown: 'int shutdown(int, int)',
   close: 'int close(int)',
@@ -341,6 +342,13 @@ export function send(fd: number, data: Uint8Array, flags: number): number {
   checkBytes('send', data);
   checkInt('send', 'flags', flags);
   return call(libc().send, fd, data, data.byteLength, flags);
+}
+
+/** send(2) of the first `length` bytes of a memory. */
+export function sendFrom(fd: number, memory: Memory, length: number, flags: number): number {
+  checkFd('send', fd);
+  checkInt('send', 'flags', flags);
+  return call(libc().sendFrom, fd, memory.at(0, length), length, flags);
 }
 
 export function sendto(fd: number, data: Uint8Array, flags: number, sockaddr: Uint8Array): number {

@@ -68,6 +68,9 @@ export interface SocketLike {
 /** What a socket's owner is told when somebody else closes the socket. @internal */
 export const socketClosing = Symbol('socketClosing');
 
+/** As `send`, of the first bytes of a memory with a fixed address. @internal */
+export const sendFrom = Symbol('sendFrom');
+
 /** The channel that holds a socket. @internal */
 export interface SocketOwner {
   [socketClosing](): void;
@@ -80,8 +83,6 @@ const slot = new libc.SockaddrSlot();
 // a small one is copied, so that a nickname kept for a day pins Node's own pool and not the slab.
 const SLAB_SIZE = 256 * 1024;
 const SMALLEST_VIEW = 16 * 1024;
-/** The size of Node's own pool, which a small Buffer pins anyway: 8 KiB until Node 26. */
-const POOL_SIZE = Buffer.allocUnsafe(1).buffer.byteLength;
 let slab: libc.Memory | undefined;
 let slabUsed = 0;
 
@@ -96,21 +97,21 @@ function slabWithRoomFor(size: number): libc.Memory {
 }
 
 function takeFromSlab(memory: libc.Memory, offset: number, length: number): Buffer {
-  const view = memory.buffer.subarray(offset, offset + length);
-  if (length < SMALLEST_VIEW) return Buffer.from(view);
-  if (memory === slab) slabUsed += length;
-  return view;
+  if (memory === slab && length >= SMALLEST_VIEW) slabUsed += length;
+  return keepable(memory.buffer, offset, offset + length);
 }
 
 /**
- * A piece of received data for a program to keep: by itself, unless it is a good part of what it
- * would pin.
+ * A piece of what was received, for a program to keep: a view, or a copy where that would be a small
+ * part of a large read, or of the slab.
  */
-export function keepable(piece: Buffer): Buffer {
-  const pins = piece.buffer.byteLength;
-  return piece.length < SMALLEST_VIEW && pins > POOL_SIZE && pins > 2 * piece.length
-    ? Buffer.from(piece)
-    : piece;
+export function keepable(input: Buffer, start: number, end: number): Buffer {
+  if (end - start >= SMALLEST_VIEW || input.length < SMALLEST_VIEW) {
+    return input.subarray(start, end);
+  }
+  const piece = Buffer.allocUnsafe(end - start);
+  input.copy(piece, 0, start, end);
+  return piece;
 }
 
 /** The type without the flags that Linux puts beside it. */
@@ -339,6 +340,12 @@ export class Socket implements SocketLike, Disposable {
   send(data: Uint8Array, flags = 0): number | null {
     libc.checkInt('send', 'flags', flags);
     const result = libc.send(this.#fdToSend('send'), data, flags | MSG_NOSIGNAL);
+    return result === -ERRNO.EAGAIN ? null : libc.check(result, 'send');
+  }
+
+  /** @internal */
+  [sendFrom](memory: libc.Memory, length: number): number | null {
+    const result = libc.sendFrom(this.#fd('send'), memory, length, MSG_NOSIGNAL);
     return result === -ERRNO.EAGAIN ? null : libc.check(result, 'send');
   }
 

@@ -8,11 +8,11 @@ const LIB = join(__dirname, '..', 'lib');
 
 /** Bottom first. A file imports from the rows above its own in this list, and from nowhere else. */
 const LAYERS = [
-  ['constants', 'producers', 'fifo', 'gather', 'tracking'],
+  ['constants', 'producers', 'fifo', 'tracking'],
   ['platform'],
   ['errors'],
   ['libc', 'output-queue'],
-  ['descriptor', 'address'],
+  ['descriptor', 'address', 'gather'],
   ['selectors/selector', 'selectors/lookout'],
   ['selectors/epoll', 'selectors/poll'],
   ['selectors/index'],

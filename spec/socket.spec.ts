@@ -42,7 +42,7 @@ import {
 } from 'asyncore';
 import * as libc from '../lib/libc';
 import { ERRNO, LAYOUT } from '../lib/platform';
-import { setNonBlocking } from '../lib/socket';
+import { sendFrom, setNonBlocking } from '../lib/socket';
 import { FAMILIES, localAddress, temporaryPath } from './support/drive';
 import { Program } from './support/program';
 
@@ -1104,6 +1104,14 @@ describe('A closed socket', () => {
       );
     },
   );
+
+  it('refuses what a chat has gathered, too', () => {
+    const socket = Socket.socket();
+    socket.close();
+    const next = keep(Socket.socket());
+    expect(next.fileno()).toBeGreaterThanOrEqual(0);
+    expect(() => socket[sendFrom](new libc.Memory(8), 8)).toThrow(/the socket is closed/);
+  });
 
   it('has no other methods than these', () => {
     const tried = CALLS.map(([, call]) => /socket\.(\w+)\(/.exec(String(call))?.[1]);
