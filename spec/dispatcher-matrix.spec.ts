@@ -83,7 +83,7 @@ class Listener extends Recorder {
     this.createSocket(family);
     this.setReuseAddr();
     this.bind(localAddress(family));
-    this.listen(5);
+    this.listen(32);
   }
   get name(): Address {
     return (this.socket as Socket).getSockName();
@@ -256,24 +256,54 @@ describe.each(MATRIX)('Dispatcher (%s)', (_, family, how) => {
   });
 
   describe('accepting', () => {
-    it('calls handleAccept once per read event', async () => {
+    it('calls handleAccept once per read event, and handleAccepted for all who wait', async () => {
       const server = new (class extends Listener {
         override handleAccept(): Handled {
           this.note('accept');
           super.handleAccept();
         }
       })(family);
-      call(server.name, family);
-      call(server.name, family);
-      call(server.name, family);
+      for (let caller = 0; caller < 3; caller += 1) call(server.name, family);
       expect(server.events).toEqual([]);
       await tick(how);
-      expect(server.events).toEqual(['accept', 'accepted']);
-      await tick(how);
-      await tick(how);
-      expect(server.callers).toHaveLength(3);
+      expect(server.events).toEqual(['accept', 'accepted', 'accepted', 'accepted']);
       await quietTick(how);
-      expect(server.events).toHaveLength(6);
+      expect(server.events).toHaveLength(4);
+    });
+
+    it('accepts 16 in one event, so that the other channels have their turn', async () => {
+      const server = new Listener(family);
+      for (let caller = 0; caller < 20; caller += 1) call(server.name, family);
+      await tick(how);
+      expect(server.callers).toHaveLength(16);
+      await tick(how);
+      expect(server.callers).toHaveLength(20);
+    });
+
+    it('accepts no more than readable() allows', async () => {
+      const server = new (class extends Listener {
+        override readable(): boolean {
+          return this.callers.length < 2;
+        }
+      })(family);
+      for (let caller = 0; caller < 3; caller += 1) call(server.name, family);
+      await tick(how);
+      expect(server.callers).toHaveLength(2);
+      await quietTick(how);
+      expect(server.callers).toHaveLength(2);
+    });
+
+    it.each(['close', 'listen no more'])('accepts nobody after: %s', async (what) => {
+      const server = new (class extends Listener {
+        override handleAccepted(socket: Socket, address: Address): void {
+          super.handleAccepted(socket, address);
+          if (what === 'close') this.close();
+          else this.accepting = false;
+        }
+      })(family);
+      for (let caller = 0; caller < 3; caller += 1) call(server.name, family);
+      await tick(how);
+      expect(server.callers).toHaveLength(1);
     });
 
     it('tells handleAccepted who calls', async () => {

@@ -7,6 +7,18 @@
 import type { Deviation } from '../scenario';
 
 export const DEVIATIONS: Record<string, Record<string, Deviation>> = {
+  'One caller is accepted in each tick': {
+    'two callers cost two passes': {
+      both: `
+        L.accept accepting
+        L.accepted accepting HOST:PORT
+        L.accepted accepting HOST:PORT
+        -- L
+        -- L
+        -- L
+      `,
+    },
+  },
   'In poll order the handlers of a channel': {
     'TCP connect to a peer that has gone again': {
       poll: `
