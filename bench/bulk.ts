@@ -1,0 +1,102 @@
+// Bulk: how much a second of the CPU moves through one connection.
+//
+//   npm run bench -- bulk
+
+import { readFileSync } from 'node:fs';
+import type { Bench, Figures, Metric, Shape } from './harness';
+import { type Charge, findLoad, type Seen, underLoad } from './support/load';
+import { inC, onNode, onPython, type Peer } from './support/peers';
+import { PINNING } from './support/process';
+import { target } from './support/target';
+
+const BODY = 64 * 1024 * 1024;
+
+const FETCH = 'bulk, bodies of 64 MiB';
+const ECHO = 'bulk, each way';
+
+const METRICS: readonly Metric[] = [
+  { name: 'MB/CPU s', better: 'higher' },
+  { name: 'MB/s', better: 'higher' },
+  { name: 'peak RSS MB', better: 'lower' },
+];
+
+function figures(run: Seen & Charge): Figures {
+  const megabytes = (run.operations * BODY) / 1e6;
+  return {
+    'MB/CPU s': (megabytes / run.cpuMicroseconds) * 1e6,
+    'MB/s': megabytes / run.seconds,
+    'peak RSS MB': run.peakRss / 1e6,
+  };
+}
+
+/** One that paces, as BBR does, makes for smaller pieces and wider spreads. */
+function congestionControl(): string {
+  return readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'latin1').trim();
+}
+
+const moved = (shape: string, contender: string) => ({ shape, contender, metric: 'MB/CPU s' });
+
+const bench: Bench = {
+  name: 'bulk',
+  title: 'Bulk',
+  about:
+    'One connection. Bodies: each line that the server gets is answered by 64 MiB from its memory. ' +
+    'Each way: what it receives it sends back, and as much flows in as out; a byte counts once. The ' +
+    'amount is what the given time has room for, in whole bodies, and every byte is compared. Most ' +
+    'of the cost is the kernel’s copying, which is the same for all.',
+  targets: [
+    target(
+      moved(FETCH, 'asyncore pushes of 64 KiB'),
+      'at least',
+      0.9,
+      moved(FETCH, 'C sends of 64 KiB'),
+    ),
+    target(moved(ECHO, 'asyncore'), 'at least', 0.9, moved(ECHO, 'C epoll')),
+    // "Within 1.1 x" of the cost.
+    target(
+      moved(FETCH, 'asyncore pushWithProducer'),
+      'at least',
+      0.91,
+      moved(FETCH, 'asyncore push'),
+    ),
+  ],
+
+  async shapes(seconds) {
+    const load = await findLoad('bulk');
+    // A body takes far less: there are several in half the time, too.
+    const half = seconds / 2;
+    const shape = (name: string, what: 'fetch' | 'echo', peers: readonly Peer[]): Shape => ({
+      name,
+      parameters: {
+        connections: 1,
+        'body MiB': BODY / 1024 / 1024,
+        seconds: half,
+        'congestion control': congestionControl(),
+        load: load.writtenIn,
+        cores: PINNING,
+      },
+      metrics: METRICS,
+      contenders: peers.map((peer) => underLoad(peer, load, [half, what], figures)),
+      rounds: 3,
+    });
+    return [
+      shape(FETCH, 'fetch', [
+        await inC('C sends of 64 KiB', 'epoll-bulk'),
+        onNode('asyncore pushes of 64 KiB', 'asyncore-bulk', 'pushes'),
+        onNode('asyncore push', 'asyncore-bulk', 'push'),
+        onNode('asyncore pushWithProducer', 'asyncore-bulk', 'producer'),
+        onNode('node:net writes of 64 KiB', 'net-bulk'),
+        onPython('CPython push', 'cpython-bulk', 'push'),
+        onPython('CPython push_with_producer', 'cpython-bulk', 'producer'),
+      ]),
+      shape(ECHO, 'echo', [
+        await inC('C epoll', 'epoll-bytes'),
+        onNode('asyncore', 'asyncore-bulk', 'echo'),
+        onNode('node:net pipe', 'net-bytes'),
+        onPython('CPython', 'cpython-bulk', 'echo'),
+      ]),
+    ];
+  },
+};
+
+export default bench;

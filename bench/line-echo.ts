@@ -1,0 +1,87 @@
+// Line echo: what one short request and its answer cost, alone, beside others, and in bursts.
+//
+//   npm run bench -- line-echo
+
+import type { Bench, Shape } from './harness';
+import { LINE_METRICS, lineFigures, lineParameters, lineServers } from './support/line';
+import { findLoad, underLoad } from './support/load';
+import { inC, onNode, onPython } from './support/peers';
+import { target } from './support/target';
+
+function nameOf(connections: number, inFlight: number): string {
+  const noun = connections === 1 ? 'connection' : 'connections';
+  return `line echo, ${connections} ${noun}, ${inFlight} in flight`;
+}
+
+const single = nameOf(50, 1);
+const burst = nameOf(50, 16);
+const alone = nameOf(1, 1);
+
+const cpu = (shape: string, contender = 'asyncore loop()') => ({
+  shape,
+  contender,
+  metric: 'CPU µs/line',
+});
+const p50 = (shape: string, contender = 'asyncore loop()') => ({
+  shape,
+  contender,
+  metric: 'p50 µs',
+});
+
+const bench: Bench = {
+  name: 'line-echo',
+  title: 'Line echo',
+  about:
+    'Lines of 64 bytes, CRLF included, each looked for and answered by itself, but for the C servers ' +
+    'and the expert’s, which look for each and answer all that one read has brought in one write of ' +
+    'the same bytes. What counts is the CPU time that the server is charged for one line, user and ' +
+    'system. Lines per second are bounded by the load generator as well, and a latency is that of a ' +
+    'server which works as hard as it can. Byte echo is the same load on servers that do not look ' +
+    'for lines.',
+  targets: [
+    target(cpu(single), 'at most', 1.2, cpu(single, 'C epoll')),
+    target(cpu(single), 'at most', 0.7, cpu(single, 'node:net expert')),
+    target(cpu(single), 'at most', 0.8, cpu(single, 'CPython asynchat select')),
+    target(cpu(single), 'at most', 0.8, cpu(single, 'CPython asynchat poll')),
+    target(cpu(single), 'at most', 1.1, cpu(single, 'asyncore loopSync()')),
+    target(cpu(burst), 'at most', 1.7, cpu(burst, 'C epoll')),
+    target(cpu(burst), 'at most', 0.8, cpu(burst, 'node:net expert')),
+    target(cpu(burst), 'at most', 0.1, cpu(burst, 'CPython asynchat select')),
+    target(cpu(burst), 'at most', 0.1, cpu(burst, 'CPython asynchat poll')),
+    target(p50(alone), 'at most', 1.2, p50(alone, 'node:net')),
+  ],
+
+  async shapes(seconds) {
+    const load = await findLoad('line');
+    const servers = await lineServers();
+    const byteServers = [
+      await inC('C epoll', 'epoll-bytes'),
+      onNode('asyncore Dispatcher', 'asyncore-bytes'),
+      onNode('node:net', 'net-bytes'),
+      onPython('CPython asyncore poll', 'cpython-bytes', 'poll'),
+    ];
+    const shape = (
+      connections: number,
+      inFlight: number,
+      name = nameOf(connections, inFlight),
+      peers = servers,
+    ): Shape => ({
+      name,
+      parameters: { connections, 'in flight': inFlight, ...lineParameters(seconds, load) },
+      metrics: LINE_METRICS,
+      contenders: peers.map((peer) =>
+        underLoad(peer, load, [seconds, connections, inFlight, 0], lineFigures),
+      ),
+      rounds: 3,
+    });
+    return [
+      shape(1, 1),
+      shape(50, 1),
+      shape(500, 1),
+      shape(50, 16),
+      shape(50, 1, 'byte echo, 50 connections, 1 in flight', byteServers),
+    ];
+  },
+};
+
+export default bench;

@@ -1,0 +1,39 @@
+// The servers under measurement, and how each is started. What cannot run here says why.
+
+import { join } from 'node:path';
+import { findPython } from '../../spec/support/find-python';
+import { freshBuild } from './build';
+import { type Command, compile } from './process';
+
+export type Peer = { readonly name: string } & (
+  | { readonly command: Command }
+  | { readonly missing: string }
+);
+
+const DIRECTORY = join(__dirname, '..', 'peers');
+
+/** A server in C, `source` being its name without the ending. */
+export async function inC(
+  name: string,
+  source: string,
+  args: readonly string[] = [],
+  libraries: readonly string[] = [],
+): Promise<Peer> {
+  const compiled = await compile(join(DIRECTORY, `${source}.c`), libraries);
+  return 'path' in compiled ? { name, command: [compiled.path, ...args] } : { name, ...compiled };
+}
+
+/** A server on Node as it comes: no TypeScript at run time, and the library is the built package. */
+export function onNode(name: string, script: string, ...args: readonly string[]): Peer {
+  freshBuild();
+  return { name, command: [process.execPath, join(DIRECTORY, `${script}.mjs`), ...args] };
+}
+
+let python: string | null | undefined;
+
+/** A server on a CPython that has asyncore: 3.11 or older. */
+export function onPython(name: string, script: string, ...args: readonly string[]): Peer {
+  python ??= findPython();
+  if (python === null) return { name, missing: 'no Python with asyncore' };
+  return { name, command: [python, '-W', 'ignore', join(DIRECTORY, `${script}.py`), ...args] };
+}

@@ -1,0 +1,101 @@
+// Ticks: what one costs beside channels that have nothing to do.
+//
+//   npm run bench -- tick
+//
+// asyncore's price was asking: two predicates of every channel, and a poll(2) over all of them, at
+// every tick. Here a channel is asked when it has something to say, so that the line over the number
+// of idle channels is to be flat. A program's own predicates must still be called at every tick: these
+// are the other half of the shapes.
+
+import type { Bench, Contender, Shape } from './harness';
+import { missing, node, python } from './inside';
+import { openFilesLimit } from './support/process';
+import { target } from './support/target';
+
+const IDLE = [0, 10, 100, 1000, 10_000];
+/** What select(2) has room for, beside the other descriptors of the program. */
+const ROOM_OF_SELECT = 1000;
+/** How many others there are at most: a listener for each hundred idle channels, and a few. */
+const OTHERS = 200;
+
+type Predicates = 'stock' | 'overridden';
+
+function nameOf(predicates: Predicates, idle: number): string {
+  return `tick, ${predicates} predicates, ${idle.toLocaleString('en')} idle`;
+}
+
+function whyNot(name: string, idle: number): string | null {
+  if (name === 'CPython poll()' && idle > ROOM_OF_SELECT) {
+    return 'select(2) takes no descriptor above 1,023';
+  }
+  const limit = openFilesLimit();
+  return idle + OTHERS > limit ? `${limit} open files at most` : null;
+}
+
+function shape(predicates: Predicates, idle: number, seconds: number): Shape {
+  const contender = (whose: 'asyncore' | 'CPython', way: string): Contender => {
+    const name = `${whose} ${way}()`;
+    const reason = whyNot(name, idle);
+    if (reason !== null) return missing(name, reason);
+    const [start, file] = whose === 'CPython' ? [python, 'tick.py'] : [node, 'tick.cjs'];
+    return start(name, file, way, predicates, idle, seconds);
+  };
+  return {
+    name: nameOf(predicates, idle),
+    parameters: { predicates, idle, seconds },
+    metrics: [
+      { name: 'CPU µs/tick', better: 'lower' },
+      { name: 'ticks/s', better: 'higher' },
+    ],
+    contenders: [
+      contender('asyncore', 'poll'),
+      contender('asyncore', 'poll2'),
+      contender('asyncore', 'loop'),
+      contender('asyncore', 'loopSync'),
+      contender('CPython', 'poll'),
+      contender('CPython', 'poll2'),
+    ],
+    rounds: 3,
+  };
+}
+
+const cpu = (contender: string, predicates: Predicates, idle = 10_000) => ({
+  shape: nameOf(predicates, idle),
+  contender,
+  metric: 'CPU µs/tick',
+});
+
+const bench: Bench = {
+  name: 'tick',
+  title: 'Ticks',
+  about:
+    'Two chats pass one byte to and fro, so that each tick has one to read and one to write, beside ' +
+    'connected chats that have nothing to do. With the library’s own predicates these are to cost ' +
+    'nothing; where readable() is overridden, it is called at every tick, for each of them.',
+  targets: [
+    target(cpu('asyncore loop()', 'stock'), 'at most', 1.2, cpu('asyncore loop()', 'stock', 10)),
+    target(cpu('asyncore poll()', 'stock'), 'at most', 1.2, cpu('asyncore poll()', 'stock', 10)),
+    target(
+      cpu('asyncore loop()', 'overridden'),
+      'at most',
+      0.05,
+      cpu('CPython poll2()', 'overridden'),
+    ),
+    target(
+      cpu('asyncore poll2()', 'overridden'),
+      'at most',
+      0.05,
+      cpu('CPython poll2()', 'overridden'),
+    ),
+  ],
+
+  async shapes(seconds) {
+    // There are sixty of these in a round.
+    const share = seconds / 5;
+    return (['stock', 'overridden'] as const).flatMap((predicates) =>
+      IDLE.map((idle) => shape(predicates, idle, share)),
+    );
+  },
+};
+
+export default bench;
