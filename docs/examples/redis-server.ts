@@ -1,0 +1,441 @@
+// A small Redis: strings, lists, sets, hashes, sorted sets, expiry, publish and subscribe, in memory.
+//
+// The protocol is in support/resp.ts, and what is kept in support/keyspace.ts. Here a request is looked
+// up among the commands, at the end of the file: each is a name, the number of its words, and a
+// function from these to the reply. There are no locks and nothing waits: a command is over before the
+// next one is found, whoever sends it, so each is atomic, as in Redis.
+//
+// What is left out is answered as an unknown command or a syntax error. RESP3 is, so a client that
+// asks for it (HELLO 3) must be told not to: the `redis` of npm by `createClient({ RESP: 2 })`.
+
+import {
+  type Address,
+  type ChannelMap,
+  Dispatcher,
+  IPPROTO_TCP,
+  type Socket,
+  socketMap,
+  TCP_NODELAY,
+} from 'asyncore';
+import { Database, Hash, List, MemberSet, SortedSet } from './support/keyspace';
+import { familyOf, listenOptions, run } from './support/program';
+import { type Reply, ReplyError, type Request, RequestChat, SimpleString } from './support/resp';
+
+const DATABASES = 16;
+/** How often keys that have expired are looked for, in ms. */
+const SWEEP_INTERVAL = 100;
+/** A subscriber for whom more bytes wait does not listen. */
+const MOST_WAITING = 32 * 1024 * 1024;
+
+const OK = new SimpleString('OK');
+const PONG = new SimpleString('PONG');
+
+// ---------------------------------------------------------------------------------------------
+// The channels.
+
+class RedisClient extends RequestChat {
+  database: Database;
+  /** What it has subscribed to. */
+  readonly channels = new Set<string>();
+
+  constructor(
+    socket: Socket,
+    readonly server: RedisServer,
+  ) {
+    super(socket, server.map);
+    this.database = server.database(0);
+    // The replies to a burst leave together already: there is no more to wait for.
+    socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
+  }
+
+  protected override foundRequest([called, ...words]: Request): void {
+    try {
+      const reply = this.#execute(called, words);
+      if (reply !== undefined) this.reply(reply);
+    } catch (error) {
+      if (!(error instanceof ReplyError)) throw error;
+      this.reply(error);
+    }
+  }
+
+  #execute(called: string, words: string[]): Reply | undefined {
+    const name = called.toLowerCase();
+    const command = COMMANDS.get(name);
+    if (command === undefined) throw unknownCommand(called, words);
+    const { arity, run } = command;
+    const count = words.length + 1;
+    if (arity < 0 ? count < -arity : count !== arity) throw wrongNumber(name);
+    if (this.channels.size > 0 && !FOR_SUBSCRIBERS.has(name)) {
+      throw new ReplyError(
+        `ERR Can't execute '${name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / ` +
+          'PING / QUIT / RESET are allowed in this context',
+      );
+    }
+    this.server.commandsRun += 1;
+    return run(this, words as Words);
+  }
+
+  override close(): void {
+    super.close();
+    this.server.forget(this);
+  }
+}
+
+export class RedisServer extends Dispatcher {
+  commandsRun = 0;
+  readonly #clients = new Set<RedisClient>();
+  readonly #subscribers = new Map<string, Set<RedisClient>>();
+  readonly #databases = Array.from({ length: DATABASES }, () => new Database());
+  readonly #sweeper: NodeJS.Timeout;
+
+  constructor(address: Address, family: number, map: ChannelMap = socketMap) {
+    super(null, map);
+    this.createSocket(family);
+    this.setReuseAddr();
+    this.bind(address);
+    this.listen();
+    this.#sweeper = setInterval(() => {
+      for (const database of this.#databases) database.sweep();
+    }, SWEEP_INTERVAL);
+  }
+
+  override handleAccepted(socket: Socket): void {
+    this.#clients.add(new RedisClient(socket, this));
+  }
+
+  override close(): void {
+    clearInterval(this.#sweeper);
+    super.close();
+  }
+
+  forget(client: RedisClient): void {
+    this.#clients.delete(client);
+    for (const channel of client.channels) this.unsubscribe(client, channel);
+  }
+
+  /** @throws {ReplyError} when there is no such database */
+  database(index: number): Database {
+    const database = this.#databases[index];
+    if (database === undefined) throw new ReplyError('ERR DB index is out of range');
+    return database;
+  }
+
+  clear(): void {
+    for (const database of this.#databases) database.clear();
+  }
+
+  subscribe(client: RedisClient, channel: string): void {
+    const subscribers = this.#subscribers.get(channel) ?? new Set();
+    this.#subscribers.set(channel, subscribers.add(client));
+    client.channels.add(channel);
+  }
+
+  unsubscribe(client: RedisClient, channel: string): void {
+    const subscribers = this.#subscribers.get(channel);
+    subscribers?.delete(client);
+    if (subscribers?.size === 0) this.#subscribers.delete(channel);
+    client.channels.delete(channel);
+  }
+
+  /** @returns how many have subscribed to the channel */
+  publish(channel: string, message: string): number {
+    // A copy, as one that is put out unsubscribes.
+    const subscribers = [...(this.#subscribers.get(channel) ?? [])];
+    for (const subscriber of subscribers) {
+      subscriber.reply(['message', channel, message]);
+      if (subscriber.writableLength > MOST_WAITING) subscriber.close();
+    }
+    return subscribers.length;
+  }
+
+  info(): string {
+    const keyspace = this.#databases.flatMap(({ size, expiring }, index) =>
+      size === 0 ? [] : [`db${index}:keys=${size},expires=${expiring},avg_ttl=0`],
+    );
+    const sections = {
+      Server: ['redis_version:7.0.0', 'redis_mode:standalone', `process_id:${process.pid}`],
+      Clients: [`connected_clients:${this.#clients.size}`],
+      Stats: [`total_commands_processed:${this.commandsRun}`],
+      Keyspace: keyspace,
+    };
+    return Object.entries(sections)
+      .map(([name, lines]) => [`# ${name}`, ...lines, ''].join('\r\n'))
+      .join('\r\n');
+  }
+}
+
+// ---------------------------------------------------------------------------------------------
+// What commands have in common.
+
+function unknownCommand(called: string, words: string[]): ReplyError {
+  let beginning = '';
+  for (const word of words) {
+    if (beginning.length < 128) beginning += `'${word.slice(0, 128 - beginning.length)}' `;
+  }
+  return new ReplyError(
+    `ERR unknown command '${called.slice(0, 128)}', with args beginning with: ${beginning}`,
+  );
+}
+
+function wrongNumber(name: string): ReplyError {
+  return new ReplyError(`ERR wrong number of arguments for '${name}' command`);
+}
+
+function syntaxError(): ReplyError {
+  return new ReplyError('ERR syntax error');
+}
+
+/** 64 bits, of which a number of JavaScript's has 53. */
+function toInteger(text: string): bigint {
+  const integer = /^(0|-?[1-9]\d{0,18})$/.test(text) ? BigInt(text) : null;
+  if (integer !== null && BigInt.asIntN(64, integer) === integer) return integer;
+  throw new ReplyError('ERR value is not an integer or out of range');
+}
+
+function toScore(text: string): number {
+  const score = Number(text.replace(/^([+-]?)inf(inity)?$/i, '$1Infinity'));
+  if (/^\S+$/.test(text) && !Number.isNaN(score)) return score;
+  throw new ReplyError('ERR value is not a valid float');
+}
+
+function fromScore(score: number): string {
+  return String(score).replace('Infinity', 'inf');
+}
+
+/** A time from now, in ms. */
+function toDelay(text: string, unit: number, least: number, command: string): number {
+  const delay = Number(toInteger(text)) * unit;
+  if (Number.isSafeInteger(delay) && delay >= least) return delay;
+  throw new ReplyError(`ERR invalid expire time in '${command}' command`);
+}
+
+/** @throws {ReplyError} when the last one is alone */
+function toPairs(command: string, words: string[]): [string, string][] {
+  if (words.length % 2 === 1) throw wrongNumber(command);
+  return Array.from({ length: words.length / 2 }, (_, index) => [
+    words[2 * index] as string,
+    words[2 * index + 1] as string,
+  ]);
+}
+
+/** `[EX seconds | PX milliseconds] [NX | XX]`, in any order. */
+function toSetOptions(words: string[]): { delay: number; condition: string } {
+  const options = { delay: Infinity, condition: '' };
+  const rest = words.values();
+  for (const word of rest) {
+    const option = word.toUpperCase();
+    if (option === 'NX' || option === 'XX') {
+      if (options.condition !== '') throw syntaxError();
+      options.condition = option;
+    } else if (option === 'EX' || option === 'PX') {
+      const { value } = rest.next();
+      if (value === undefined || options.delay !== Infinity) throw syntaxError();
+      options.delay = toDelay(value, option === 'EX' ? 1000 : 1, 1, 'set');
+    } else throw syntaxError();
+  }
+  return options;
+}
+
+const CONFIGURATION = { appendonly: 'no', databases: String(DATABASES), save: '' };
+
+// ---------------------------------------------------------------------------------------------
+// The commands.
+
+/** As many as the arity tells are there. */
+type Words = [string, string, string, ...string[]];
+
+/** A command that returns nothing has replied. */
+type Run = (client: RedisClient, words: Words) => Reply | undefined;
+
+const COMMANDS = new Map<string, { arity: number; run: Run }>();
+
+/** @param arity how many words, itself among them; negative: at least so many */
+function command(name: string, arity: number, run: Run): void {
+  COMMANDS.set(name, { arity, run });
+}
+
+const FOR_SUBSCRIBERS: ReadonlySet<string> = new Set(['subscribe', 'unsubscribe', 'ping', 'quit']);
+
+// The connection.
+
+command('ping', -1, ({ channels }, words) => {
+  if (words.length > 1) throw wrongNumber('ping');
+  const [word] = words as string[];
+  return channels.size > 0 ? ['pong', word ?? ''] : (word ?? PONG);
+});
+
+command('echo', 2, (_, [word]) => word);
+
+command('select', 2, (client, [index]) => {
+  client.database = client.server.database(Number(toInteger(index)));
+  return OK;
+});
+
+command('quit', -1, (client) => {
+  client.reply(OK);
+  client.hangUp();
+  return undefined;
+});
+
+// The server.
+
+command('info', -1, ({ server }) => server.info());
+
+command('flushall', -1, ({ server }) => {
+  server.clear();
+  return OK;
+});
+
+command('config', -2, (_, [action, ...names]) => {
+  if (action.toLowerCase() !== 'get') {
+    throw new ReplyError(`ERR unknown subcommand '${action}'. Try CONFIG HELP.`);
+  }
+  if (names.length === 0) throw wrongNumber('config|get');
+  return Object.entries(CONFIGURATION)
+    .filter(([name]) => names.includes('*') || names.includes(name))
+    .flat();
+});
+
+// Keys.
+
+command('del', -2, ({ database }, keys) => {
+  return keys.filter((key) => database.has(key) && database.delete(key)).length;
+});
+
+command('exists', -2, ({ database }, keys) => keys.filter((key) => database.has(key)).length);
+
+command('expire', 3, ({ database }, [key, seconds]) => {
+  const delay = toDelay(seconds, 1000, -Infinity, 'expire');
+  if (!database.has(key)) return 0;
+  database.expire(key, delay);
+  return 1;
+});
+
+command('ttl', 2, ({ database }, [key]) => {
+  if (!database.has(key)) return -2;
+  const left = database.timeToLive(key);
+  return left === Infinity ? -1 : Math.round(left / 1000);
+});
+
+// Strings.
+
+command('get', 2, ({ database }, [key]) => database.getString(key));
+
+command('set', -3, ({ database }, [key, value, ...words]) => {
+  const { delay, condition } = toSetOptions(words);
+  if (condition !== '' && database.has(key) !== (condition === 'XX')) return null;
+  database.set(key, value);
+  if (delay !== Infinity) database.expire(key, delay);
+  return OK;
+});
+
+command('incr', 2, ({ database }, [key]) => {
+  const next = toInteger(database.getString(key) ?? '0') + 1n;
+  if (next >= 2n ** 63n) throw new ReplyError('ERR increment or decrement would overflow');
+  database.update(key, String(next));
+  return next;
+});
+
+command('mget', -2, ({ database }, keys) => {
+  const values = keys.map((key) => database.get(key));
+  return values.map((value) => (typeof value === 'string' ? value : null));
+});
+
+command('mset', -3, ({ database }, words) => {
+  for (const [key, value] of toPairs('mset', words)) database.set(key, value);
+  return OK;
+});
+
+// Lists.
+
+command('lpush', -3, ({ database }, [key, ...items]) => {
+  const list = database.open(key, List);
+  for (const item of items) list.pushLeft(item);
+  return list.size;
+});
+
+command('rpush', -3, ({ database }, [key, ...items]) => {
+  const list = database.open(key, List);
+  for (const item of items) list.pushRight(item);
+  return list.size;
+});
+
+command('lpop', 2, ({ database }, [key]) => database.take(key, List, (list) => list.popLeft()));
+
+command('rpop', 2, ({ database }, [key]) => database.take(key, List, (list) => list.popRight()));
+
+command('lrange', 4, ({ database }, [key, start, stop]) => {
+  const [from, to] = [Number(toInteger(start)), Number(toInteger(stop))];
+  return database.find(key, List)?.range(from, to) ?? [];
+});
+
+// Sets.
+
+command('sadd', -3, ({ database }, [key, ...members]) => {
+  const set = database.open(key, MemberSet);
+  return members.filter((member) => set.add(member)).length;
+});
+
+command('spop', 2, ({ database }, [key]) => database.take(key, MemberSet, (set) => set.draw()));
+
+// Hashes.
+
+command('hset', -4, ({ database }, [key, ...words]) => {
+  const pairs = toPairs('hset', words);
+  const hash = database.open(key, Hash);
+  const before = hash.size;
+  for (const [field, value] of pairs) hash.set(field, value);
+  return hash.size - before;
+});
+
+command('hget', 3, ({ database }, [key, field]) => database.find(key, Hash)?.get(field) ?? null);
+
+// Sorted sets.
+
+command('zadd', -4, ({ database }, [key, ...words]) => {
+  if (words.length % 2 === 1) throw syntaxError();
+  const pairs = toPairs('zadd', words).map(([score, member]) => ({
+    member,
+    score: toScore(score),
+  }));
+  const set = database.open(key, SortedSet);
+  return pairs.filter(({ member, score }) => set.add(member, score)).length;
+});
+
+command('zpopmin', 2, ({ database }, [key]) => {
+  const least = database.take(key, SortedSet, (set) => set.popLeast());
+  return least === null ? [] : [least.member, fromScore(least.score)];
+});
+
+// Publish and subscribe.
+
+command('subscribe', -2, (client, channels) => {
+  const replies = channels.map((channel) => {
+    client.server.subscribe(client, channel);
+    return ['subscribe', channel, client.channels.size];
+  });
+  client.replyAll(replies);
+  return undefined;
+});
+
+command('unsubscribe', -1, (client, words) => {
+  const channels = words.length > 0 ? words : [...client.channels];
+  if (channels.length === 0) return ['unsubscribe', null, 0];
+  const replies = channels.map((channel) => {
+    client.server.unsubscribe(client, channel);
+    return ['unsubscribe', channel, client.channels.size];
+  });
+  client.replyAll(replies);
+  return undefined;
+});
+
+command('publish', 3, ({ server }, [channel, message]) => server.publish(channel, message));
+
+if (require.main === module) {
+  run({
+    name: 'redis-server',
+    about: 'A small Redis, which keeps everything in memory.',
+    options: listenOptions(6380),
+    start: ({ host, port }) => new RedisServer({ host, port }, familyOf(host)),
+  });
+}

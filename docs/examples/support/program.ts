@@ -1,0 +1,128 @@
+// What every example does when it is run as a program: it reads its options, tells in one line where
+// it listens, and serves until Ctrl-C.
+
+import { isIPv6 } from 'node:net';
+import { parseArgs } from 'node:util';
+import {
+  type Address,
+  AF_INET,
+  AF_INET6,
+  closeAll,
+  type Dispatcher,
+  loop,
+  SocketError,
+} from 'asyncore';
+
+/** Its type is that of its default: a text, or a whole number. */
+export interface Option {
+  readonly default: string | number;
+  readonly help: string;
+  /** What stands for its value in the help. */
+  readonly argument: string;
+  /** The largest number. */
+  readonly most?: number;
+}
+
+export type Options = Readonly<Record<string, Option>>;
+
+export type Values<Given extends Options> = {
+  readonly [Name in keyof Given]: Given[Name]['default'] extends number ? number : string;
+};
+
+export interface Program<Given extends Options> {
+  /** As its file is called. */
+  readonly name: string;
+  /** A sentence for the help. */
+  readonly about: string;
+  readonly options: Given;
+  /** Makes the channels, in the default map. @returns the one that listens; null: none does */
+  start(values: Values<Given>): Dispatcher | null;
+}
+
+/** The options of whatever listens. */
+export function listenOptions(port: number) {
+  return {
+    host: {
+      default: '127.0.0.1',
+      argument: 'ADDRESS',
+      help: 'an IPv4 or IPv6 address of this machine',
+    },
+    port: { default: port, argument: 'N', most: 65535, help: '0 lets the system choose' },
+  } satisfies Options;
+}
+
+export function familyOf(host: string): number {
+  return isIPv6(host) ? AF_INET6 : AF_INET;
+}
+
+/** Runs a program until its channels are closed, or it is told to stop. */
+export function run<Given extends Options>(program: Program<Given>): void {
+  const { name } = program;
+  const values = read(program);
+  const stop = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stop.abort());
+
+  const serve = async (): Promise<void> => {
+    const address = program.start(values)?.socket?.getSockName?.();
+    if (address !== undefined) process.stdout.write(`${name}: listening on ${format(address)}\n`);
+    await loop({ signal: stop.signal });
+  };
+
+  serve()
+    .catch((error) => {
+      if (error === stop.signal.reason) return;
+      // What the system refuses needs no stack: the port is taken.
+      const text = error instanceof SocketError ? error.message : error.stack;
+      process.stderr.write(`${name}: ${text}\n`);
+      process.exitCode = 1;
+    })
+    .finally(() => closeAll());
+}
+
+function read<Given extends Options>(program: Program<Given>): Values<Given> {
+  const { name, options } = program;
+  const fail = (message: string): never => {
+    process.stderr.write(`${name}: ${message}\n${usage(program)}`);
+    process.exit(2);
+  };
+  const texts = Object.keys(options).map((key) => [key, { type: 'string' }] as const);
+  let given: Record<string, unknown>;
+  try {
+    const config = { ...Object.fromEntries(texts), help: { type: 'boolean' } } as const;
+    given = parseArgs({ options: config }).values;
+  } catch (error) {
+    return fail((error as Error).message);
+  }
+  if (given.help === true) {
+    process.stdout.write(usage(program));
+    process.exit(0);
+  }
+  const values = Object.entries(options).map(([key, { default: otherwise, most }]) => {
+    const value = given[key] ?? otherwise;
+    if (typeof otherwise !== 'number') return [key, value];
+    const number = Number(value);
+    const limit = most ?? Number.MAX_SAFE_INTEGER;
+    if (/^\d+$/.test(String(value)) && number <= limit) return [key, number];
+    return fail(`--${key} takes a number from 0 to ${limit}: ${value}`);
+  });
+  return Object.fromEntries(values);
+}
+
+function usage({ name, about, options }: Program<Options>): string {
+  const rows = Object.entries(options).map(([key, { argument, default: value, help }]) => [
+    `--${key} ${argument}`,
+    value === '' ? help : `${help} (default ${value})`,
+  ]);
+  const table = [...rows, ['--help', 'prints this']] as [string, string][];
+  const width = Math.max(...table.map(([option]) => option.length));
+  return `${about}
+
+Usage: npm run example ${name} -- [options]
+${table.map(([option, help]) => `  ${option.padEnd(width)}  ${help}\n`).join('')}`;
+}
+
+function format(address: Address): string {
+  if ('path' in address) return address.path;
+  const { host, port } = address;
+  return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
+}

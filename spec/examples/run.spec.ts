@@ -1,0 +1,76 @@
+// docs/examples/support/run.ts and program.ts: how an example is run, with redis-server as the example.
+
+import { Client, Program, runTypeScript } from '../support/program';
+
+const EXAMPLE = 'docs/examples/redis-server.ts';
+
+describe('npm run example', () => {
+  it('runs what it is told to', async () => {
+    const args = ['run', '-s', 'example', 'redis-server', '--', '--port', '0'];
+    const program = new Program('npm', args);
+    try {
+      const [, port] = await program.printed(/^redis-server: listening on 127\.0\.0\.1:(\d+)\n$/);
+      const client = new Client(Number(port));
+      await client.send('PING\r\n').hears('+PONG\r\n');
+      client.socket.destroy();
+    } finally {
+      await program.kill();
+    }
+  }, 20_000);
+
+  it.each([[[]], [['no-such-example']], [['support/run']]])(
+    'tells what there is for %j',
+    async (args) => {
+      const program = runTypeScript('docs/examples/support/run.ts', args);
+      expect(await program.ended()).toBe(2);
+      expect(program.output).toMatch(/^Usage: npm run example NAME[\s\S]*\n {2}redis-server\n/);
+    },
+  );
+});
+
+describe('An example', () => {
+  it('tells its options', async () => {
+    const program = runTypeScript(EXAMPLE, ['--help']);
+    expect(await program.ended()).toBe(0);
+    expect(program.output).toBe(`A small Redis, which keeps everything in memory.
+
+Usage: npm run example redis-server -- [options]
+  --host ADDRESS  an IPv4 or IPv6 address of this machine (default 127.0.0.1)
+  --port N        0 lets the system choose (default 6380)
+  --help          prints this
+`);
+  });
+
+  it.each([
+    [['--prot', '1'], "Unknown option '--prot'"],
+    [['extra'], "Unexpected argument 'extra'"],
+    [['--port'], "Option '--port <value>' argument missing"],
+    [['--port', '65536'], '--port takes a number from 0 to 65535: 65536'],
+    [['--port', 'http'], '--port takes a number from 0 to 65535: http'],
+    [['--port='], '--port takes a number from 0 to 65535: '],
+    [['--help=yes'], "Option '--help' does not take an argument"],
+  ])('refuses %j', async (args, message) => {
+    const program = runTypeScript(EXAMPLE, args);
+    expect(await program.ended()).toBe(2);
+    expect(program.output).toContain(`redis-server: ${message}`);
+    expect(program.output).toContain('\nUsage: npm run example redis-server');
+  });
+
+  it('says in a line why it cannot listen', async () => {
+    // An address for documentation, which no machine has.
+    const program = runTypeScript(EXAMPLE, ['--host', '192.0.2.1']);
+    expect(await program.ended()).toBe(1);
+    expect(program.output).toMatch(/^redis-server: EADDRNOTAVAIL: .*192\.0\.2\.1:6380\n$/);
+  });
+
+  it.each(['SIGINT', 'SIGTERM'] as const)('ends on %s with its clients', async (signal) => {
+    const program = runTypeScript(EXAMPLE, ['--host', '::1', '--port', '0']);
+    const [, port] = await program.printed(/^redis-server: listening on \[::1\]:(\d+)\n$/);
+    const client = new Client(Number(port), '::1');
+    await client.send('SUBSCRIBE a\r\n').hears('subscribe');
+    program.child.kill(signal);
+    await client.ends();
+    expect(await program.ended()).toBe(0);
+    expect(program.output.split('\n')).toHaveLength(2);
+  });
+});
