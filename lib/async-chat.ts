@@ -83,6 +83,12 @@ export abstract class AsyncChat extends Dispatcher {
   encoding: BufferEncoding = 'utf8';
   /** `push` returns false while more bytes than these wait. Default 1 MiB. Python has none. */
   highWaterMark = 1024 * 1024;
+  /**
+   * How long a record may be, in bytes without its terminator; beyond that `handleOverflow` is called.
+   * Default: no limit. Python has none. Set one on an open network: memory is what an endless record
+   * uses up.
+   */
+  maxRecordLength = Infinity;
   /** What `_collectIncomingData` has collected. */
   incoming: Buffer[] = [];
   /** As set by `setTerminator`; undefined until then. During a counted record: what is missing. */
@@ -91,6 +97,11 @@ export abstract class AsyncChat extends Dispatcher {
   /** Received and not yet gone through: `#input` from `#inputAt` on. */
   #input: Buffer = NOTHING;
   #inputAt = 0;
+  /** Going through it was interrupted by `pauseReading`. */
+  #interrupted = false;
+  /** How much of the current record has come, and whether the rest of it is ignored: it was too long. */
+  #recordLength = 0;
+  #overflowed = false;
 
   readonly #out = new OutputQueue(this, (text) => {
     this.#checkText('send', text);
@@ -137,13 +148,33 @@ export abstract class AsyncChat extends Dispatcher {
     return data;
   }
 
+  /**
+   * The current record is longer than `maxRecordLength`. Throws, so that `handleError` is told and the
+   * channel closed. An override may do otherwise: the rest of the record is then ignored, its terminator
+   * included, `foundTerminator` is not called for it, and the next record is an ordinary one. What
+   * `_collectIncomingData` has collected of it is the override's to drop.
+   * @throws {RangeError} `ERR_RECORD_TOO_LONG`, unless overridden
+   *
+   * @example
+   * override handleOverflow() {
+   *   this.incoming.length = 0;
+   *   this.push('500 Line too long\r\n');
+   * }
+   */
+  handleOverflow(): Handled {
+    throw Object.assign(
+      new RangeError(`A record is longer than maxRecordLength (${this.maxRecordLength} bytes)`),
+      { code: 'ERR_RECORD_TOO_LONG' },
+    );
+  }
+
   // -------------------------------------------------------------------------------------------
   // Input.
 
   /**
    * Sets what ends a record, from the next byte on: bytes, or a number of them; null, 0 and empty:
    * nothing does. Python's `set_terminator`.
-   * @throws {RangeError} for a number that is negative or no integer
+   * @throws {RangeError} for a number that is negative or no integer, or beyond `maxRecordLength`
    * @throws {TypeError} for what is no terminator, and for a string when `useEncoding` is false
    *
    * @example
@@ -152,7 +183,15 @@ export abstract class AsyncChat extends Dispatcher {
    * chat.setTerminator(null); // then whatever comes
    */
   setTerminator(terminator: Terminator): void {
-    this.terminator = this.#checkTerminator(terminator);
+    const checked = this.#checkTerminator(terminator);
+    if (typeof checked === 'number' && checked > this.maxRecordLength) {
+      throw badRange(
+        'set a terminator',
+        `at most maxRecordLength (${this.maxRecordLength})`,
+        checked,
+      );
+    }
+    this.terminator = checked;
   }
 
   /**
@@ -210,33 +249,52 @@ export abstract class AsyncChat extends Dispatcher {
 
   /** Receives once, and goes through what there is. Python's `handle_read`. */
   override handleRead(): Handled {
+    // What reading was paused over comes first, so that a slow program holds one read's worth at most.
+    if (!this.#interrupted && !this.#receive()) return;
+    this.#consume();
+  }
+
+  /** @returns false when that failed */
+  #receive(): boolean {
     let data: Uint8Array | null;
     try {
       data = this.recv(this.acInBufferSize);
     } catch (error) {
       fail(this, error);
-      return;
+      return false;
     }
     if (data !== null && data.length > 0) {
       const held = this.#input.length - this.#inputAt;
       this.#input = held === 0 ? asBuffer(data) : Buffer.concat([this.acInBuffer, data]);
       this.#inputAt = 0;
     }
-    this.#consume();
+    return true;
+  }
+
+  override resumeReading(): void {
+    super.resumeReading();
+    const fd = this.#interrupted ? this.fileno() : null;
+    if (fd !== null) this.map.prime(fd);
   }
 
   /**
    * Goes through the input until it is used up, or only the start of a terminator is left; close()
    * and discardBuffers() use it up. A handler that throws has had its record, so the next one's
-   * turn comes as soon as handleError has been told.
+   * turn comes as soon as handleError has been told. pauseReading() interrupts it.
+   * @param toTheEnd it does not: there will be no other time
    */
-  #consume(): void {
+  #consume(toTheEnd = false): void {
+    this.#interrupted = false;
     while (this.#inputAt < this.#input.length) {
+      if (this.readingPaused && !toTheEnd) {
+        this.#interrupted = true;
+        return;
+      }
       const terminator = this.#checkTerminator(this.getTerminator());
       try {
-        if (terminator === null || terminator === 0) this.#collect(this.#input.length);
+        if (terminator === null || terminator === 0) this.#collectAll();
         else if (typeof terminator === 'number') this.#consumeCounted(terminator);
-        else if (terminator.length === 0) this.#collect(this.#input.length);
+        else if (terminator.length === 0) this.#collectAll();
         else if (!this.#consumeDelimited(terminator)) return;
       } catch (error) {
         fail(this, error);
@@ -249,6 +307,13 @@ export abstract class AsyncChat extends Dispatcher {
   #dropInput(): void {
     this.#input = NOTHING;
     this.#inputAt = 0;
+    this.#interrupted = false;
+  }
+
+  /** The current record is complete, or given up. */
+  #endRecord(): void {
+    this.#recordLength = 0;
+    this.#overflowed = false;
   }
 
   /** A record of a known length. */
@@ -266,10 +331,8 @@ export abstract class AsyncChat extends Dispatcher {
       }
       return;
     }
-    if (!this.#collect(this.#inputAt + missing)) return;
-    // 0 means "for ever": a program that does not set a new terminator now gets all that follows.
-    this.terminator = 0;
-    adopt(this, this.foundTerminator());
+    const end = this.#inputAt + missing;
+    this.#complete(end, end, true);
   }
 
   /**
@@ -283,8 +346,7 @@ export abstract class AsyncChat extends Dispatcher {
     const input = this.#input;
     const index = indexOf(input, terminator, this.#inputAt);
     if (index !== -1) {
-      const open = this.#collect(index, index + terminator.length);
-      if (open) adopt(this, this.foundTerminator());
+      this.#complete(index, index + terminator.length);
       return true;
     }
     const held = prefixAtEnd(input, this.#inputAt, terminator);
@@ -293,16 +355,54 @@ export abstract class AsyncChat extends Dispatcher {
     return held === 0 || this.#input !== input;
   }
 
+  /** All of it, where there are no records. */
+  #collectAll(): void {
+    const start = this.#inputAt;
+    this.#inputAt = this.#input.length;
+    this.#endRecord();
+    this.#deliver(start, this.#input.length);
+  }
+
   /**
-   * Gives the input up to `end` to the program; an empty piece is none. It counts as used before the
-   * program sees it: what its handler does, a nested poll() for one, starts behind it.
-   * @param next where to go on
+   * The record is complete at `end`: collects what is missing, and tells.
+   * @param next where to go on, behind the terminator
+   */
+  #complete(end: number, next: number, counted = false): void {
+    let told = false;
+    try {
+      told = this.#collect(end, next) && !this.#overflowed;
+    } finally {
+      // Also when a handler threw: it has had its record.
+      this.#endRecord();
+    }
+    if (!told) return;
+    // 0 means "for ever": a program that does not set a new terminator now gets all that follows.
+    if (counted) this.terminator = 0;
+    adopt(this, this.foundTerminator());
+  }
+
+  /**
+   * Gives the input up to `end` to the program as a part of the record; an empty piece is none.
    * @returns false when the program has closed the channel
    */
   #collect(end: number, next = end): boolean {
     const start = this.#inputAt;
     this.#inputAt = next;
-    if (end === start) return true;
+    if (end === start || this.#overflowed) return true;
+    this.#recordLength += end - start;
+    if (this.#recordLength <= this.maxRecordLength) return this.#deliver(start, end);
+    this.#overflowed = true;
+    const before = this[life];
+    adopt(this, this.handleOverflow());
+    return this[life] === before;
+  }
+
+  /**
+   * The input counts as used before the program sees it: what its handler does, a nested poll() for
+   * one, starts behind it.
+   * @returns as `#collect`
+   */
+  #deliver(start: number, end: number): boolean {
     const before = this[life];
     adopt(this, this.collectIncomingData(keepable(this.#input, start, end)));
     return this[life] === before;
@@ -311,7 +411,7 @@ export abstract class AsyncChat extends Dispatcher {
   /** The beginning of a terminator that will never be completed is data. @internal */
   override [inputOver](): void {
     try {
-      this.#consume();
+      this.#consume(true);
       if (this.#inputAt < this.#input.length) this.#collect(this.#input.length);
     } finally {
       this.#dropInput();
@@ -583,6 +683,7 @@ export abstract class AsyncChat extends Dispatcher {
     }
     // A record that is being gone through ends here.
     this.#dropInput();
+    this.#endRecord();
     this.#drainDue = false;
   }
 
@@ -600,6 +701,7 @@ export abstract class AsyncChat extends Dispatcher {
     flushGatheredOf(this);
     if (this.#out.refilling) this.#sendBeforeMore();
     this.#dropInput();
+    this.#endRecord();
     this.incoming.length = 0;
     this.#out.clear();
     this.#drainDue = false;
@@ -622,6 +724,13 @@ export abstract class AsyncChat extends Dispatcher {
   /** Closes the channel, without a word in the log. */
   override handleClose(): Handled {
     this.close();
+  }
+
+  /** Reads no more, and closes when all is sent. */
+  override handleShutdown(): Handled {
+    if (!this.connected && !this.connecting) return super.handleShutdown();
+    this.pauseReading();
+    this.closeWhenDone();
   }
 
   /** The peer has ended its stream, and `allowHalfOpen` is set: closes when all is sent. */

@@ -14,6 +14,7 @@
 // 3. A channel without interest is not registered at all: epoll would report its hang-up for ever.
 
 import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from './constants';
+import { Deadlines } from './deadlines';
 import { badRange, badType, codeOf } from './errors';
 import { isOpen } from './libc';
 import { createSelector, type Selector } from './selectors';
@@ -29,6 +30,8 @@ export interface Channel {
   readonly accepting?: boolean;
   /** The peer has ended its stream, so that there is no more input to wait for. */
   readonly inputEnded?: boolean;
+  /** Input is not wanted for now, whatever `readable` says. */
+  readonly readingPaused?: boolean;
   /** There is input, a caller, the end of a connect, or an error. */
   handleReadEvent(): void | Promise<void>;
   /** Output can be sent, or a connect is over. */
@@ -39,6 +42,8 @@ export interface Channel {
   handleClose(): void | Promise<void>;
   /** Another of these threw, or its promise was rejected. What this one throws closes the channel. */
   handleError(error: unknown): void | Promise<void>;
+  /** The program is about to end, see `shutdown`. Without it, the channel is closed. */
+  handleShutdown?(): void | Promise<void>;
   /** Called by `closeAll`, and after an exception out of `handleError`. */
   close(): void;
   /** The descriptor under which it stands in its map. */
@@ -144,12 +149,18 @@ export class ChannelMap extends Map<number, Channel> {
   #selector: Selector | null = null;
   #users = 0;
   readonly #resting = new Set<Entry>();
+  /** Those that hold input of their own, see `prime`. */
+  #primed: Entry[] = [];
+  /** Of its channels' timeouts. @internal */
+  readonly deadlines = new Deadlines();
   #invalid: Entry[] = [];
   #trackingEpoch = 0;
   #lastSweep = 0;
   /** Snapshots that are not in use: one for each depth to which handlers call `poll`. */
   readonly #snapshots: Snapshot[] = [];
   readonly #deferred = new Set<Deferred>();
+  /** Told once when the map is empty. */
+  #awaiting: (() => void)[] = [];
   #wake: (() => void) | null = null;
   /** The loop that runs on this map. @internal */
   runner: { fail(error: unknown): void } | null = null;
@@ -251,6 +262,18 @@ export class ChannelMap extends Map<number, Channel> {
     }
   }
 
+  /**
+   * Channel `fd` holds input that the kernel knows nothing of: it has a read event in the next tick in
+   * which it is readable.
+   * @internal
+   */
+  prime(fd: number): void {
+    const entry = this.#entries[fd];
+    if (entry === undefined || this.#primed.includes(entry)) return;
+    this.#primed.push(entry);
+    this.#wake?.();
+  }
+
   /** Takes a channel out of the selector for `duration` ms, or until `resume`. @internal */
   rest(fd: number, duration: number): void {
     const entry = this.#entries[fd];
@@ -302,6 +325,16 @@ export class ChannelMap extends Map<number, Channel> {
     this.#wake = wake;
   }
 
+  /** Has a waiting loop look again. @internal */
+  poke(): void {
+    this.#wake?.();
+  }
+
+  /** Has `empty` called, once, when the last channel has left. @internal */
+  whenEmpty(empty: () => void): void {
+    this.#awaiting.push(empty);
+  }
+
   /** Keeps the selector open in between. @internal */
   acquire(): Selector {
     this.#users += 1;
@@ -348,13 +381,20 @@ export class ChannelMap extends Map<number, Channel> {
   /** Whether waiting would be pointless: something can be delivered or must be asked. @internal */
   get restless(): boolean {
     return (
-      this.#stale.length > 0 || this.#invalid.length > 0 || (this.#selector?.alwaysReady ?? false)
+      this.#stale.length > 0 ||
+      this.#invalid.length > 0 ||
+      this.#anyPrimed() ||
+      (this.#selector?.alwaysReady ?? false)
     );
   }
 
-  /** When the next rest ends (performance.now() milliseconds), or Infinity. @internal */
+  #anyPrimed(): boolean {
+    return this.#primed.some((entry) => entry.live && (entry.wants & READ) !== 0);
+  }
+
+  /** When the next rest or timeout ends (performance.now() milliseconds), or Infinity. @internal */
   get nextDeadline(): number {
-    let next = Number.POSITIVE_INFINITY;
+    let next = this.deadlines.next;
     for (const entry of this.#resting) next = Math.min(next, entry.restsUntil);
     return next;
   }
@@ -366,19 +406,25 @@ export class ChannelMap extends Map<number, Channel> {
   select(order: TickOrder, timeout: number): Snapshot {
     this.#follow(order);
     const selector = this.#selector as Selector;
-    const count = selector.select(this.#invalid.length > 0 ? 0 : timeout);
+    const atOnce = this.#invalid.length > 0 || this.#anyPrimed();
+    const count = selector.select(atOnce ? 0 : timeout);
     const snapshot = this.#snapshots.pop() ?? new Snapshot();
     const { entries } = snapshot;
     let sorted = true;
     let last = 0;
+    let unknown = false;
     for (let index = 0; index < count; index += 1) {
       const entry = this.#entries[selector.readyFd(index)];
-      if (entry === undefined) continue;
+      if (entry === undefined) {
+        unknown = true;
+        continue;
+      }
       entry.fired = selector.readyMask(index);
       entries.push(entry);
       if (entry.order < last) sorted = false;
       last = entry.order;
     }
+    if (unknown) selector.rebuild();
     if (this.#invalid.length > 0) {
       // Until they have left the map, as with poll(2).
       this.#invalid = this.#invalid.filter((entry) => entry.live);
@@ -388,11 +434,31 @@ export class ChannelMap extends Map<number, Channel> {
       }
       sorted = false;
     }
+    if (this.#primed.length > 0) sorted = this.#addPrimed(entries) && sorted;
     // epoll reports in order of arrival. Which channel comes first is observable, so restore it.
     if (!sorted) entries.sort(inMapOrder);
     const bySelect = order === 'select';
-    for (const entry of entries) snapshot.due.push(bySelect ? this.#due(entry) : entry.fired);
+    for (const entry of entries) {
+      snapshot.due.push(bySelect ? this.#due(entry) : this.#flags(entry));
+    }
     return snapshot;
+  }
+
+  /** Adds the readable ones of those that are primed. @returns whether there was none */
+  #addPrimed(entries: Entry[]): boolean {
+    const [before, reported] = [entries.length, new Set(entries)];
+    const primed = this.#primed;
+    this.#primed = [];
+    for (const entry of primed) {
+      if (!entry.live) continue;
+      if ((entry.wants & READ) === 0) this.#primed.push(entry);
+      else if (reported.has(entry)) entry.fired |= POLLIN;
+      else {
+        entry.fired = POLLIN;
+        entries.push(entry);
+      }
+    }
+    return entries.length === before;
   }
 
   /** Gives a snapshot back. @internal */
@@ -415,11 +481,24 @@ export class ChannelMap extends Map<number, Channel> {
     if ((fired & POLLNVAL) !== 0) due = DUE_CLOSE;
     // A hang-up that only a reader would be told of, on a channel that wants to write: select(2)
     // says nothing, epoll would say it for ever. Later there may be room for output, though.
-    if (due === 0) {
-      this.rest(entry.fd, PARKING);
-      entry.parked = true;
-    }
+    if (due === 0) this.#park(entry);
     return due;
+  }
+
+  /**
+   * What poll(2) reports. A hang-up is the end of a channel (guards.ts), and where input may still be
+   * unread because reading is paused, that has to wait.
+   */
+  #flags(entry: Entry): number {
+    const { fired } = entry;
+    if (entry.channel.readingPaused !== true || (fired & POLLHUP) === 0) return fired;
+    if ((fired & ~POLLHUP) === 0) this.#park(entry);
+    return fired & ~POLLHUP;
+  }
+
+  #park(entry: Entry): void {
+    this.rest(entry.fd, PARKING);
+    entry.parked = true;
   }
 
   /** Registers for the order of this tick, should the last one have had the other. */
@@ -475,7 +554,8 @@ export class ChannelMap extends Map<number, Channel> {
       // Both are asked, whatever the first one says: they may have side effects.
       const readable = channel.readable();
       const writable = channel.writable();
-      if (readable && channel.inputEnded !== true) wants |= READ;
+      const welcome = channel.inputEnded !== true && channel.readingPaused !== true;
+      if (readable && welcome) wants |= READ;
       if (writable && channel.accepting !== true) wants |= WRITE;
       // A predicate may have closed its channel.
       if (entry.live) this.#apply(entry, wants);
@@ -550,6 +630,7 @@ export class ChannelMap extends Map<number, Channel> {
   #settle(): void {
     if (this.size > 0) return;
     this.#wake?.();
+    for (const empty of this.#awaiting.splice(0)) empty();
     if (this.#users > 0) return;
     this.#selector?.close();
     this.#selector = null;

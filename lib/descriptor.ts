@@ -7,14 +7,17 @@
 import { badRange } from './errors';
 import { check, close } from './libc';
 
-interface Abandoned {
+interface Held {
   readonly fd: number;
   readonly what: string | null;
+  /** Called when the number has been given up, in whichever way. */
+  released: (() => void) | null;
 }
 
 /** Python's ResourceWarning: what was dropped without close() is closed, and said once. */
-const abandoned = new FinalizationRegistry<Abandoned>(({ fd, what }) => {
+const abandoned = new FinalizationRegistry<Held>(({ fd, what, released }) => {
   close(fd);
+  released?.();
   if (what !== null) {
     process.emitWarning(`Unclosed ${what} (fd ${fd}): it was dropped without close()`, {
       type: 'ResourceWarning',
@@ -26,6 +29,7 @@ const abandoned = new FinalizationRegistry<Abandoned>(({ fd, what }) => {
 export class Descriptor {
   /** -1 once closed or given away. */
   #fd: number;
+  readonly #held: Held;
 
   /**
    * @param what how the warning names it when it is dropped without `close`; null for what the
@@ -34,7 +38,13 @@ export class Descriptor {
   constructor(fd: number, what: string | null) {
     if (!Number.isInteger(fd) || fd < 0) throw badRange('own a descriptor', 'its number', fd);
     this.#fd = fd;
-    abandoned.register(this, { fd, what }, this);
+    this.#held = { fd, what, released: null };
+    abandoned.register(this, this.#held, this);
+  }
+
+  /** Has `released` called, which must not hold this object, when the number has been given up. */
+  onRelease(released: () => void): void {
+    this.#held.released = released;
   }
 
   get fd(): number {
@@ -44,8 +54,10 @@ export class Descriptor {
   /** Gives the number up without closing it. Returns it, or -1 when it is gone already. */
   release(): number {
     const fd = this.#fd;
+    if (fd === -1) return -1;
     this.#fd = -1;
-    if (fd !== -1) abandoned.unregister(this);
+    abandoned.unregister(this);
+    this.#held.released?.();
     return fd;
   }
 

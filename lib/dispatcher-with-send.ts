@@ -23,6 +23,8 @@ const CHUNK = 65536;
  */
 export class DispatcherWithSend extends Dispatcher {
   readonly #waiting = new Fifo<Buffer>();
+  /** `handleClose` is due when nothing waits any more. */
+  #closesWhenSent = false;
 
   /**
    * The output that has not been sent yet. Python's `out_buffer`.
@@ -77,6 +79,16 @@ export class DispatcherWithSend extends Dispatcher {
   /** Calls `initiateSend`. */
   override handleWrite(): Handled {
     this.initiateSend();
+    if (!this.#closesWhenSent || !this.connected || !this.#waiting.isEmpty()) return;
+    this.#closesWhenSent = false;
+    return this.handleClose();
+  }
+
+  /** Reads no more, and calls `handleClose` when all is sent. */
+  override handleShutdown(): Handled {
+    if (!this.connected || this.#waiting.isEmpty()) return super.handleShutdown();
+    this.pauseReading();
+    this.#closesWhenSent = true;
   }
 
   /** While there is output, and until there is a connection. */

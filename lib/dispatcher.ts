@@ -21,6 +21,7 @@ import {
   lookUpHost,
   needsLookup,
 } from './address';
+import { Admission, type ListenLimits } from './admission';
 import { type Channel, ChannelMap, socketMap } from './channel-map';
 import {
   AF_INET,
@@ -34,6 +35,7 @@ import {
   TCP_INFO,
 } from './constants';
 import {
+  badRange,
   badType,
   closedSocket,
   codeOf,
@@ -46,9 +48,10 @@ import {
 } from './errors';
 import { flushGatheredOf } from './gather';
 import { adopt, fail, failOutside } from './guards';
+import { IdleTimeout } from './idle-timeout';
 import { failure, type Memory } from './libc';
 import { ERRNO, TCP_SYN_SENT } from './platform';
-import { Socket, type SocketLike, sendFrom, socketClosing } from './socket';
+import { onRelease, Socket, type SocketLike, sendFrom, socketClosing } from './socket';
 import { isTracked, predicateReplaced, trackAttributes, trackPredicates } from './tracking';
 
 /**
@@ -129,6 +132,9 @@ export class Dispatcher implements Channel {
   #accepting = false;
   #connecting = false;
   #inputEnded = false;
+  #readingPaused = false;
+  #idle: IdleTimeout | null = null;
+  #admission: Admission | null = null;
   /** Counts the sockets this channel has had and closed: two steps of one event compare it. */
   #life = 0;
   /** Set by close(), until the next socket. */
@@ -211,6 +217,58 @@ export class Dispatcher implements Channel {
     return this.#inputEnded;
   }
 
+  /** Whether `pauseReading` was called, and `resumeReading` not yet. */
+  get readingPaused(): boolean {
+    return this.#readingPaused;
+  }
+
+  /**
+   * Has no more read events until `resumeReading`: what the peer sends fills the kernel's buffer, and
+   * then stops him. A listener accepts nobody meanwhile. A chat keeps the records that it has received
+   * already back, too, from within `foundTerminator` on.
+   *
+   * @example
+   * async foundTerminator() {
+   *   this.pauseReading();
+   *   this.push(await this.database.answer(this._getData()));
+   *   this.resumeReading(); // the next record's turn, in the order of the requests
+   * }
+   */
+  pauseReading(): void {
+    this.#setReadingPaused(true);
+  }
+
+  /** Ends what `pauseReading` began: from the next tick on. */
+  resumeReading(): void {
+    this.#setReadingPaused(false);
+  }
+
+  #setReadingPaused(paused: boolean): void {
+    if (this.#readingPaused === paused) return;
+    this.#readingPaused = paused;
+    this.interestChanged();
+  }
+
+  /** As set by `setIdleTimeout`, in milliseconds; 0: none. */
+  get idleTimeout(): number {
+    return this.#idle?.duration ?? 0;
+  }
+
+  /**
+   * Has `handleTimeout` called when this channel has been idle for so long: no read event, and nothing
+   * sent. A connect that is under way counts as idle. What it costs does not depend on how many channels
+   * have one.
+   * @param duration in milliseconds; 0: never, as from the start
+   * @throws {RangeError|TypeError} when it is negative or no number
+   */
+  setIdleTimeout(duration: number): void {
+    if (typeof duration !== 'number') throw badType('time out', 'milliseconds', duration);
+    if (!(duration >= 0)) throw badRange('time out', '0 milliseconds or more', duration);
+    this.#idle?.stop();
+    this.#idle = duration === 0 ? null : new IdleTimeout(this, duration);
+    if (this.#fd !== null) this.#idle?.start();
+  }
+
   /**
    * The socket; it stays here after `close`, closed. Null before `createSocket` or `setSocket`; set
    * it with the latter, as an assignment does not enter the map.
@@ -262,6 +320,7 @@ export class Dispatcher implements Channel {
   addChannel(map: ChannelMap = this.map): void {
     if (this.#fd === null) throw badType('add a channel', 'a channel with a socket', this);
     map.set(this.#fd, this);
+    this.#idle?.start();
   }
 
   /**
@@ -271,6 +330,7 @@ export class Dispatcher implements Channel {
   delChannel(map: ChannelMap = this.map): void {
     const fd = this.#fd;
     this.#fd = null;
+    this.#idle?.stop();
     if (fd !== null && map.get(fd) === this) map.delete(fd);
   }
 
@@ -355,12 +415,32 @@ export class Dispatcher implements Channel {
   /**
    * Becomes a listener.
    * @param backlog how many callers may wait unaccepted. Default 128; Python has no default
+   * @param limits how many connections may be open, those that `accept` has returned and that are not
+   *   closed: beyond `maxConnections` callers wait in the backlog, beyond `maxConnectionsPerAddress`
+   *   they are turned away. Call `listen` again to change them
    * @throws {SocketError} `EADDRINUSE`, `EOPNOTSUPP`, …
+   * @throws {RangeError|TypeError} for a limit that is no integer of 1 or more
+   *
+   * @example
+   * this.listen(128, { maxConnections: 10_000, maxConnectionsPerAddress: 50 });
    */
-  listen(backlog = 128): void {
+  listen(backlog = 128, limits: ListenLimits = {}): void {
     const socket = this.#live('listen');
+    if (this.#admission !== null || Object.keys(limits).length > 0) this.#limit(limits);
     this.accepting = true;
     method(socket, 'listen').call(socket, backlog);
+  }
+
+  #limit(limits: ListenLimits): void {
+    this.#admission ??= new Admission(() => this.#admitAgain());
+    this.#admission.limit(limits);
+    this.#admitAgain();
+  }
+
+  #admitAgain(): void {
+    if (this.#fd === null || !this.#accepting) return;
+    if (this.#admission?.full) this.map.rest(this.#fd, Infinity);
+    else this.map.resume(this.#fd);
   }
 
   /**
@@ -474,11 +554,28 @@ export class Dispatcher implements Channel {
   }
 
   /**
-   * The next caller, or null when there is none (any more).
+   * The next caller, or null when there is none (any more), or no room for him (`listen`).
    * @throws {SocketError} `EMFILE`, …: the listener then stops for 100 ms, as the caller stays in the
    *   backlog and going on would be a spin; `handleError` is told, and does not close it
    */
   accept(): { socket: Socket; address: Address } | null {
+    const admission = this.#admission;
+    if (admission === null) return this.#acceptAny();
+    while (!admission.full) {
+      const caller = this.#acceptAny();
+      if (caller === null) return null;
+      const left = admission.admit(caller.address);
+      if (left !== null) {
+        if (admission.full) this.#admitAgain();
+        caller.socket[onRelease](left);
+        return caller;
+      }
+      caller.socket.close();
+    }
+    return null;
+  }
+
+  #acceptAny(): { socket: Socket; address: Address } | null {
     const socket = this.#live('accept');
     try {
       return method(socket, 'accept').call(socket);
@@ -500,7 +597,7 @@ export class Dispatcher implements Channel {
    */
   send(data: Uint8Array): number {
     try {
-      return this.#live('send').send(data) ?? 0;
+      return this.#sent(this.#live('send').send(data));
     } catch (error) {
       return this.#sendFailed(error);
     }
@@ -509,10 +606,16 @@ export class Dispatcher implements Channel {
   /** As `send`, of a Socket. @internal */
   [sendFrom](socket: Socket, memory: Memory, length: number): number {
     try {
-      return socket[sendFrom](memory, length) ?? 0;
+      return this.#sent(socket[sendFrom](memory, length));
     } catch (error) {
       return this.#sendFailed(error);
     }
+  }
+
+  #sent(size: number | null): number {
+    if (size === null) return 0;
+    this.#idle?.touch();
+    return size;
   }
 
   #sendFailed(error: unknown): number {
@@ -596,6 +699,7 @@ export class Dispatcher implements Channel {
     this.connected = false;
     this.accepting = false;
     this.connecting = false;
+    this.#readingPaused = false;
     this.delChannel();
     const socket = this.#socket;
     if (socket === null) return;
@@ -654,6 +758,9 @@ export class Dispatcher implements Channel {
 
   /** There is input, a caller, or the end of a connect. Python's `handle_read_event`. */
   handleReadEvent(): Handled {
+    // Another channel's handler may have paused it in this very tick.
+    if (this.#readingPaused) return;
+    this.#idle?.touch();
     if (this.accepting) return this.handleAccept();
     const life = this.#life;
     if (!this.connected && this.connecting) this.handleConnectEvent();
@@ -682,6 +789,7 @@ export class Dispatcher implements Channel {
       throw failure(-errno, 'connect', address);
     }
     const life = this.#life;
+    this.#idle?.touch();
     adopt(this, this.handleConnect());
     // handleConnect may have closed the channel, which then is not connected.
     if (this.#life !== life) return;
@@ -802,9 +910,30 @@ export class Dispatcher implements Channel {
   handleEof(): Handled {
     return this.handleClose();
   }
+
+  /**
+   * The channel has been idle for as long as `setIdleTimeout` allows. Calls `handleClose`. An override
+   * that does not close is called again after the same time.
+   */
+  handleTimeout(): Handled {
+    return this.handleClose();
+  }
+
+  /** The program is about to end, see `shutdown`. Closes a listener, and otherwise calls `handleClose`. */
+  handleShutdown(): Handled {
+    if (!this.accepting) return this.handleClose();
+    this.close();
+  }
 }
 
-trackAttributes(Dispatcher.prototype, 'connected', 'accepting', 'connecting', 'inputEnded');
+trackAttributes(
+  Dispatcher.prototype,
+  'connected',
+  'accepting',
+  'connecting',
+  'inputEnded',
+  'readingPaused',
+);
 trackPredicates(Dispatcher.prototype, 'readable', 'writable');
 
 function acceptedFrom(socket: SocketLike): Address | null {

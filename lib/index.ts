@@ -2,6 +2,7 @@
 // The public names, bottom up.
 
 export type { Address, InternetAddress, UnixAddress } from './address';
+export type { ListenLimits } from './admission';
 export { AsyncChat, findPrefixAtEnd, type Terminator } from './async-chat';
 export { type Channel, ChannelMap, socketMap } from './channel-map';
 export * from './constants';
@@ -22,4 +23,5 @@ export { strerror } from './libc';
 export { closeAll, type LoopOptions, loop, loopSync, poll, poll2, poll3 } from './loop';
 export type { FifoItem } from './output-queue';
 export { type Producer, SimpleProducer } from './producers';
+export { type ShutdownOptions, shutdown } from './shutdown';
 export { Socket, type SocketLike } from './socket';

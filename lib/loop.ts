@@ -102,6 +102,15 @@ function step(map: ChannelMap, order: TickOrder, wait: number): boolean {
   return true;
 }
 
+/** Tells those whose time is up; after the tick's events, as these may have put it off. */
+function expire({ deadlines }: ChannelMap): void {
+  if (deadlines.next === Infinity) return;
+  const now = performance.now();
+  for (let due = deadlines.takeDue(now); due !== null; due = deadlines.takeDue(now)) {
+    due.reached(now);
+  }
+}
+
 /** One pass that blocks. */
 function pass(map: ChannelMap, order: TickOrder, timeout: number): void {
   if (map.size === 0) return;
@@ -114,9 +123,11 @@ function pass(map: ChannelMap, order: TickOrder, timeout: number): void {
     let left = timeout;
     do {
       map.ask(order, fail);
-      const rested = map.nextDeadline;
-      const wait = rested === Infinity ? left : Math.min(left, rested - performance.now());
-      if (step(map, order, milliseconds(wait))) return;
+      const next = map.nextDeadline;
+      const wait = next === Infinity ? left : Math.min(left, next - performance.now());
+      const some = step(map, order, milliseconds(wait));
+      expire(map);
+      if (some) return;
       // A signal, or a rest that is over: Python too waits on for what is left.
       left = end - performance.now();
     } while (left > 0 && map.size > 0);
@@ -340,6 +351,7 @@ class Runner {
     if (this.#passEnd === 0) this.#beginPass();
     else if (map.changed) map.ask(this.#order, fail);
     const some = step(map, this.#order, 0);
+    expire(map);
     if (some || performance.now() >= this.#passEnd) {
       if (!some) map.sweep();
       this.#left -= 1;

@@ -71,6 +71,9 @@ export const socketClosing = Symbol('socketClosing');
 /** As `send`, of the first bytes of a memory with a fixed address. @internal */
 export const sendFrom = Symbol('sendFrom');
 
+/** Has a function called when a socket no longer holds its descriptor. @internal */
+export const onRelease = Symbol('onRelease');
+
 /** The channel that holds a socket. @internal */
 export interface SocketOwner {
   [socketClosing](): void;
@@ -407,6 +410,11 @@ export class Socket implements SocketLike, Disposable {
   getPeerName(): Address {
     libc.check(libc.getpeername(this.#fd('getpeername'), slot), 'getpeername');
     return decodeAddress(slot.written);
+  }
+
+  /** @internal */
+  [onRelease](released: () => void): void {
+    this.#descriptor.onRelease(released);
   }
 
   /** Gives the descriptor to the caller, open, and is closed itself. -1 when it was already. */

@@ -8,7 +8,7 @@ const LIB = join(__dirname, '..', 'lib');
 
 /** Bottom first. A file imports from the rows above its own in this list, and from nowhere else. */
 const LAYERS = [
-  ['constants', 'producers', 'fifo', 'tracking'],
+  ['constants', 'producers', 'fifo', 'tracking', 'deadlines'],
   ['platform'],
   ['errors'],
   ['libc', 'output-queue'],
@@ -16,9 +16,10 @@ const LAYERS = [
   ['selectors/selector', 'selectors/lookout'],
   ['selectors/epoll', 'selectors/poll'],
   ['selectors/index'],
-  ['channel-map', 'socket'],
+  ['channel-map', 'socket', 'admission'],
   ['guards'],
-  ['loop'],
+  ['loop', 'idle-timeout'],
+  ['shutdown'],
   ['dispatcher'],
   ['dispatcher-with-send', 'file-dispatcher', 'async-chat'],
   ['index'],

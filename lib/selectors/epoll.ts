@@ -19,22 +19,25 @@ const SIZE = LAYOUT.epollEvent.size;
 const DATA = LAYOUT.epollEvent.data;
 const FIRST_ROOM = 64;
 
+function openEpoll(): Descriptor {
+  return new Descriptor(check(epollCreate(EPOLL_CLOEXEC), 'epoll_create1'), null);
+}
+
 export class EpollSelector implements Selector {
   readonly name = 'epoll';
-  readonly #epoll: Descriptor;
+  #epoll = openEpoll();
   readonly #event = new Memory(SIZE);
   /** What the kernel wrote; always room for every registered descriptor, see `select`. */
   #events = new Memory(FIRST_ROOM * SIZE);
-  readonly #registered = new Set<number>();
+  /** fd -> mask. */
+  readonly #registered = new Map<number, number>();
+  /** What `watch` has opened, and for whom. */
+  #watching: { watch: { close(): void }; wake: () => void } | null = null;
   /** Regular files, which epoll refuses with EPERM. They are ready for all of their mask. */
   readonly #files = new Map<number, number>();
   /** The results of the last select: `#files` come after the kernel's. */
   #fromKernel = 0;
   #fromFiles: [fd: number, mask: number][] = [];
-
-  constructor() {
-    this.#epoll = new Descriptor(check(epollCreate(EPOLL_CLOEXEC), 'epoll_create1'), null);
-  }
 
   register(fd: number, mask: number): void {
     const result = this.#control(EPOLL_CTL_ADD, fd, mask);
@@ -45,7 +48,7 @@ export class EpollSelector implements Selector {
     // The kernel still knows this open file under this number: take its registration over.
     if (result === -ERRNO.EEXIST) check(this.#control(EPOLL_CTL_MOD, fd, mask), 'epoll_ctl');
     else check(result, 'epoll_ctl');
-    this.#registered.add(fd);
+    this.#registered.set(fd, mask);
   }
 
   modify(fd: number, mask: number): void {
@@ -57,6 +60,7 @@ export class EpollSelector implements Selector {
     // Closed and opened again behind our back, the number has lost its registration.
     if (result === -ERRNO.ENOENT) check(this.#control(EPOLL_CTL_ADD, fd, mask), 'epoll_ctl');
     else check(result, 'epoll_ctl');
+    this.#registered.set(fd, mask);
   }
 
   unregister(fd: number): void {
@@ -89,10 +93,29 @@ export class EpollSelector implements Selector {
     return this.#files.size > 0;
   }
 
-  /** An epoll descriptor is itself readable when something in it is ready: one watch for all. */
   watch(wake: () => void): { close(): void } {
+    this.#watching = { watch: this.#open(wake), wake };
+    return {
+      close: () => {
+        this.#watching?.watch.close();
+        this.#watching = null;
+      },
+    };
+  }
+
+  /** An epoll descriptor is itself readable when something in it is ready: one watch for all. */
+  #open(wake: () => void): { close(): void } {
     if (!isMainThread) return new Lookout(() => this.select(0) > 0, wake);
     return new Watch(this.#epoll.fd, { readable: true, writable: false }, wake);
+  }
+
+  rebuild(): void {
+    this.#watching?.watch.close();
+    this.#epoll.close();
+    this.#epoll = openEpoll();
+    // One that is closed by now is found by the map.
+    for (const [fd, mask] of this.#registered) this.#control(EPOLL_CTL_ADD, fd, mask);
+    if (this.#watching !== null) this.#watching.watch = this.#open(this.#watching.wake);
   }
 
   close(): void {

@@ -82,6 +82,9 @@ export class PollSelector implements Selector {
     return this.#lookout;
   }
 
+  /** The kernel keeps nothing from one poll(2) to the next. */
+  rebuild(): void {}
+
   close(): void {
     this.#lookout?.close();
     this.#closed = true;

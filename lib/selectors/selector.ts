@@ -39,6 +39,12 @@ export interface Selector {
   /** From now on Node's loop calls `wake` at each of its turns in which something is ready. */
   watch(wake: () => void): { close(): void };
 
+  /**
+   * Makes the kernel forget what is not registered: a descriptor that was closed by number while a
+   * duplicate of it is open is reported for ever, and under that number there is nothing to unregister.
+   */
+  rebuild(): void;
+
   /** Gives back what the selector holds. Idempotent. */
   close(): void;
 }

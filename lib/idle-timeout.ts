@@ -1,0 +1,54 @@
+// The idle timeout of one channel.
+//
+// Activity is frequent and the end of a timeout is rare, so activity only writes down when it was; the
+// deadline stays where it is, and when it is reached, and there was activity since, it is set anew.
+
+import type { Channel, ChannelMap } from './channel-map';
+import { Deadline } from './deadlines';
+import { adopt, fail } from './guards';
+
+interface Idler extends Channel {
+  readonly map: ChannelMap;
+  handleTimeout(): void | Promise<void>;
+}
+
+export class IdleTimeout {
+  readonly #deadline = new Deadline((now) => this.#reached(now));
+  #lastActive = 0;
+
+  /** @param duration in milliseconds */
+  constructor(
+    readonly channel: Idler,
+    readonly duration: number,
+  ) {}
+
+  start(): void {
+    this.touch();
+    this.channel.map.deadlines.set(this.#deadline, this.#lastActive + this.duration);
+    // A waiting loop has to wake up for it.
+    this.channel.map.poke();
+  }
+
+  stop(): void {
+    this.channel.map.deadlines.clear(this.#deadline);
+  }
+
+  /** There was activity. */
+  touch(): void {
+    this.#lastActive = performance.now();
+  }
+
+  #reached(now: number): void {
+    const { channel, duration } = this;
+    const due = this.#lastActive + duration;
+    const idle = due <= now;
+    if (idle) this.#lastActive = now;
+    channel.map.deadlines.set(this.#deadline, idle ? now + duration : due);
+    if (!idle) return;
+    try {
+      adopt(channel, channel.handleTimeout());
+    } catch (error) {
+      fail(channel, error);
+    }
+  }
+}

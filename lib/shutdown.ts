@@ -1,0 +1,80 @@
+// The orderly end of a server: no more callers, no more requests, and what is queued leaves first.
+
+import { type Channel, ChannelMap, socketMap } from './channel-map';
+import { Deadline } from './deadlines';
+import { badRange, badType } from './errors';
+import { adopt, fail } from './guards';
+import { closeAll, loop } from './loop';
+
+/** Options of `shutdown`. */
+export interface ShutdownOptions {
+  /** When the rest is closed, in milliseconds. Default 10 000; Infinity is allowed. */
+  deadline?: number;
+  /** Ends the waiting: the promise rejects with its reason, and the channels go on draining. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Calls `handleShutdown` of every channel, waits until all have left the map, and closes those that are
+ * still there at the deadline. By default a listener closes at once, a chat reads no more and closes when
+ * its output is sent, and any other channel's `handleClose` is called. Python has none.
+ *
+ * If no loop runs on the map, one is run here. The deadline is kept by the loop, `loopSync` included.
+ *
+ * @returns how many channels had to be closed at the deadline
+ * @throws the signal's reason
+ * @throws {RangeError|TypeError} when an argument cannot be meant
+ *
+ * @example
+ * process.once('SIGTERM', async () => {
+ *   const cut = await shutdown(socketMap, { deadline: 5000 });
+ *   process.exitCode = cut === 0 ? 0 : 1;
+ * });
+ */
+export async function shutdown(
+  map: ChannelMap = socketMap,
+  options: ShutdownOptions = {},
+): Promise<number> {
+  if (!(map instanceof ChannelMap)) throw badType('shut down', 'a ChannelMap', map);
+  const { deadline = 10_000, signal } = options;
+  if (typeof deadline !== 'number') throw badType('shut down', 'a deadline in ms', deadline);
+  if (!(deadline >= 0)) throw badRange('shut down', 'a deadline of 0 ms or more', deadline);
+  signal?.throwIfAborted();
+
+  let cut = 0;
+  const end = new Deadline(() => {
+    cut = map.size;
+    closeAll(map, true);
+  });
+  for (const channel of [...map.values()]) farewell(channel);
+  if (map.size === 0) return 0;
+  if (deadline !== Infinity) map.deadlines.set(end, performance.now() + deadline);
+  map.poke();
+  try {
+    if (map.runner === null) await loop({ map, ...(signal === undefined ? {} : { signal }) });
+    else await emptied(map, signal);
+  } finally {
+    map.deadlines.clear(end);
+  }
+  return cut;
+}
+
+function farewell(channel: Channel): void {
+  try {
+    if (channel.handleShutdown === undefined) channel.close();
+    else adopt(channel, channel.handleShutdown());
+  } catch (error) {
+    fail(channel, error);
+  }
+}
+
+function emptied(map: ChannelMap, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal?.reason);
+    signal?.addEventListener('abort', abort, { once: true });
+    map.whenEmpty(() => {
+      signal?.removeEventListener('abort', abort);
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,333 @@
+// docs/examples/smtp-server.ts: literal dialogues, the disk, and mail clients.
+
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { AF_INET, ChannelMap, closeAll, type InternetAddress, loop } from 'asyncore';
+import { createTransport } from 'nodemailer';
+import { Maildir, SmtpServer } from '../../docs/examples/smtp-server';
+import { temporaryPath } from '../support/drive';
+import { Client, Program, runTypeScript, until } from '../support/program';
+
+function has(command: string, ...args: string[]): boolean {
+  return spawnSync(command, args).status === 0;
+}
+
+const itWithCurl = has('curl', '--version') ? it : it.skip;
+const itWithSwaks = has('swaks', '--version') ? it : it.skip;
+const itWithPython = has('python3', '--version') ? it : it.skip;
+/** It may be there, and not be allowed to trace. */
+const itWithStrace = has('strace', 'true') ? it : it.skip;
+
+const SIZE = 100_000;
+
+/** A disk that can be slow, or full. */
+class TestMaildir extends Maildir {
+  wait: Promise<void> = Promise.resolve();
+  writing = 0;
+
+  override async deliver(message: string): Promise<string> {
+    this.writing += 1;
+    await this.wait;
+    const name = await super.deliver(message);
+    this.writing -= 1;
+    return name;
+  }
+
+  get messages(): string[] {
+    return messagesIn(this.path);
+  }
+}
+
+function messagesIn(maildir: string): string[] {
+  const directory = join(maildir, 'new');
+  const serial = (name: string): number => Number(/Q(\d+)/.exec(name)?.[1]);
+  const names = readdirSync(directory).sort((a, b) => serial(a) - serial(b));
+  return names.map((name) => readFileSync(join(directory, name), 'latin1'));
+}
+
+/** Without what the server puts above it. */
+function withoutTrace(message: string): string {
+  return message.replace(/^Return-Path: .*\n(Delivered-To: .*\n)*Received: .*\n\t.*\n/, '');
+}
+
+let map: ChannelMap;
+let maildir: TestMaildir;
+let server: SmtpServer;
+let port: number;
+let running: Promise<void>;
+const clients: Client[] = [];
+
+beforeEach(() => {
+  map = new ChannelMap();
+  maildir = new TestMaildir(temporaryPath('Maildir'));
+  const options = { domain: 'example.org', size: SIZE };
+  server = new SmtpServer({ host: '127.0.0.1', port: 0 }, AF_INET, maildir, options, map);
+  port = (server.socket?.getSockName?.() as InternetAddress).port;
+  running = loop({ map });
+});
+
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.socket.destroy();
+  closeAll(map);
+  await running;
+});
+
+function client(): Client {
+  const made = new Client(port);
+  clients.push(made);
+  return made;
+}
+
+/** Says all at once, or in pieces, and ends the stream. @returns all that the server says */
+async function say(text: string, pieceSize = text.length): Promise<string> {
+  const one = client();
+  one.socket.setNoDelay(true);
+  for (let at = 0; at < text.length; at += pieceSize) {
+    one.send(text.slice(at, at + pieceSize));
+    if (pieceSize < text.length) await new Promise((resolve) => setImmediate(resolve));
+  }
+  one.socket.end();
+  return one.ends();
+}
+
+/** The codes of what the server says, without the greeting. */
+function codes(heard: string): string {
+  const lines = heard.split('\r\n').filter((line) => /^\d{3}(?!-)/.test(line));
+  return lines
+    .slice(1)
+    .map((line) => /^\d{3}( \d\.\d\.\d)?/.exec(line)?.[0])
+    .join(', ');
+}
+
+const HELLO = 'EHLO client.example\r\n';
+const ENVELOPE = `${HELLO}MAIL FROM:<a@b>\r\nRCPT TO:<c@example.org>\r\n`;
+const TO_DATA = '250, 250 2.1.0, 250 2.1.5, 354';
+
+/** What, what the client says, what the server answers. */
+const DIALOGUES: [what: string, said: string, heard: string][] = [
+  ['HELO', 'HELO x.example\r\n', '250'],
+  ['EHLO', 'ehlo [127.0.0.1]\r\nEHLO [IPv6:::1]\r\n', '250, 250'],
+  ['EHLO without a name', 'EHLO\r\nEHLO a b\r\nEHLO <a>\r\n', '501 5.5.4, 501 5.5.4, 501 5.5.4'],
+  ['NOOP', 'NOOP\r\nnoop whatever\r\n', '250 2.0.0, 250 2.0.0'],
+  ['VRFY', 'VRFY c\r\n', '252 2.1.5'],
+  ['HELP', 'HELP\r\n', '214 2.0.0'],
+  ['QUIT', 'QUIT\r\nNOOP\r\n', '221 2.0.0'],
+  ['blanks at the end', 'NOOP \t\r\nQUIT  \r\n', '250 2.0.0, 221 2.0.0'],
+  ['unknown commands', 'EXPN\r\n\r\nGET / HTTP/1.1\r\n', '500 5.5.2, 500 5.5.2, 500 5.5.2'],
+  ['MAIL before EHLO', 'MAIL FROM:<a@b>\r\n', '503 5.5.1'],
+  ['RCPT before MAIL', `${HELLO}RCPT TO:<c@example.org>\r\n`, '250, 503 5.5.1'],
+  ['DATA before MAIL', `${HELLO}DATA\r\n`, '250, 503 5.5.1'],
+  ['DATA before RCPT', `${HELLO}MAIL FROM:<a@b>\r\nDATA\r\n`, '250, 250 2.1.0, 554 5.5.1'],
+  ['MAIL twice', `${HELLO}MAIL FROM:<a>\r\nMAIL FROM:<a>\r\n`, '250, 250 2.1.0, 503 5.5.1'],
+  [
+    'RSET',
+    `${ENVELOPE}RSET\r\nDATA\r\nMAIL FROM:<>\r\n`,
+    '250, 250 2.1.0, 250 2.1.5, 250 2.0.0, 503 5.5.1, 250 2.1.0',
+  ],
+  ['EHLO again', `${ENVELOPE}${HELLO}DATA\r\n`, '250, 250 2.1.0, 250 2.1.5, 250, 503 5.5.1'],
+  [
+    'parameters of MAIL',
+    `${HELLO}mail from:<a@b> size=${SIZE} body=8bitmime\r\nRSET\r\nMAIL FROM:<a@b> BODY=7BIT\r\n`,
+    '250, 250 2.1.0, 250 2.0.0, 250 2.1.0',
+  ],
+  [
+    'parameters that there are not',
+    `${HELLO}MAIL FROM:<a> SMTPUTF8\r\nMAIL FROM:<a> SIZE=x\r\nMAIL FROM:<a> BODY=BINARYMIME\r\n`,
+    '250, 555 5.5.4, 555 5.5.4, 555 5.5.4',
+  ],
+  ['too large by its own account', `${HELLO}MAIL FROM:<a@b> SIZE=${SIZE + 1}\r\n`, '250, 552 5.3.4'],
+  [
+    'paths that are none',
+    `${HELLO}${['a@b', '<a@b', '<a b>', '<a@b>x', '<a<b>', '<"a>', '<\xe4@b>', '']
+      .map((path) => `MAIL FROM:${path}\r\n`)
+      .join('')}MAIL TO:<a@b>\r\nMAIL\r\n`,
+    `250${', 501 5.5.4'.repeat(10)}`,
+  ],
+  [
+    'odd paths',
+    `${HELLO}MAIL FROM:<@x.example,@y.example:"a \\">b"@b>\r\nRCPT TO:<"c d"@EXAMPLE.ORG>\r\n` +
+      'RCPT TO:<Postmaster>\r\n',
+    '250, 250 2.1.0, 250 2.1.5, 250 2.1.5',
+  ],
+  [
+    'recipients elsewhere',
+    `${HELLO}MAIL FROM:<a@b>\r\n${['c@elsewhere', 'c@example.org@elsewhere', 'c', 'example.org']
+      .map((path) => `RCPT TO:<${path}>\r\n`)
+      .join('')}RCPT TO:<@example.org:c@elsewhere>\r\nRCPT TO:<>\r\nRCPT TO:<@example.org>\r\n`,
+    `250, 250 2.1.0${', 550 5.7.1'.repeat(5)}, 501 5.5.4, 550 5.7.1`,
+  ],
+  [
+    'too many recipients',
+    `${ENVELOPE}${'RCPT TO:<c@example.org>\r\n'.repeat(100)}`,
+    `250, 250 2.1.0${', 250 2.1.5'.repeat(100)}, 452 4.5.3`,
+  ],
+  ['a long line', `NOOP ${'x'.repeat(993)}\r\n`, '250 2.0.0'],
+  ['a line too long', `NOOP ${'x'.repeat(994)}\r\nNOOP\r\n`, '500 5.5.2, 250 2.0.0'],
+  ['a line far too long', `NOOP ${'x'.repeat(300_000)}\r\nNOOP\r\n`, '500 5.5.2, 250 2.0.0'],
+  ['bare LF in a command', 'NOOP\nQUIT\r\n', '500 5.5.2'],
+  ['bare CR in a command', 'NOOP\rQUIT\r\nNOOP\r\n', '500 5.5.2'],
+  ['too many errors', 'X\r\n'.repeat(30), `${'500 5.5.2, '.repeat(20)}421 4.7.0`],
+  ['a message', `${ENVELOPE}DATA\r\nx\r\n.\r\nQUIT\r\n`, `${TO_DATA}, 250 2.0.0, 221 2.0.0`],
+  [
+    'a message after a message',
+    `${ENVELOPE}DATA\r\nx\r\n.\r\nMAIL FROM:<a@b>\r\nDATA\r\nRCPT TO:<c@example.org>\r\nDATA\r\n.\r\n`,
+    `${TO_DATA}, 250 2.0.0, 250 2.1.0, 554 5.5.1, 250 2.1.5, 354, 250 2.0.0`,
+  ],
+  ['a message without end', `${ENVELOPE}DATA\r\nx\r\n.`, TO_DATA],
+  [
+    'a message too large',
+    `${ENVELOPE}DATA\r\n${'x'.repeat(78).concat('\r\n').repeat(1260)}.\r\nNOOP\r\n`,
+    `${TO_DATA}, 552 5.3.4, 250 2.0.0`,
+  ],
+  [
+    'a message with a line too long',
+    `${ENVELOPE}DATA\r\na\r\n${'x'.repeat(999)}\r\n.\r\nNOOP\r\n`,
+    `${TO_DATA}, 550 5.5.2, 250 2.0.0`,
+  ],
+];
+
+/** What, as it is sent, as it is kept. */
+const MESSAGES: [what: string, sent: string, kept: string][] = [
+  ['no line', '', ''],
+  ['an empty line', '\r\n', '\n'],
+  ['a line', 'a\r\n', 'a\n'],
+  ['a dot', '..\r\n', '.\n'],
+  ['dots', '..\r\n...\r\n..a\r\na.\r\n\r\n..\r\n', '.\n..\n.a\na.\n\n.\n'],
+  ['a dot that should have been doubled', '.a\r\nb\r\n', 'a\nb\n'],
+  ['all bytes but the line ends', `${allBytes()}\r\n`, `${allBytes()}\n`],
+  ['a long line', `.${'.'.repeat(998)}\r\n${'x'.repeat(998)}\r\n`, `${'.'.repeat(998)}\n${'x'.repeat(998)}\n`],
+];
+
+function allBytes(): string {
+  const bytes = Array.from({ length: 256 }, (_, byte) => String.fromCharCode(byte));
+  return bytes.join('').replace(/[\r\n]/g, '');
+}
+
+/** What another server might take for the end of a message, with a second message behind. */
+const SMUGGLED = [
+  '\n.\n',
+  '\n.\r\n',
+  '\r\n.\n',
+  '\r.\r',
+  '\r.\r\n',
+  '\r\n.\r',
+  '\r\r\n.\r\r\n',
+  '\n\r.\n\r',
+  '\r\n\0.\r\n\n.\r\n',
+];
+
+describe('SmtpServer', () => {
+  it.each(DIALOGUES)('answers %s', async (_what, said, heard) => {
+    expect(codes(await say(said))).toBe(heard);
+  });
+
+  it.each(DIALOGUES.filter(([, said]) => said.length < 1000))(
+    'answers byte by byte %s',
+    async (_what, said, heard) => {
+      expect(codes(await say(said, 1))).toBe(heard);
+    },
+  );
+
+  it('tells what it can do', async () => {
+    expect(await say(HELLO)).toBe(
+      '220 example.org ESMTP\r\n250-example.org\r\n250-SIZE 100000\r\n250-8BITMIME\r\n' +
+        '250-PIPELINING\r\n250 ENHANCEDSTATUSCODES\r\n',
+    );
+  });
+
+  it.each(MESSAGES)('keeps %s, whatever the pieces', async (_what, sent, kept) => {
+    const said = `${ENVELOPE}DATA\r\n${sent}.\r\nQUIT\r\n`;
+    const sizes = [said.length, 1, 2, 3, 5, 7].filter((size) => said.length / size < 1000);
+    for (const size of sizes) {
+      expect(codes(await say(said, size))).toBe(`${TO_DATA}, 250 2.0.0, 221 2.0.0`);
+    }
+    expect(maildir.messages.map(withoutTrace)).toEqual(sizes.map(() => kept));
+  });
+
+  it('tells where a message has come from', async () => {
+    await say(`${ENVELOPE}RCPT TO:<"d e"@example.org>\r\nDATA\r\nSubject: x\r\n\r\ny\r\n.\r\n`);
+    expect(maildir.messages).toHaveLength(1);
+    expect(maildir.messages[0]).toMatch(
+      /^Return-Path: <a@b>\nDelivered-To: c@example\.org\nDelivered-To: "d e"@example\.org\nReceived: from client\.example \(\[127\.0\.0\.1\]\)\n\tby example\.org with ESMTP; \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000\nSubject: x\n\ny\n$/,
+    );
+  });
+
+  it.each(SMUGGLED)('refuses a message that hides another behind %j', async (hidden) => {
+    const inner = 'MAIL FROM:<admin@b>\r\nRCPT TO:<c@example.org>\r\nDATA\r\nforged\r\n';
+    for (const size of [1e6, 1, 2]) {
+      const heard = await say(`${ENVELOPE}DATA\r\na${hidden}${inner}.\r\nQUIT\r\n`, size);
+      expect(codes(heard)).toBe(`${TO_DATA}, 550 5.5.2, 221 2.0.0`);
+    }
+    expect(maildir.messages).toEqual([]);
+  });
+
+  it('keeps order, and serves others, while the disk is slow', async () => {
+    let ready = (): void => {};
+    maildir.wait = new Promise((resolve) => {
+      ready = resolve;
+    });
+    const slow = client().send(`${ENVELOPE}DATA\r\n1\r\n.\r\nNOOP\r\nMAIL FROM:<a@b>\r\n`);
+    await until(() => maildir.writing === 1);
+    expect(codes(await say('NOOP\r\nQUIT\r\n'))).toBe('250 2.0.0, 221 2.0.0');
+    slow.send('RCPT TO:<c@example.org>\r\nDATA\r\n2\r\n.\r\nQUIT\r\n');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(codes(slow.received)).toBe(TO_DATA);
+    ready();
+    expect(codes(await slow.ends())).toBe(
+      `${TO_DATA}, 250 2.0.0, 250 2.0.0, 250 2.1.0, 250 2.1.5, 354, 250 2.0.0, 221 2.0.0`,
+    );
+    expect(maildir.messages.map(withoutTrace)).toEqual(['1\n', '2\n']);
+  });
+
+  it('tells when it cannot keep a message, and leaves no draft', async () => {
+    const printed = jest.spyOn(process.stdout, 'write').mockReturnValue(true);
+    try {
+      const one = client().send(`${ENVELOPE}DATA\r\n`);
+      await one.hears('354');
+      rmSync(join(maildir.path, 'new'), { recursive: true });
+      one.send('1\r\n.\r\n');
+      await one.hears('451 4.3.0');
+      expect(readdirSync(join(maildir.path, 'tmp'))).toEqual([]);
+      expect(printed).toHaveBeenCalledWith(expect.stringContaining('ENOENT'));
+      mkdirSync(join(maildir.path, 'new'));
+      one.send('MAIL FROM:<a@b>\r\nRCPT TO:<c@example.org>\r\nDATA\r\n2\r\n.\r\nQUIT\r\n');
+      await one.hears('221');
+    } finally {
+      printed.mockRestore();
+    }
+    expect(maildir.messages.map(withoutTrace)).toEqual(['2\n']);
+  });
+
+  it('keeps a message though the client has gone', async () => {
+    let ready = (): void => {};
+    maildir.wait = new Promise((resolve) => {
+      ready = resolve;
+    });
+    const gone = client().send(`${ENVELOPE}DATA\r\n1\r\n.\r\n`);
+    await until(() => maildir.writing === 1);
+    gone.socket.resetAndDestroy();
+    ready();
+    await until(() => maildir.writing === 0 && map.size === 1);
+    expect(maildir.messages.map(withoutTrace)).toEqual(['1\n']);
+  });
+
+  it('holds no more of a message that is too large than is allowed', async () => {
+    const one = client().send(`${ENVELOPE}DATA\r\n`);
+    await one.hears('354');
+    for (let count = 0; count < 40; count += 1) one.send(`${'x'.repeat(998)}\r\n`.repeat(1000));
+    const held = (): number =>
+      Math.max(
+        ...[...map.values()].map((channel) =>
+          'incoming' in channel ? Buffer.concat(channel.incoming as Buffer[]).length : 0,
+        ),
+      );
+    let most = 0;
+    await until(() => {
+      most = Math.max(most, held());
+      return one.socket.writableLength === 0;
+    }, 8000);
+    expect(most).toBeLessThanOrEqual(SIZE);
+    await one.send('.\r\n').hears('552 5.3.4');
+  });
+});
