@@ -11,21 +11,18 @@
 //   no handler runs after that. Each step that calls two handlers looks in between whether it is
 //   still about the same socket (`#life`).
 
-import { lookup } from 'node:dns';
 import { inspect } from 'node:util';
 import {
   type Address,
   encodeAddress,
   formatAddress,
   type InternetAddress,
-  lookUpHost,
   needsLookup,
 } from './address';
 import { Admission, type ListenLimits } from './admission';
 import { type Channel, ChannelMap, socketMap } from './channel-map';
 import {
   AF_INET,
-  AF_INET6,
   AF_UNIX,
   IPPROTO_TCP,
   SO_ERROR,
@@ -43,11 +40,11 @@ import {
   DISCONNECTED,
   messageOf,
   SHORTAGE,
-  SocketError,
   textOf,
 } from './errors';
 import { flushGatheredOf } from './gather';
 import { adopt, fail, failOutside } from './guards';
+import { type Found, lookUpMeanwhile } from './host-lookup';
 import { IdleTimeout } from './idle-timeout';
 import { failure, type Memory } from './libc';
 import { ERRNO, TCP_SYN_SENT } from './platform';
@@ -494,12 +491,12 @@ export class Dispatcher implements Channel {
   }
 
   /**
-   * @param look finds the literal that the host of `address` stands for
+   * @param found the literal that the host of `address` stands for
    * @returns whether the connection stands already
    */
-  #startConnecting(socket: SocketLike, address: Address, look?: () => string): boolean {
+  #startConnecting(socket: SocketLike, address: Address, found?: Found): boolean {
     try {
-      const target = look === undefined ? address : { ...address, host: look() };
+      const target = found === undefined ? address : { ...address, host: found() };
       const errno = method(socket, 'connectEx').call(socket, target);
       // EAGAIN from a Unix socket is no progress: its listener's backlog is full, and no event
       // will ever tell that it no longer is.
@@ -517,39 +514,23 @@ export class Dispatcher implements Channel {
     }
   }
 
-  /**
-   * Looks a name up without stopping anybody: on Node's own terms under `loop`, and blocking as soon
-   * as something is about to block anyway (`loopSync`, `poll`). The socket is no business of the
-   * kernel's until then, as an unconnected one reports a hang-up.
-   */
+  /** The socket is no business of the kernel's until then, as an unconnected one reports a hang-up. */
   #lookUp(socket: Socket, address: InternetAddress): void {
     this.addr = address;
     const { map } = this;
     const fd = this.#fd as number;
     const life = this.#life;
     const connects = this.#connects;
-    const arrive = (look: () => string): void => {
-      // The other way was faster, or the channel has moved on.
-      if (!map.undefer(blocking) || this.#life !== life || this.#connects !== connects) return;
+    map.rest(fd, Infinity);
+    lookUpMeanwhile(map, address.host, socket, (found) => {
+      // The channel may have moved on.
+      if (this.#life !== life || this.#connects !== connects) return;
       map.resume(fd);
       try {
-        if (this.#startConnecting(socket, address, look)) this.handleConnectEvent();
+        if (this.#startConnecting(socket, address, found)) this.handleConnectEvent();
       } catch (error) {
         failOutside(this, error);
       }
-    };
-    const blocking = (): void => {
-      arrive(() => lookUpHost(address.host, socket.family, socket.type));
-    };
-    map.rest(fd, Infinity);
-    map.defer(blocking);
-    const family = socket.family === AF_INET6 ? 6 : 4;
-    lookup(address.host, { family }, (error, literal) => {
-      arrive(() => {
-        if (error === null) return literal;
-        const { code = 'ENOTFOUND', errno = 0 } = error;
-        throw new SocketError(code, errno, 'getaddrinfo', 'the look-up failed', address.host);
-      });
     });
   }
 

@@ -17,7 +17,7 @@ const LAYERS = [
   ['selectors/epoll', 'selectors/poll'],
   ['selectors/index'],
   ['channel-map', 'socket', 'admission'],
-  ['guards'],
+  ['guards', 'host-lookup'],
   ['loop', 'idle-timeout'],
   ['shutdown'],
   ['dispatcher'],
