@@ -685,6 +685,11 @@ export abstract class AsyncChat extends Dispatcher {
     this.#dropInput();
     this.#endRecord();
     this.#drainDue = false;
+    this.#abandonProducers();
+  }
+
+  #abandonProducers(): void {
+    this.#out.abandon((error) => fail(this, error));
   }
 
   /**
@@ -703,6 +708,7 @@ export abstract class AsyncChat extends Dispatcher {
     this.#dropInput();
     this.#endRecord();
     this.incoming.length = 0;
+    this.#abandonProducers();
     this.#out.clear();
     this.#drainDue = false;
   }

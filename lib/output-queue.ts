@@ -102,6 +102,19 @@ export class OutputQueue {
     this.buffer = NOTHING;
   }
 
+  /** Tells the producers that wait that nobody will ask them. They stay where they are. */
+  abandon(failed: (error: unknown) => void): void {
+    if (this.#fifo.isEmpty()) return;
+    for (const item of [...this.#fifo]) {
+      if (typeof item !== 'object' || item === null || item instanceof Uint8Array) continue;
+      try {
+        item.close?.();
+      } catch (error) {
+        failed(error);
+      }
+    }
+  }
+
   /**
    * What a producer threw, when nothing is left to be sent before it.
    * @param closed or nothing will be, as the channel has been closed

@@ -860,6 +860,67 @@ describe('AsyncChat, pushes in one read event', () => {
     expect(sends).toHaveLength(1);
   });
 
+  it.each<[BufferEncoding, string, string]>([
+    ['utf8', 'grüße €𝄞', '6772c3bcc39f6520e282acf09d849e'],
+    ['latin1', 'grüße', '6772fcdf65'],
+    ['utf16le', 'aü', '6100fc00'],
+    ['hex', '00ff0d', '00ff0d'],
+    ['base64', 'AP8N', '00ff0d'],
+  ])('of text are encoded as %s', (encoding, text, hex) => {
+    const { chat, theirs, sends, during } = talk();
+    chat.encoding = encoding;
+    during(() => {
+      chat.push(text);
+      chat.push(Buffer.from('!'));
+      chat.push('');
+    });
+    expect(receive(theirs).toString('hex')).toBe(`${hex}21`);
+    expect(sends).toHaveLength(1);
+  });
+
+  it('of text keep to acOutBufferSize, in bytes', () => {
+    const { chat, sends, arrived, during } = talk();
+    chat.acOutBufferSize = 4;
+    during(() => {
+      for (const text of ['ü', 'ü', 'a', '€€']) chat.push(text);
+    });
+    expect(arrived()).toBe('üüa€€');
+    for (const size of sends) expect(size).toBeLessThanOrEqual(4);
+  });
+
+  it('of text in an encoding that there is not are refused, and the rest is sent', () => {
+    const { chat, arrived, during } = talk();
+    during(() => {
+      chat.push('a');
+      chat.encoding = 'rot13' as BufferEncoding;
+      expect(() => chat.push('b')).toThrow(/Unknown encoding: rot13/);
+    });
+    expect(arrived()).toBe('a');
+  });
+
+  it('are kept when the kernel takes a part of them', () => {
+    // A Socket as it is, whose gathered output is sent from where it stands.
+    const map = new ChannelMap();
+    const [mine, theirs] = Socket.pair();
+    mine.setSockOpt(SOL_SOCKET, SO_SNDBUF, 4608);
+    const chat = new Talker(mine, map);
+    opened.push(chat, theirs);
+    const all = pattern(60_000);
+    chat.onRecord = () => {
+      for (let at = 0; at < all.length; at += 1000) chat.push(all.subarray(at, at + 1000));
+    };
+    theirs.send(Buffer.from('\n'));
+    poll(1000, map);
+    expect(chat.writableLength).toBeGreaterThan(0);
+    const got: Buffer[] = [];
+    for (let pass = 0; pass < 1000 && chat.writableLength > 0; pass += 1) {
+      got.push(receive(theirs));
+      poll(0, map);
+    }
+    got.push(receive(theirs));
+    expect(Buffer.concat(got).equals(all)).toBe(true);
+  });
+
   it('leave in one send under an overridden send, too', () => {
     class Counting extends Talker {
       readonly seen: string[] = [];
@@ -1560,6 +1621,82 @@ describe('AsyncChat.closeWhenDone', () => {
     expect(chat.events).toEqual(['not yet']);
     expect(chat.push('a')).toBe(true);
     expect(arrived()).toBe('a');
+  });
+});
+
+describe('AsyncChat, producers that hold something', () => {
+  const holding = (closed: string[], name: string): Producer => ({
+    more: () => name,
+    close: () => {
+      closed.push(name);
+    },
+  });
+
+  it.each(['close', 'discardBuffers'] as const)('are closed by %s', (how) => {
+    const { chat } = waiting();
+    const closed: string[] = [];
+    chat.pushWithProducer(holding(closed, 'a'));
+    chat.push('b');
+    chat.pushWithProducer(producerOf('c'));
+    chat.pushWithProducer(holding(closed, 'd'));
+    chat[how]();
+    expect(closed).toEqual(['a', 'd']);
+  });
+
+  it('are closed when the peer vanishes', () => {
+    const { chat, theirs, map } = talk();
+    const closed: string[] = [];
+    chat.pushWithProducer(holding(closed, 'x'.repeat(4096)));
+    expect(closed).toEqual([]);
+    theirs.close();
+    for (let pass = 0; pass < 100 && chat.connected; pass += 1) poll(0, map);
+    expect(chat.connected).toBe(false);
+    expect(closed).toHaveLength(1);
+  });
+
+  it('are closed by the one that closes the channel from within more()', () => {
+    const { chat, connect } = waiting();
+    const closed: string[] = [];
+    chat.pushWithProducer({
+      more() {
+        chat.close();
+        return 'late';
+      },
+    });
+    chat.pushWithProducer(holding(closed, 'next'));
+    connect();
+    chat.initiateSend();
+    expect(closed).toEqual(['next']);
+  });
+
+  it('may throw: handleError is told, and the others are closed', () => {
+    const { chat } = waiting();
+    const closed: string[] = [];
+    chat.pushWithProducer({
+      more: () => 'a',
+      close() {
+        throw new Error('stuck');
+      },
+    });
+    chat.pushWithProducer(holding(closed, 'b'));
+    chat.close();
+    expect(chat.events).toEqual(['error stuck', 'close']);
+    expect(closed).toEqual(['b']);
+  });
+
+  it('are not closed when they are exhausted', () => {
+    const { chat, arrived } = talk();
+    const closed: string[] = [];
+    const pieces = ['a', 'b'];
+    chat.pushWithProducer({
+      more: () => pieces.shift(),
+      close: () => {
+        closed.push('closed');
+      },
+    });
+    expect(arrived()).toBe('ab');
+    chat.close();
+    expect(closed).toEqual([]);
   });
 });
 
