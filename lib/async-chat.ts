@@ -30,7 +30,7 @@ import {
 } from './gather';
 import { adopt, fail } from './guards';
 import { Memory } from './libc';
-import { type FifoItem, OutputQueue } from './output-queue';
+import { encoded, type FifoItem, OutputQueue } from './output-queue';
 import type { Producer } from './producers';
 import { keepable, Socket, type SocketLike, sendFrom } from './socket';
 import { trackAttributes, trackPredicates } from './tracking';
@@ -103,10 +103,7 @@ export abstract class AsyncChat extends Dispatcher {
   #recordLength = 0;
   #overflowed = false;
 
-  readonly #out = new OutputQueue(this, (text) => {
-    this.#checkText('send', text);
-    return this.#encode(text);
-  });
+  readonly #out = new OutputQueue(this);
   /** `send` is under way: whoever pushes meanwhile queues up. */
   #sending = false;
   /** `push` has returned false, and `handleDrain` is owed. */
@@ -641,6 +638,12 @@ export abstract class AsyncChat extends Dispatcher {
     if (!this.connected || !this.#out.isEmpty()) return false;
     const limit = this.#chunkSize();
     return typeof data === 'string' ? gatherText(data, this.encoding, limit) : gather(data, limit);
+  }
+
+  /** @internal */
+  [encoded](text: string): Buffer {
+    this.#checkText('send', text);
+    return this.#encode(text);
   }
 
   /** @internal */

@@ -22,6 +22,16 @@ export { exception, read, readwrite, write } from './guards';
 export { strerror } from './libc';
 export { closeAll, type LoopOptions, loop, loopSync, poll, poll2, poll3 } from './loop';
 export type { FifoItem } from './output-queue';
-export { type Producer, SimpleProducer } from './producers';
+export {
+  ChunkedProducer,
+  CompositeProducer,
+  CompressedProducer,
+  FileProducer,
+  GlobbingProducer,
+  HookedProducer,
+  type Producer,
+  SimpleProducer,
+  type Source,
+} from './producers';
 export { type ShutdownOptions, shutdown } from './shutdown';
 export { Socket, type SocketLike } from './socket';

@@ -13,6 +13,13 @@ const NOTHING = new Uint8Array(0);
 /** An output buffer this large is sent as it is; a smaller one is topped up first, by copying. */
 const WORTH_SENDING = 16384;
 
+/** Text on the fifo becomes bytes when its turn comes. */
+export const encoded = Symbol('encoded');
+
+interface Owner extends FifoWatcher {
+  [encoded](text: string): Uint8Array;
+}
+
 export class OutputQueue {
   #fifo = new Fifo<FifoItem>();
   /** Taken from the fifo and not yet by the kernel. */
@@ -28,10 +35,7 @@ export class OutputQueue {
   #clears = 0;
 
   /** @param owner told when there is something to send, or no longer */
-  constructor(
-    readonly owner: FifoWatcher,
-    readonly encode: (text: string) => Uint8Array,
-  ) {
+  constructor(readonly owner: Owner) {
     this.#fifo.watcher = owner;
   }
 
@@ -191,7 +195,7 @@ export class OutputQueue {
       if (head === null) return null;
       if (head instanceof Uint8Array && head.length > 0) return head;
       if (head instanceof Uint8Array || head === '') this.#fifo.pop();
-      else if (typeof head === 'string') this.#replaceHead(this.encode(head));
+      else if (typeof head === 'string') this.#replaceHead(this.owner[encoded](head));
       else this.#ask(head);
     }
     return null;
@@ -218,7 +222,7 @@ export class OutputQueue {
     }
     const piece = producer.more();
     if (piece === null || piece === undefined || piece === '') return NOTHING;
-    if (typeof piece === 'string') return this.encode(piece);
+    if (typeof piece === 'string') return this.owner[encoded](piece);
     if (piece instanceof Uint8Array) return piece;
     throw badType('send what more() returned', 'a Uint8Array, string, null or undefined', piece);
   }
