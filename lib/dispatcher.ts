@@ -27,6 +27,7 @@ import {
   IPPROTO_TCP,
   SO_ERROR,
   SO_REUSEADDR,
+  SOCK_DGRAM,
   SOCK_STREAM,
   SOL_SOCKET,
   TCP_INFO,
@@ -608,7 +609,7 @@ export class Dispatcher implements Channel {
   /**
    * Up to `size` bytes, or null: when there is nothing yet, and when the peer has closed, upon which
    * `handleClose` (or `handleEof`) has run. (Python returns `b''` for the latter, which is false
-   * there; an empty Buffer is true.)
+   * there; an empty Buffer is true.) Empty is what a datagram may be.
    * @throws {SocketError} `ETIMEDOUT`, …: whatever is not in `DISCONNECTED`
    * @throws {RangeError} when `size` cannot be meant
    */
@@ -622,9 +623,15 @@ export class Dispatcher implements Channel {
       this.#hangUp();
       return null;
     }
-    if (data === null || data.length > 0) return data;
+    if (data === null || data.length > 0 || this.#hasDatagrams()) return data;
     this.#endOfInput();
     return null;
+  }
+
+  /** An empty datagram is one like any other. */
+  #hasDatagrams(): boolean {
+    const socket = this.#socket;
+    return socket instanceof Socket && socket.type === SOCK_DGRAM;
   }
 
   #endOfInput(): void {

@@ -9,6 +9,7 @@ import { adopt, fail } from './guards';
 
 interface Idler extends Channel {
   readonly map: ChannelMap;
+  fileno(): number | null;
   handleTimeout(): void | Promise<void>;
 }
 
@@ -40,10 +41,13 @@ export class IdleTimeout {
 
   #reached(now: number): void {
     const { channel, duration } = this;
+    // It has left as one leaves any Map, by `delete` or `clear`: nobody waits for it any more.
+    if (channel.map.get(channel.fileno() ?? -1) !== channel) return;
     const due = this.#lastActive + duration;
     const idle = due <= now;
     if (idle) this.#lastActive = now;
-    channel.map.deadlines.set(this.#deadline, idle ? now + duration : due);
+    // At least one, so that the time does not come again within this tick.
+    channel.map.deadlines.set(this.#deadline, idle ? now + Math.max(duration, 1) : due);
     if (!idle) return;
     try {
       adopt(channel, channel.handleTimeout());

@@ -46,11 +46,14 @@ export async function shutdown(
     cut = map.size;
     closeAll(map, true);
   });
-  for (const channel of [...map.values()]) farewell(channel);
+  // One of them may close others.
+  for (const [fd, channel] of [...map]) if (map.get(fd) === channel) farewell(channel);
   if (map.size === 0) return 0;
   if (deadline !== Infinity) map.deadlines.set(end, performance.now() + deadline);
   map.poke();
   try {
+    // A handler may have thought better of it.
+    signal?.throwIfAborted();
     if (map.runner === null) await loop({ map, ...(signal === undefined ? {} : { signal }) });
     else await emptied(map, signal);
   } finally {

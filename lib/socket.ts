@@ -61,6 +61,10 @@ export interface SocketLike {
   connectEx?(address: Address): number;
   /** The next caller; null when nobody waits. */
   accept?(): { socket: Socket; address: Address } | null;
+  /** The library does not call these three. */
+  shutdown?(how?: number): void;
+  recvFrom?(size: number): { data: Buffer; address: Address } | null;
+  sendTo?(data: Uint8Array, address: Address): number | null;
   /** @internal */
   owner?: SocketOwner | null;
 }

@@ -503,13 +503,17 @@ describe('Dispatcher', () => {
       expect(channel.events).toEqual([]);
     });
 
-    it('takes an empty datagram for the end, as in asyncore', () => {
+    it('takes an empty datagram for what it is, not for an end that anybody could send', () => {
       const [a, b] = Socket.pair(AF_UNIX, SOCK_DGRAM);
       keep(b);
       const channel = new Recorder(a);
       b.send(Buffer.alloc(0));
+      b.send(Buffer.from('next'));
+      expect(channel.recv(100)).toEqual(Buffer.alloc(0));
+      expect(channel.recv(100)?.toString()).toBe('next');
       expect(channel.recv(100)).toBeNull();
-      expect(channel.events).toEqual(['close']);
+      expect(channel.events).toEqual([]);
+      channel.close();
     });
 
     it('tells handleEof instead, once, with allowHalfOpen', () => {
