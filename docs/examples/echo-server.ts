@@ -5,6 +5,7 @@
 // and then the client has to wait. Memory holds one received piece per connection, never more.
 
 import { type Address, type ChannelMap, Dispatcher, type Socket, socketMap } from 'asyncore';
+import { familyOf, listenOptions, run } from './support/program';
 
 export class EchoHandler extends Dispatcher {
   #pending: Buffer = Buffer.alloc(0);
@@ -47,4 +48,13 @@ export class EchoServer extends Dispatcher {
   override handleAccepted(socket: Socket): void {
     new EchoHandler(socket, this.map);
   }
+}
+
+if (require.main === module) {
+  run({
+    name: 'echo-server',
+    about: 'Sends back whatever it receives.',
+    options: listenOptions(8007),
+    start: ({ host, port }) => new EchoServer({ host, port }, familyOf(host)),
+  });
 }

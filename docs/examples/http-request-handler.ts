@@ -15,6 +15,7 @@ import {
   type Socket,
   socketMap,
 } from 'asyncore';
+import { familyOf, listenOptions, run } from './support/program';
 
 const LARGEST_HEADERS = 64 * 1024;
 const LARGEST_BODY = 1024 * 1024;
@@ -169,4 +170,13 @@ export class HttpServer extends Dispatcher {
   override handleAccepted(socket: Socket, address: Address): void {
     new HttpRequestHandler(socket, address, this.sessions, this.map);
   }
+}
+
+if (require.main === module) {
+  run({
+    name: 'http-request-handler',
+    about: 'Answers HTTP requests, GET and POST, with what they were.',
+    options: listenOptions(8081),
+    start: ({ host, port }) => new HttpServer({ host, port }, familyOf(host)),
+  });
 }

@@ -9,13 +9,14 @@ import {
   AF_INET6,
   closeAll,
   type Dispatcher,
+  type InternetAddress,
   loop,
   SocketError,
 } from 'asyncore';
 
-/** Its type is that of its default: a text, or a whole number. */
+/** Its type is that of its default: a text, a whole number, or an address (null: none) to connect to. */
 export interface Option {
-  readonly default: string | number;
+  readonly default: string | number | InternetAddress | null;
   readonly help: string;
   /** What stands for its value in the help. */
   readonly argument: string;
@@ -23,10 +24,19 @@ export interface Option {
   readonly most?: number;
 }
 
+/** `localhost:80`, `[::1]:80` */
+const ADDRESS = /^(?:\[(?<ipv6>[\d.:a-fA-F]+)\]|(?<host>[^:[\]\s]+)):(?<port>\d{1,5})$/;
+
 export type Options = Readonly<Record<string, Option>>;
 
 export type Values<Given extends Options> = {
-  readonly [Name in keyof Given]: Given[Name]['default'] extends number ? number : string;
+  readonly [Name in keyof Given]: Given[Name]['default'] extends number
+    ? number
+    : Given[Name]['default'] extends string
+      ? string
+      : Given[Name]['default'] extends null
+        ? InternetAddress | null
+        : InternetAddress;
 };
 
 export interface Program<Given extends Options> {
@@ -35,8 +45,12 @@ export interface Program<Given extends Options> {
   /** A sentence for the help. */
   readonly about: string;
   readonly options: Given;
+  /** Where it tells that it listens. Default: stdout. */
+  readonly tellOn?: NodeJS.WritableStream;
+  /** What stands for its words in the help: it wants one at least. Default: it takes none. */
+  readonly words?: string;
   /** Makes the channels, in the default map. @returns the one that listens; null: none does */
-  start(values: Values<Given>): Dispatcher | null;
+  start(values: Values<Given>, words: readonly string[]): Dispatcher | null;
 }
 
 /** The options of whatever listens. */
@@ -57,14 +71,14 @@ export function familyOf(host: string): number {
 
 /** Runs a program until its channels are closed, or it is told to stop. */
 export function run<Given extends Options>(program: Program<Given>): void {
-  const { name } = program;
-  const values = read(program);
+  const { name, tellOn = process.stdout } = program;
+  const { values, words } = read(program);
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stop.abort());
 
   const serve = async (): Promise<void> => {
-    const address = program.start(values)?.socket?.getSockName?.();
-    if (address !== undefined) process.stdout.write(`${name}: listening on ${format(address)}\n`);
+    const address = program.start(values, words)?.socket?.getSockName?.();
+    if (address !== undefined) tellOn.write(`${name}: listening on ${format(address)}\n`);
     await loop({ signal: stop.signal });
   };
 
@@ -79,7 +93,9 @@ export function run<Given extends Options>(program: Program<Given>): void {
     .finally(() => closeAll());
 }
 
-function read<Given extends Options>(program: Program<Given>): Values<Given> {
+function read<Given extends Options>(
+  program: Program<Given>,
+): { values: Values<Given>; words: string[] } {
   const { name, options } = program;
   const fail = (message: string): never => {
     process.stderr.write(`${name}: ${message}\n${usage(program)}`);
@@ -87,9 +103,11 @@ function read<Given extends Options>(program: Program<Given>): Values<Given> {
   };
   const texts = Object.keys(options).map((key) => [key, { type: 'string' }] as const);
   let given: Record<string, unknown>;
+  let words: string[];
   try {
     const config = { ...Object.fromEntries(texts), help: { type: 'boolean' } } as const;
-    given = parseArgs({ options: config }).values;
+    const parsed = parseArgs({ options: config, allowPositionals: program.words !== undefined });
+    ({ values: given, positionals: words } = parsed);
   } catch (error) {
     return fail((error as Error).message);
   }
@@ -97,28 +115,41 @@ function read<Given extends Options>(program: Program<Given>): Values<Given> {
     process.stdout.write(usage(program));
     process.exit(0);
   }
+  if (program.words !== undefined && words.length === 0) fail(`${program.words} is missing`);
   const values = Object.entries(options).map(([key, { default: otherwise, most }]) => {
     const value = given[key] ?? otherwise;
-    if (typeof otherwise !== 'number') return [key, value];
+    if (typeof otherwise === 'string' || value === otherwise) return [key, value];
+    if (typeof otherwise === 'object') {
+      const address = parse(String(value));
+      return address === null ? fail(`--${key} takes HOST:PORT: ${value}`) : [key, address];
+    }
     const number = Number(value);
     const limit = most ?? Number.MAX_SAFE_INTEGER;
     if (/^\d+$/.test(String(value)) && number <= limit) return [key, number];
     return fail(`--${key} takes a number from 0 to ${limit}: ${value}`);
   });
-  return Object.fromEntries(values);
+  return { values: Object.fromEntries(values), words };
 }
 
-function usage({ name, about, options }: Program<Options>): string {
+function usage({ name, about, options, words }: Omit<Program<Options>, 'start'>): string {
   const rows = Object.entries(options).map(([key, { argument, default: value, help }]) => [
     `--${key} ${argument}`,
-    value === '' ? help : `${help} (default ${value})`,
+    value === '' || value === null
+      ? help
+      : `${help} (default ${typeof value === 'object' ? format(value) : value})`,
   ]);
   const table = [...rows, ['--help', 'prints this']] as [string, string][];
   const width = Math.max(...table.map(([option]) => option.length));
   return `${about}
 
-Usage: npm run example ${name} -- [options]
+Usage: npm run example ${name} -- [options]${words === undefined ? '' : ` ${words}`}
 ${table.map(([option, help]) => `  ${option.padEnd(width)}  ${help}\n`).join('')}`;
+}
+
+/** The opposite of `format`, for hosts that may be names. */
+function parse(text: string): InternetAddress | null {
+  const { ipv6, host = ipv6, port } = ADDRESS.exec(text)?.groups ?? {};
+  return host !== undefined && Number(port) <= 65535 ? { host, port: Number(port) } : null;
 }
 
 function format(address: Address): string {

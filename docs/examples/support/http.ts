@@ -1,0 +1,244 @@
+// The messages of HTTP/1.1, found by a chat: requests at a server's end, responses at a client's.
+//
+// It is a tour of terminators. A head ends with an empty line. The body behind it is a number of bytes,
+// or everything up to the end of the stream, or chunks: a line with a size, that number of bytes, a line
+// end, and so on, until a size of 0 and an empty line. Bodies are handed on as they come, and are not
+// kept here.
+//
+// Who is lenient here is attacked. Two readers of one stream, a proxy and the server behind it, that
+// disagree about where a message ends can be brought to take the rest of it for a message ("request
+// smuggling"). So a head is printable lines that end with CR LF and nothing else; a header that is
+// repeated is joined with a comma, and then is neither a length nor a coding; and what is unusual about
+// chunks is refused.
+
+import { AsyncChat, type ChannelMap, type Handled, type Producer, type SocketLike } from 'asyncore';
+
+const HEAD_END = Buffer.from('\r\n\r\n');
+const LINE_END = Buffer.from('\r\n');
+
+/** Also of all the trailers behind a chunked body. */
+const LARGEST_HEAD = 64 * 1024;
+/** There may be "extensions" behind the size, which nobody uses. */
+const LONGEST_SIZE_LINE = 1024;
+
+const HEADER = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)$/;
+const SIZE_LINE = /^([0-9A-Fa-f]{1,12})(?:;[\t -~\x80-\xff]*)?$/;
+const LENGTH = /^\d+$/;
+
+/** By name in lower case. One that is repeated is joined with ', '. */
+export type Headers = Map<string, string>;
+
+/** The length of the body, or how it ends. */
+export type Framing = number | 'chunked' | 'at the end of the stream';
+
+export interface HttpRequest {
+  readonly method: string;
+  /** Begins with a slash, and is as the client sent it; `*` for OPTIONS. */
+  readonly target: string;
+  readonly headers: Headers;
+  /** Whether the client knows HTTP/1.1, and so what chunks are. */
+  readonly isModern: boolean;
+  readonly isChunked: boolean;
+  readonly body: Buffer;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Default: none. */
+  readonly body?: string | Buffer | Producer;
+  /** Of a producer's body, if it is known. */
+  readonly length?: number;
+}
+
+/** The peer has broken the rules, or wants what cannot be had: with the status that tells him so. */
+export class HttpError extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** What is being read. */
+type Part = 'head' | 'body' | 'size' | 'chunk' | 'chunk end' | 'trailer' | 'nothing';
+
+export abstract class MessageChat extends AsyncChat {
+  #part: Part = 'head';
+  #trailersLength = 0;
+
+  constructor(socket: SocketLike | null, map?: ChannelMap) {
+    super(socket, map);
+    this.#expect('head', HEAD_END, LARGEST_HEAD);
+  }
+
+  /**
+   * The first line of a message, and its headers.
+   * @returns how its body ends; null: it has none and is no message yet, another head follows
+   */
+  protected abstract foundHead(line: string, headers: Headers): Framing | null;
+  /** A piece of the body. */
+  protected abstract foundBody(data: Buffer): void;
+  /** The message is complete. */
+  protected abstract foundEnd(): Handled;
+  /** What is thrown by one of those above as well. Nothing that follows can be understood. */
+  protected abstract foundMistake(mistake: HttpError): void;
+
+  /** Whatever still comes is dropped. */
+  protected ignoreInput(): void {
+    this.#expect('nothing', null);
+    this.incoming.length = 0;
+  }
+
+  protected get ignoresInput(): boolean {
+    return this.#part === 'nothing';
+  }
+
+  /** Whether the end of the stream, now, is the end of the message. */
+  protected get endsHere(): boolean {
+    return this.#part === 'body' && this.terminator === null;
+  }
+
+  /** Whether a part of a head has come. */
+  protected get isWithinHead(): boolean {
+    return this.#part === 'head' && this.incoming.length > 0;
+  }
+
+  #expect(part: Part, terminator: Buffer | number | null, most = Infinity): void {
+    this.#part = part;
+    this.maxRecordLength = most;
+    this.setTerminator(terminator);
+  }
+
+  override collectIncomingData(data: Buffer): Handled {
+    if (this.#part === 'nothing') return;
+    if (this.#part === 'body' || this.#part === 'chunk') {
+      return this.#orMistake(() => this.foundBody(data));
+    }
+    this._collectIncomingData(data);
+  }
+
+  override foundTerminator(): Handled {
+    return this.#orMistake(() => this.#foundPart());
+  }
+
+  override handleOverflow(): void {
+    if (this.#part === 'head') this.foundMistake(new HttpError(431, 'The headers are too large'));
+    else this.foundMistake(new HttpError(400, 'A line of a chunked body is too long'));
+  }
+
+  #orMistake(run: () => Handled): Handled {
+    try {
+      return run();
+    } catch (error) {
+      if (!(error instanceof HttpError)) throw error;
+      this.foundMistake(error);
+    }
+  }
+
+  #foundPart(): Handled {
+    switch (this.#part) {
+      case 'head':
+        return this.#foundHead(this._getData().toString('latin1'));
+      case 'body':
+        return this.#end();
+      case 'size':
+        return this.#foundSize(this._getData().toString('latin1'));
+      case 'chunk':
+        return this.#expect('chunk end', LINE_END.length);
+      case 'chunk end':
+        if (!this._getData().equals(LINE_END)) throw badChunk();
+        return this.#expect('size', LINE_END, LONGEST_SIZE_LINE);
+      case 'trailer':
+        return this.#foundTrailer(this._getData());
+    }
+  }
+
+  #foundHead(head: string): Handled {
+    const { line, headers } = parseHead(head);
+    const framing = this.foundHead(line, headers);
+    if (framing === null) return;
+    if (framing === 0) return this.#end();
+    if (framing === 'chunked') this.#expect('size', LINE_END, LONGEST_SIZE_LINE);
+    else this.#expect('body', typeof framing === 'number' ? framing : null);
+  }
+
+  #foundSize(line: string): void {
+    const digits = SIZE_LINE.exec(line)?.[1];
+    if (digits === undefined) throw badChunk();
+    const size = Number.parseInt(digits, 16);
+    this.#trailersLength = 0;
+    if (size > 0) this.#expect('chunk', size);
+    else this.#expect('trailer', LINE_END, LARGEST_HEAD);
+  }
+
+  /** They are checked, and of no use to anybody. */
+  #foundTrailer(line: Buffer): Handled {
+    if (line.length === 0) return this.#end();
+    parseHeader(line.toString('latin1'));
+    this.#trailersLength += line.length;
+    if (this.#trailersLength > LARGEST_HEAD) throw new HttpError(431, 'The trailers are too large');
+  }
+
+  #end(): Handled {
+    if (this.#part !== 'head') this.#expect('head', HEAD_END, LARGEST_HEAD);
+    return this.foundEnd();
+  }
+}
+
+/** @throws {HttpError} for a coding, or a length, that is not exactly what it ought to be */
+export function framingOf(headers: Headers): number | 'chunked' | null {
+  const coding = headers.get('transfer-encoding');
+  const length = headers.get('content-length');
+  if (coding === undefined && length === undefined) return null;
+  if (coding !== undefined && length !== undefined) {
+    throw new HttpError(400, 'There are both a Transfer-Encoding and a Content-Length');
+  }
+  if (length === undefined) {
+    if (coding?.toLowerCase() === 'chunked') return 'chunked';
+    throw new HttpError(501, 'This Transfer-Encoding is not supported');
+  }
+  if (!LENGTH.test(length)) throw new HttpError(400, 'The Content-Length is not a number');
+  return Math.min(Number(length), Number.MAX_SAFE_INTEGER);
+}
+
+/** The words of a header that is a list, in lower case. */
+export function wordsOf(header: string | undefined): string[] {
+  return header === undefined ? [] : header.split(',').map((word) => trim(word).toLowerCase());
+}
+
+function parseHead(head: string): { line: string; headers: Headers } {
+  // An empty line before it is to be ignored: old clients sent one behind a body.
+  const [line = '', ...rest] = (head.startsWith('\r\n') ? head.slice(2) : head).split('\r\n');
+  const headers: Headers = new Map();
+  for (const one of rest) {
+    const [name, value] = parseHeader(one);
+    const before = headers.get(name);
+    headers.set(name, before === undefined ? value : `${before}, ${value}`);
+  }
+  return { line, headers };
+}
+
+function parseHeader(line: string): [name: string, value: string] {
+  const match = HEADER.exec(line);
+  if (match === null) throw new HttpError(400, 'There is a line that is no header');
+  return [(match[1] as string).toLowerCase(), trim(match[2] as string)];
+}
+
+/** Spaces and tabs only; and not by a regular expression, whose time might grow with their square. */
+function trim(text: string): string {
+  let start = 0;
+  let end = text.length;
+  while (start < end && isBlank(text.charCodeAt(start))) start += 1;
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end -= 1;
+  return text.slice(start, end);
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
+}
+
+function badChunk(): HttpError {
+  return new HttpError(400, 'There is a chunk that is none');
+}

@@ -1,0 +1,200 @@
+// The files of a folder, as answers to GET and HEAD: whole, in part (Range), compressed, or not at all
+// as the client has them already (If-None-Match).
+//
+// Nobody gets out of the folder. A name that begins with a dot does not exist here, so there is no '..';
+// and what a path leads to, through links maybe, is asked of the kernel when the file is open already,
+// so that nobody can change it in between.
+//
+// Files are opened and read by blocking calls: some microseconds each while they are on a disk of this
+// machine, and too long for one in a network.
+
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readlinkSync,
+  realpathSync,
+  type Stats,
+} from 'node:fs';
+import { extname, join, sep } from 'node:path';
+import { CompressedProducer, FileProducer } from 'asyncore';
+import { type Headers, HttpError, type HttpRequest, type HttpResponse, wordsOf } from './http';
+
+const TYPES: Readonly<Record<string, string>> = {
+  '.css': 'text/css; charset=utf-8',
+  '.gif': 'image/gif',
+  '.html': 'text/html; charset=utf-8',
+  '.jpg': 'image/jpeg',
+  '.js': 'text/javascript; charset=utf-8',
+  '.json': 'application/json',
+  '.md': 'text/markdown; charset=utf-8',
+  '.png': 'image/png',
+  '.svg': 'image/svg+xml',
+  '.ts': 'text/plain; charset=utf-8',
+  '.txt': 'text/plain; charset=utf-8',
+};
+
+const COMPRESSIBLE = /^text\/|json$|xml$/;
+/** Smaller files are sent as they are. */
+const WORTH_COMPRESSING = 1024;
+
+/** What open(2) says about a path that leads nowhere, or where we may not go. */
+const NOT_FOUND: ReadonlySet<string | undefined> = new Set([
+  ...['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'ELOOP', 'ENAMETOOLONG', 'ENXIO'],
+]);
+
+/** Whoever opens a FIFO waits for somebody to write to it, unless he says this. */
+const OPEN = constants.O_RDONLY | constants.O_NONBLOCK;
+
+interface OpenFile {
+  readonly fd: number;
+  readonly path: string;
+  readonly stats: Stats;
+}
+
+export class StaticFiles {
+  readonly #root: string;
+
+  /** @throws when there is no such folder */
+  constructor(root: string) {
+    this.#root = realpathSync(root);
+  }
+
+  /** @throws {HttpError} `404` and the like */
+  respond(request: HttpRequest): HttpResponse {
+    const { method, target } = request;
+    if (method !== 'GET' && method !== 'HEAD') {
+      return { status: 405, headers: { Allow: 'GET, HEAD' } };
+    }
+    const path = pathOf(target);
+    const file = this.#open(path);
+    if (!file.stats.isDirectory()) return respondWith(file, request);
+    closeSync(file.fd);
+    // The links in a page are relative to where the browser believes it is.
+    if (!path.endsWith('/')) return movedTo(`${path}/`);
+    return respondWith(this.#open(`${path}index.html`), request);
+  }
+
+  #open(path: string): OpenFile {
+    let fd: number;
+    try {
+      fd = openSync(join(this.#root, path), OPEN);
+    } catch (error) {
+      if (NOT_FOUND.has((error as NodeJS.ErrnoException).code)) throw notFound();
+      throw error;
+    }
+    try {
+      const real = readlinkSync(`/proc/self/fd/${fd}`);
+      if (real !== this.#root && !real.startsWith(join(this.#root, sep))) throw notFound();
+      return { fd, path, stats: fstatSync(fd) };
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+}
+
+function notFound(): HttpError {
+  return new HttpError(404, 'There is no such file');
+}
+
+function movedTo(path: string): HttpResponse {
+  const location = path.split('/').map(encodeURIComponent).join('/');
+  return { status: 301, headers: { Location: location } };
+}
+
+/** The path of a target, with one slash where there are more: '//host' is another server's name. */
+function pathOf(target: string): string {
+  let path: string;
+  try {
+    path = decodeURIComponent(target.replace(/\?.*$/, ''));
+  } catch {
+    throw new HttpError(400, 'The path is not encoded as it should be');
+  }
+  const names = path.split('/').filter((name) => name !== '');
+  if (path.includes('\0') || names.some((name) => name.startsWith('.'))) throw notFound();
+  return `/${names.join('/')}${names.length > 0 && path.endsWith('/') ? '/' : ''}`;
+}
+
+/** Takes the file over: whatever comes of it, its descriptor is closed in the end. */
+function respondWith(file: OpenFile, request: HttpRequest): HttpResponse {
+  let response: HttpResponse = { status: 500 };
+  try {
+    response = describe(file, request);
+  } finally {
+    if (response.body === undefined) closeSync(file.fd);
+  }
+  return response;
+}
+
+function describe({ fd, path, stats }: OpenFile, { method, headers }: HttpRequest): HttpResponse {
+  if (!stats.isFile()) throw notFound();
+  const { size, mtime } = stats;
+  const type = TYPES[extname(path).toLowerCase()] ?? 'application/octet-stream';
+  const canCompress = size >= WORTH_COMPRESSING && COMPRESSIBLE.test(type);
+  const version = `${size.toString(16)}-${mtime.getTime().toString(16)}`;
+  const range = method === 'GET' ? rangeOf(headers, size, `"${version}"`) : null;
+  const compresses = canCompress && range === null && takesGzip(headers);
+  const tag = compresses ? `"${version}-gzip"` : `"${version}"`;
+  const about = {
+    ETag: tag,
+    'Last-Modified': mtime.toUTCString(),
+    ...(canCompress ? { Vary: 'Accept-Encoding' } : {}),
+  };
+  const known = wordsOf(headers.get('if-none-match'));
+  if (known.some((word) => word === '*' || word.replace(/^w\//, '') === tag)) {
+    return { status: 304, headers: about };
+  }
+  const described = {
+    ...about,
+    'Content-Type': type,
+    'X-Content-Type-Options': 'nosniff',
+  };
+  if (compresses) {
+    const body = new CompressedProducer(new FileProducer(fd, { end: size }));
+    return { status: 200, headers: { ...described, 'Content-Encoding': 'gzip' }, body };
+  }
+  const whole = { ...described, 'Accept-Ranges': 'bytes' };
+  if (range === null) {
+    const body = new FileProducer(fd, { end: size });
+    return { status: 200, headers: whole, body, length: size };
+  }
+  const { start, end } = range;
+  if (start >= end) return { status: 416, headers: { 'Content-Range': `bytes */${size}` } };
+  return {
+    status: 206,
+    headers: { ...whole, 'Content-Range': `bytes ${start}-${end - 1}/${size}` },
+    body: new FileProducer(fd, { start, end }),
+    length: end - start,
+  };
+}
+
+/**
+ * The part that is asked for, maybe an empty one. null: all of it, which is also the answer to whoever
+ * wants several parts, or has an older version of the rest.
+ */
+function rangeOf(
+  headers: Headers,
+  size: number,
+  tag: string,
+): { start: number; end: number } | null {
+  const match = /^bytes=(\d*)-(\d*)$/.exec(headers.get('range') ?? '');
+  if (match === null || (headers.get('if-range') ?? tag) !== tag) return null;
+  const [, first = '', last = ''] = match;
+  if (first === '') {
+    return last === '' ? null : { start: Math.max(size - Number(last), 0), end: size };
+  }
+  const end = last === '' ? size : Number(last) + 1;
+  return Number(first) < end || last === ''
+    ? { start: Number(first), end: Math.min(end, size) }
+    : null;
+}
+
+/** Whether gzip is among what the client accepts, and not with a quality of 0. */
+function takesGzip(headers: Headers): boolean {
+  return wordsOf(headers.get('accept-encoding')).some((word) => {
+    const [name, ...parameters] = word.split(/[ \t]*;[ \t]*/);
+    return name === 'gzip' && !parameters.some((parameter) => /^q=0(\.0*)?$/.test(parameter));
+  });
+}

@@ -1,0 +1,438 @@
+// docs/examples/dns-relay.ts: dig against a resolver of the test's own and against dnsmasq, and
+// datagrams that dig would not send.
+
+import { spawnSync } from 'node:child_process';
+import { createSocket, type Socket as Datagrams } from 'node:dgram';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Server } from 'node:net';
+import { AF_INET, ChannelMap, closeAll, type InternetAddress, loop } from 'asyncore';
+import { DnsRelay } from '../../docs/examples/dns-relay';
+import { Program, runTypeScript, until } from '../support/program';
+
+function has(command: string): boolean {
+  return spawnSync(command, ['-v']).error === undefined;
+}
+
+const itWithDig = has('dig') ? it : it.skip;
+const itWithDnsmasq = has('dig') && has('dnsmasq') ? it : it.skip;
+
+const [A, SOA, TXT, HTTPS] = [1, 6, 16, 65];
+const [TRUNCATED, AUTHORITATIVE, RESPONSE] = [0x0200, 0x0400, 0x8000];
+
+// ---------------------------------------------------------------------------------------------
+// Messages.
+
+interface Answer {
+  code?: number;
+  flags?: number;
+  /** Type, time to live, data. */
+  answers?: [number, number, Buffer][];
+  authorities?: [number, number, Buffer][];
+}
+
+function numbers(...values: number[]): Buffer {
+  const bytes = Buffer.alloc(2 * values.length);
+  for (const [at, value] of values.entries()) bytes.writeUInt16BE(value, 2 * at);
+  return bytes;
+}
+
+function nameOf(text: string): Buffer {
+  const labels = text.split('.').map((label) => [Buffer.from([label.length]), Buffer.from(label)]);
+  return Buffer.concat([...labels.flat(), Buffer.alloc(1)]);
+}
+
+function queryFor(name: string, { id = 1, type = A, flags = 0x0100 } = {}): Buffer {
+  return Buffer.concat([numbers(id, flags, 1, 0, 0, 0), nameOf(name), numbers(type, 1)]);
+}
+
+function endOfQuestion(message: Buffer): number {
+  return message.indexOf(0, 12) + 5;
+}
+
+/** The name that a query asks for. */
+function asked(query: Buffer): string {
+  const labels: string[] = [];
+  for (let at = 12; query[at] !== 0; at += 1 + Number(query[at])) {
+    labels.push(query.toString('latin1', at + 1, at + 1 + Number(query[at])));
+  }
+  return labels.join('.');
+}
+
+function answerTo(query: Buffer, { code = 0, flags = 0, ...sections }: Answer): Buffer {
+  const { answers = [], authorities = [] } = sections;
+  const records = [...answers, ...authorities].map(([type, life, data]) =>
+    // 0xc00c: the name that stands in the question.
+    Buffer.concat([numbers(0xc00c, type, 1, life >>> 16, life & 0xffff, data.length), data]),
+  );
+  const header = numbers(
+    query.readUInt16BE(0),
+    RESPONSE | 0x0180 | flags | code,
+    1,
+    answers.length,
+    authorities.length,
+    0,
+  );
+  return Buffer.concat([header, query.subarray(12, endOfQuestion(query)), ...records]);
+}
+
+const ADDRESS: Answer = { answers: [[A, 60, Buffer.from([192, 0, 2, 1])]] };
+const LONG_TEXT = 'x'.repeat(200);
+const LONG: Answer = {
+  answers: Array.from({ length: 5 }, () => [TXT, 60, Buffer.from(`\xc8${LONG_TEXT}`, 'latin1')]),
+};
+
+// ---------------------------------------------------------------------------------------------
+// A resolver that we did not write with this library, and clients.
+
+/** What a resolver does about a query, the `count`th for this name. */
+type Behaviour = (query: Buffer, reply: (message: Buffer) => void, count: number) => void;
+
+const NAMES: Record<string, Behaviour> = {
+  'here.test': (query, reply) => reply(answerTo(query, ADDRESS)),
+  'brief.test': (query, reply) =>
+    reply(answerTo(query, { answers: [[A, 0, Buffer.from([192, 0, 2, 2])]] })),
+  'negative-life.test': (query, reply) =>
+    reply(answerTo(query, { answers: [[A, 0x8000_0001, Buffer.from([192, 0, 2, 2])]] })),
+  'missing.test': (query, reply) =>
+    reply(answerTo(query, { code: 3, authorities: [[SOA, 30, Buffer.alloc(22)]] })),
+  'unsaid.test': (query, reply) => reply(answerTo(query, { code: 3 })),
+  'broken.test': (query, reply) => reply(answerTo(query, { ...ADDRESS, code: 2 })),
+  'long.test': (query, reply) => reply(answerTo(query, { flags: TRUNCATED })),
+  'authority.test': (query, reply) => reply(answerTo(query, { ...ADDRESS, flags: AUTHORITATIVE })),
+  'lost.test': (query, reply, count) => {
+    if (count > 1) reply(answerTo(query, ADDRESS));
+  },
+  'never.test': () => {},
+  'forged.test': (query, reply) => {
+    const good = answerTo(query, ADDRESS);
+    const changed = (at: number): Buffer => {
+      const bad = Buffer.from(good);
+      bad.writeUInt8(Number(bad[at]) ^ 0x01, at);
+      return bad;
+    };
+    // The id; a letter of the name; the type.
+    for (const at of [1, 13, endOfQuestion(good) - 3]) reply(changed(at));
+    // Less than there should be, nothing at all, and a query.
+    for (const end of [good.length - 1, 20, 5, 0]) reply(good.subarray(0, end));
+    reply(query);
+    const stranger = createSocket('udp4');
+    stranger.send(changed(good.length - 1), resolver.lastPort, '127.0.0.1', () => stranger.close());
+    setTimeout(reply, 50, good);
+  },
+};
+
+class Resolver {
+  readonly udp: Datagrams = createSocket('udp4');
+  readonly tcp: Server;
+  readonly queries: Buffer[] = [];
+  lastPort = 0;
+
+  constructor() {
+    this.udp.on('message', (query, { port }) => {
+      this.lastPort = port;
+      this.queries.push(query);
+      const name = asked(query);
+      const reply = (message: Buffer): void => this.udp.send(message, port, '127.0.0.1');
+      const behaviour = NAMES[name.toLowerCase()] ?? NAMES['here.test'];
+      behaviour?.(query, reply, this.timesAsked(name));
+    });
+    this.tcp = createServer((socket) => {
+      socket.on('error', () => {});
+      socket.on('data', (data) => {
+        const answer = answerTo(data.subarray(2), LONG);
+        socket.write(Buffer.concat([numbers(answer.length), answer]));
+      });
+    });
+  }
+
+  async listen(): Promise<number> {
+    this.tcp.listen(0, '127.0.0.1');
+    await once(this.tcp, 'listening');
+    const { port } = this.tcp.address() as AddressInfo;
+    this.udp.bind(port, '127.0.0.1');
+    await once(this.udp, 'listening');
+    return port;
+  }
+
+  close(): void {
+    this.udp.close();
+    this.tcp.close();
+  }
+
+  timesAsked(name: string): number {
+    return this.queries.filter((query) => asked(query).toLowerCase() === name).length;
+  }
+}
+
+/** Datagrams, sent and received. */
+class RawClient {
+  readonly udp = createSocket('udp4');
+  readonly answers: Buffer[] = [];
+
+  constructor() {
+    this.udp.on('message', (answer) => this.answers.push(answer));
+    clients.push(this);
+  }
+
+  send(message: Buffer): this {
+    this.udp.send(message, port, '127.0.0.1');
+    return this;
+  }
+
+  /** The last answer, when there are so many. */
+  async hears(count = 1): Promise<Buffer> {
+    await until(() => this.answers.length >= count);
+    return this.answers.at(-1) as Buffer;
+  }
+}
+
+let map: ChannelMap;
+let resolver: Resolver;
+let resolverPort: number;
+let port: number;
+let running: Promise<void>;
+const clients: RawClient[] = [];
+
+beforeEach(async () => {
+  resolver = new Resolver();
+  resolverPort = await resolver.listen();
+  map = new ChannelMap();
+  port = relay(resolverPort, map);
+  running = loop({ map });
+});
+
+afterEach(async () => {
+  jest.restoreAllMocks();
+  for (const { udp } of clients.splice(0)) udp.close();
+  resolver.close();
+  closeAll(map);
+  await running;
+});
+
+/** @returns its port */
+function relay(to: number, own: ChannelMap): number {
+  const target = { host: '127.0.0.1', port: to };
+  const made = new DnsRelay({ host: '127.0.0.1', port: 0 }, AF_INET, target, 200, own);
+  const bound = made.socket?.getSockName?.() as InternetAddress;
+  return bound.port;
+}
+
+/** What dig prints. */
+async function dig(...args: string[]): Promise<string> {
+  const common = ['@127.0.0.1', '-p', String(port), '+tries=1', '+time=3', '+noall'];
+  const program = new Program('dig', [...common, ...args]);
+  expect(await program.ended()).toBe(0);
+  return program.output.replace(/\t+/g, ' ');
+}
+
+const now = performance.now.bind(performance);
+
+/** From here on it is so much later than it is. */
+function later(milliseconds: number): void {
+  jest.spyOn(performance, 'now').mockImplementation(() => now() + milliseconds);
+}
+
+/** The code of an answer. */
+function codeOf(answer: Buffer): number {
+  return answer.readUInt16BE(2) & 0xf;
+}
+
+describe('DnsRelay, asked by dig (skipped where there is none)', () => {
+  itWithDig('relays', async () => {
+    expect(await dig('+answer', '+comments', 'here.test')).toMatch(
+      /status: NOERROR[\s\S]*\nhere\.test\. 60 IN A 192\.0\.2\.1\n/,
+    );
+  });
+
+  itWithDig('remembers, and counts the time to live down', async () => {
+    expect(await dig('+answer', 'here.test')).toBe('here.test. 60 IN A 192.0.2.1\n');
+    later(10_500);
+    expect(await dig('+answer', 'HERE.test')).toBe('HERE.test. 50 IN A 192.0.2.1\n');
+    expect(resolver.timesAsked('here.test')).toBe(1);
+    later(61_000);
+    expect(await dig('+answer', 'here.test')).toBe('here.test. 60 IN A 192.0.2.1\n');
+    expect(resolver.timesAsked('here.test')).toBe(2);
+  });
+
+  itWithDig('remembers that there is no such name', async () => {
+    expect(await dig('+comments', 'missing.test')).toContain('status: NXDOMAIN');
+    expect(await dig('+comments', 'missing.test')).toContain('status: NXDOMAIN');
+    expect(resolver.timesAsked('missing.test')).toBe(1);
+    later(31_000);
+    await dig('missing.test');
+    expect(resolver.timesAsked('missing.test')).toBe(2);
+  });
+
+  itWithDig.each(['unsaid.test', 'broken.test', 'brief.test', 'negative-life.test'])(
+    'does not remember %s',
+    async (name) => {
+      await dig(name);
+      await dig(name);
+      expect(resolver.timesAsked(name)).toBe(2);
+    },
+  );
+
+  itWithDig('has what is too long asked for over TCP', async () => {
+    const answer = await dig('+short', '+answer', 'long.test', 'TXT');
+    expect(answer).toBe(`"${LONG_TEXT}"\n`.repeat(5));
+    expect(await dig('+short', '+answer', 'long.test', 'TXT')).toBe(answer);
+    expect(resolver.timesAsked('long.test')).toBe(2);
+    await until(() => map.size === 2);
+  });
+
+  itWithDig('does not claim authority for what it remembers', async () => {
+    expect(await dig('+comments', 'authority.test')).toMatch(/flags: qr aa rd ra;/);
+    expect(await dig('+comments', 'authority.test')).toMatch(/flags: qr rd ra;/);
+  });
+
+  itWithDig('asks again when it hears nothing', async () => {
+    expect(await dig('+short', '+answer', 'lost.test')).toBe('192.0.2.1\n');
+    expect(resolver.timesAsked('lost.test')).toBe(2);
+  });
+
+  itWithDig('gives up', async () => {
+    expect(await dig('+comments', 'never.test')).toContain('status: SERVFAIL');
+    expect(resolver.timesAsked('never.test')).toBe(2);
+    expect(map.size).toBe(2);
+  });
+
+  itWithDig('believes only what is an answer to its question', async () => {
+    expect(await dig('+short', '+answer', 'forged.test')).toBe('192.0.2.1\n');
+    expect(resolver.timesAsked('forged.test')).toBe(1);
+  });
+
+  itWithDig('says when there is no resolver', async () => {
+    const own = new ChannelMap();
+    const nowhere = new Resolver();
+    const unused = await nowhere.listen();
+    nowhere.close();
+    port = relay(unused, own);
+    const ended = loop({ map: own });
+    try {
+      expect(await dig('+comments', 'here.test')).toContain('status: SERVFAIL');
+    } finally {
+      closeAll(own);
+      await ended;
+    }
+  });
+
+  itWithDig('runs as a program', async () => {
+    const args = ['--port', '0', '--to', `127.0.0.1:${resolverPort}`];
+    const program = runTypeScript('docs/examples/dns-relay.ts', args);
+    try {
+      const [, bound] = await program.printed(/^dns-relay: listening on 127\.0\.0\.1:(\d+)\n$/);
+      port = Number(bound);
+      expect(await dig('+short', '+answer', 'here.test')).toBe('192.0.2.1\n');
+    } finally {
+      await program.kill();
+    }
+  });
+});
+
+describe('DnsRelay', () => {
+  it('asks with an id and from a port of its own, and answers with the client’s', async () => {
+    const ids = new Set<number>();
+    const client = new RawClient();
+    for (let at = 1; at <= 5; at += 1) {
+      client.send(queryFor(`HeRe${at}.TeSt`, { id: 4711 }));
+      const answer = await client.hears(at);
+      expect(answer.readUInt16BE(0)).toBe(4711);
+      expect(asked(answer)).toBe(`HeRe${at}.TeSt`);
+      ids.add((resolver.queries.at(-1) as Buffer).readUInt16BE(0));
+    }
+    expect(ids.size).toBeGreaterThan(3);
+    // A remembered one, too.
+    client.send(queryFor('hErE1.test', { id: 4712 }));
+    const answer = await client.hears(6);
+    expect([answer.readUInt16BE(0), asked(answer)]).toEqual([4712, 'hErE1.test']);
+    expect(resolver.queries).toHaveLength(5);
+  });
+
+  it('asks once for all who ask the same', async () => {
+    const three = [1, 2, 3].map((id) => new RawClient().send(queryFor('lost.test', { id })));
+    const answers = await Promise.all(three.map((client) => client.hears()));
+    expect(answers.map((answer) => answer.readUInt16BE(0))).toEqual([1, 2, 3]);
+    expect(resolver.timesAsked('lost.test')).toBe(2);
+  });
+
+  it('does not take one type for another, nor a wish', async () => {
+    const client = new RawClient();
+    // In capitals, the low byte of the one type would be the other's.
+    client.send(queryFor('here.test', { type: HTTPS }));
+    await client.hears();
+    client.send(queryFor('here.test', { type: HTTPS + 32 }));
+    await client.hears(2);
+    client.send(queryFor('here.test', { type: HTTPS, flags: 0 }));
+    await client.hears(3);
+    expect(resolver.queries).toHaveLength(3);
+    expect(resolver.queries.map((query) => query.readUInt16BE(2))).toEqual([0x100, 0x100, 0]);
+  });
+
+  it.each([
+    ['without a question', Buffer.concat([numbers(7, 0x0100, 0, 0, 0, 0)]), 1],
+    ['with two', numbers(7, 0x0100, 2, 0, 0, 0), 1],
+    ['that ends within the name', queryFor('here.test', { id: 7 }).subarray(0, 18), 1],
+    ['that ends behind the name', queryFor('here.test', { id: 7 }).subarray(0, -3), 1],
+    ['with a pointer', Buffer.concat([numbers(7, 0, 1, 0, 0, 0), numbers(0xc00c, A, 1)]), 1],
+    ['with another opcode', queryFor('here.test', { id: 7, flags: 0x2000 }), 4],
+  ])('refuses a query %s', async (_what, query, code) => {
+    const answer = await new RawClient().send(query).hears();
+    expect([answer.readUInt16BE(0), codeOf(answer), answer.length]).toEqual([7, code, 12]);
+  });
+
+  it('says nothing to what is no query', async () => {
+    const client = new RawClient();
+    client.send(answerTo(queryFor('here.test'), ADDRESS)).send(Buffer.alloc(0));
+    client.send(Buffer.alloc(11)).send(queryFor('here.test', { id: 7 }));
+    expect((await client.hears()).readUInt16BE(0)).toBe(7);
+    expect(client.answers).toHaveLength(1);
+  });
+
+  it('has so many questions under way, and refuses others', async () => {
+    const client = new RawClient();
+    for (let at = 0; at < 600; at += 1) {
+      client.send(queryFor('never.test', { id: at, type: 1000 + at }));
+      // Not more than the kernel keeps.
+      if (at % 50 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    await client.hears(100);
+    expect(map.size).toBe(502);
+    await until(() => map.size === 2);
+    expect(client.answers.map(codeOf).every((code) => code === 2)).toBe(true);
+    await new RawClient().send(queryFor('here.test')).hears();
+  });
+});
+
+describe('dnsmasq (skipped where there is none)', () => {
+  itWithDnsmasq('is relayed', async () => {
+    const unused = new Resolver();
+    const target = await unused.listen();
+    unused.close();
+    const dnsmasq = new Program('dnsmasq', [
+      ...['--no-daemon', '--conf-file=/dev/null', '--no-resolv', '--no-hosts', '--log-queries'],
+      ...['--user=', '--group=', '--pid-file=', '--bind-interfaces', '--listen-address=127.0.0.1'],
+      ...[`--port=${target}`, '--local=/test/', '--local-ttl=60'],
+      ...['--host-record=here.test,192.0.2.7,2001:db8::7', '--cname=alias.test,here.test'],
+      ...Array.from({ length: 5 }, (_, at) => `--txt-record=long.test,${at}${LONG_TEXT}`),
+    ]);
+    const own = new ChannelMap();
+    port = relay(target, own);
+    const ended = loop({ map: own });
+    try {
+      await dnsmasq.printed(/started/);
+      expect(await dig('+short', '+answer', 'here.test')).toBe('192.0.2.7\n');
+      expect(await dig('+short', '+answer', 'here.test', 'AAAA')).toBe('2001:db8::7\n');
+      expect(await dig('+short', '+answer', 'alias.test')).toBe('here.test.\n192.0.2.7\n');
+      expect(await dig('+short', '+answer', '-x', '192.0.2.7')).toBe('here.test.\n');
+      expect(await dig('+comments', 'no.test')).toContain('status: NXDOMAIN');
+      expect(await dig('+short', '+answer', 'long.test', 'TXT')).toHaveLength(5 * 204);
+      const before = dnsmasq.output;
+      expect(await dig('+short', '+answer', 'alias.test')).toBe('here.test.\n192.0.2.7\n');
+      expect(dnsmasq.output).toBe(before);
+    } finally {
+      closeAll(own);
+      await ended;
+      await dnsmasq.kill();
+    }
+  });
+});

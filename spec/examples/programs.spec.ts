@@ -1,0 +1,38 @@
+// Each example is a program that tells its options; those without a spec of their own are run here.
+
+import { readdirSync } from 'node:fs';
+import { join, parse } from 'node:path';
+import { Client, ROOT, runTypeScript } from '../support/program';
+
+const NAMES = readdirSync(join(ROOT, 'docs/examples'))
+  .filter((file) => file.endsWith('.ts'))
+  .map((file) => parse(file).name);
+
+it.each(NAMES)('%s tells its options', async (name) => {
+  const program = runTypeScript(`docs/examples/${name}.ts`, ['--help']);
+  expect(await program.ended()).toBe(0);
+  // What `npm start` runs is called by that name.
+  const called = name === 'demo' ? 'npm start' : `npm run example ${name}`;
+  expect(program.output).toContain(`Usage: ${called} -- [`);
+});
+
+/** Runs an example, sends it something, and waits for what it answers. */
+async function converse(name: string, text: string, answer: string): Promise<void> {
+  const program = runTypeScript(`docs/examples/${name}.ts`, ['--port', '0']);
+  try {
+    const [, port] = await program.printed(/: listening on 127\.0\.0\.1:(\d+)\n$/);
+    const client = new Client(Number(port));
+    await client.send(text).hears(answer);
+    client.socket.destroy();
+  } finally {
+    await program.kill();
+  }
+}
+
+it('echo-server echoes', async () => {
+  await converse('echo-server', 'hello', 'hello');
+});
+
+it('http-request-handler answers', async () => {
+  await converse('http-request-handler', 'GET /here HTTP/1.0\r\n\r\n', 'GET /here\n0 bytes');
+});
