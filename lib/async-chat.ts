@@ -43,6 +43,10 @@ export type Terminator = Uint8Array | string | number | null;
 
 const NOTHING = Buffer.alloc(0);
 
+/** How many pieces of input are looked through for small ones, and what is small, in bytes. */
+const PIECES = 256;
+const SMALL = 128;
+
 /** Sends per write event, so that one fast reader of a long answer leaves the others their turn. */
 const SENDS_PER_EVENT = 16;
 
@@ -102,6 +106,8 @@ export abstract class AsyncChat extends Dispatcher {
   /** How much of the current record has come, and whether the rest of it is ignored: it was too long. */
   #recordLength = 0;
   #overflowed = false;
+  /** What was looked for last: an ignored record ends there, whatever is set meanwhile. */
+  #delimiter: Uint8Array | null = null;
 
   readonly #out = new OutputQueue(this);
   /** `send` is under way: whoever pushes meanwhile queues up. */
@@ -130,9 +136,15 @@ export abstract class AsyncChat extends Dispatcher {
     throw notImplemented('foundTerminator');
   }
 
-  /** Appends to `incoming`. Python's `_collect_incoming_data`. */
+  /**
+   * Appends to `incoming`, where many very small pieces become one. Python's `_collect_incoming_data`.
+   */
   _collectIncomingData(data: Buffer): void {
-    this.incoming.push(data);
+    const { incoming } = this;
+    incoming.push(data);
+    // A piece takes up a hundred bytes beside its own, and a peer who sends one by one must not have
+    // memory be used up that nothing counts.
+    if (incoming.length % PIECES === 0) compact(incoming);
   }
 
   /** All of `incoming` as one Buffer, maybe an empty one; it is empty then. Python's `_get_data`. */
@@ -148,7 +160,8 @@ export abstract class AsyncChat extends Dispatcher {
   /**
    * The current record is longer than `maxRecordLength`. Throws, so that `handleError` is told and the
    * channel closed. An override may do otherwise: the rest of the record is then ignored, its terminator
-   * included, `foundTerminator` is not called for it, and the next record is an ordinary one. What
+   * included (the one that was set when the record began, so that no part of it passes for another),
+   * `foundTerminator` is not called for it, and the next record is an ordinary one. What
    * `_collectIncomingData` has collected of it is the override's to drop.
    * @throws {RangeError} `ERR_RECORD_TOO_LONG`, unless overridden
    *
@@ -287,7 +300,8 @@ export abstract class AsyncChat extends Dispatcher {
         this.#interrupted = true;
         return;
       }
-      const terminator = this.#checkTerminator(this.getTerminator());
+      const terminator =
+        (this.#overflowed ? this.#delimiter : null) ?? this.#checkTerminator(this.getTerminator());
       try {
         if (terminator === null || terminator === 0) this.#collectAll();
         else if (typeof terminator === 'number') this.#consumeCounted(terminator);
@@ -315,6 +329,7 @@ export abstract class AsyncChat extends Dispatcher {
 
   /** A record of a known length. */
   #consumeCounted(missing: number): void {
+    this.#delimiter = null;
     const here = this.#input.length - this.#inputAt;
     if (here < missing) {
       const before = this.terminator;
@@ -329,7 +344,7 @@ export abstract class AsyncChat extends Dispatcher {
       return;
     }
     const end = this.#inputAt + missing;
-    this.#complete(end, end, true);
+    this.#complete(end, end, missing);
   }
 
   /**
@@ -340,6 +355,7 @@ export abstract class AsyncChat extends Dispatcher {
    * @returns false in the second case
    */
   #consumeDelimited(terminator: Uint8Array): boolean {
+    this.#delimiter = terminator;
     const input = this.#input;
     const index = indexOf(input, terminator, this.#inputAt);
     if (index !== -1) {
@@ -363,41 +379,43 @@ export abstract class AsyncChat extends Dispatcher {
   /**
    * The record is complete at `end`: collects what is missing, and tells.
    * @param next where to go on, behind the terminator
+   * @param counted how much was missing of one of a known length
    */
-  #complete(end: number, next: number, counted = false): void {
-    let told = false;
+  #complete(end: number, next: number, counted?: number): void {
+    const before = this[life];
+    let got = false;
     try {
-      told = this.#collect(end, next) && !this.#overflowed;
+      got = this.#collect(end, next);
     } finally {
       // Also when a handler threw: it has had its record.
       this.#endRecord();
     }
-    if (!told) return;
+    if (this[life] !== before) return;
     // 0 means "for ever": a program that does not set a new terminator now gets all that follows.
-    if (counted) this.terminator = 0;
-    adopt(this, this.foundTerminator());
+    if (counted !== undefined && (got || this.terminator === counted)) this.terminator = 0;
+    if (got) adopt(this, this.foundTerminator());
   }
 
   /**
    * Gives the input up to `end` to the program as a part of the record; an empty piece is none.
-   * @returns false when the program has closed the channel
+   * @returns false when the program has closed the channel, or the record is too long
    */
   #collect(end: number, next = end): boolean {
     const start = this.#inputAt;
     this.#inputAt = next;
-    if (end === start || this.#overflowed) return true;
+    if (this.#overflowed) return false;
+    if (end === start) return true;
     this.#recordLength += end - start;
     if (this.#recordLength <= this.maxRecordLength) return this.#deliver(start, end);
     this.#overflowed = true;
-    const before = this[life];
     adopt(this, this.handleOverflow());
-    return this[life] === before;
+    return false;
   }
 
   /**
    * The input counts as used before the program sees it: what its handler does, a nested poll() for
    * one, starts behind it.
-   * @returns as `#collect`
+   * @returns false when the program has closed the channel
    */
   #deliver(start: number, end: number): boolean {
     const before = this[life];
@@ -512,7 +530,10 @@ export abstract class AsyncChat extends Dispatcher {
     if (typeof producer?.more !== 'function') {
       throw badType('push a producer', 'an object with a method more()', producer);
     }
-    if (this.#refuses('pushWithProducer')) return false;
+    if (this.#refuses('pushWithProducer')) {
+      producer.close?.();
+      return false;
+    }
     flushGatheredOf(this);
     this.#out.fifo.push(producer);
     this.initiateSend();
@@ -750,6 +771,14 @@ export abstract class AsyncChat extends Dispatcher {
 
 trackAttributes(AsyncChat.prototype, 'producerFifo', 'acOutBuffer');
 trackPredicates(AsyncChat.prototype, 'readable', 'writable');
+
+/** Joins the small pieces at the end, if they are many: each byte is copied once. */
+function compact(pieces: Buffer[]): void {
+  let start = pieces.length;
+  while (start > 0 && (pieces[start - 1] as Buffer).length < SMALL) start -= 1;
+  if (pieces.length - start < SMALL) return;
+  pieces.push(Buffer.concat(pieces.splice(start)));
+}
 
 function copyOf(memory: Memory, start: number, end: number): Buffer {
   return Buffer.from(memory.buffer.subarray(start, end));

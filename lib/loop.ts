@@ -289,6 +289,8 @@ class Runner {
   #timerDue = Infinity;
   #passEnd = 0;
   #stopped = false;
+  /** In the turn before this one there was no channel. */
+  #wasEmpty = false;
 
   constructor(options: CheckedOptions, resolve: () => void, reject: (error: unknown) => void) {
     this.#map = options.map;
@@ -331,14 +333,23 @@ class Runner {
     this.#turn = null;
     try {
       if (!this.#over()) this.#takeTurn();
-      if (!this.#stopped && this.#over()) {
-        this.#stop();
-        this.#resolve();
-      }
+      if (!this.#stopped && this.#over()) this.#end();
     } catch (error) {
       this.fail(error);
     }
   };
+
+  /** An empty map may be so only until promises are served, one of which makes the next channel. */
+  #end(): void {
+    const lastTurn = this.#wasEmpty || this.#left <= 0;
+    this.#wasEmpty = true;
+    if (!lastTurn) {
+      this.#schedule();
+      return;
+    }
+    this.#stop();
+    this.#resolve();
+  }
 
   #over(): boolean {
     return this.#map.size === 0 || this.#left <= 0;
@@ -346,6 +357,7 @@ class Runner {
 
   #takeTurn(): void {
     const map = this.#map;
+    this.#wasEmpty = false;
     // What changes during the turn is asked at its end: no need to be woken for it.
     map.onChange = null;
     if (this.#passEnd === 0) this.#beginPass();

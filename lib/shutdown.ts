@@ -19,7 +19,8 @@ export interface ShutdownOptions {
  * still there at the deadline. By default a listener closes at once, a chat reads no more and closes when
  * its output is sent, and any other channel's `handleClose` is called. Python has none.
  *
- * If no loop runs on the map, one is run here. The deadline is kept by the loop, `loopSync` included.
+ * If no loop runs on the map, one is run here. One that runs already must go on: should it be left, what
+ * is queued stays, and all are closed at the deadline. `loopSync` keeps that, too.
  *
  * @returns how many channels had to be closed at the deadline
  * @throws the signal's reason
@@ -42,15 +43,21 @@ export async function shutdown(
   signal?.throwIfAborted();
 
   let cut = 0;
-  const end = new Deadline(() => {
+  const cutRest = (): void => {
     cut = map.size;
     closeAll(map, true);
-  });
+  };
+  const cutUnlessRunning = (): void => {
+    if (map.runner === null) cutRest();
+  };
   // One of them may close others.
   for (const [fd, channel] of [...map]) if (map.get(fd) === channel) farewell(channel);
   if (map.size === 0) return 0;
+  const end = new Deadline(cutRest);
   if (deadline !== Infinity) map.deadlines.set(end, performance.now() + deadline);
   map.poke();
+  // The loop that runs may be left before that, and then nobody else looks at the time.
+  const timer = deadline < 2 ** 31 ? setTimeout(cutUnlessRunning, deadline) : undefined;
   try {
     // A handler may have thought better of it.
     signal?.throwIfAborted();
@@ -58,6 +65,7 @@ export async function shutdown(
     else await emptied(map, signal);
   } finally {
     map.deadlines.clear(end);
+    clearTimeout(timer);
   }
   return cut;
 }

@@ -1063,3 +1063,67 @@ describe('AsyncChat, data handed out', () => {
     expect(nick?.buffer.byteLength).toBeLessThanOrEqual(POOL);
   });
 });
+
+describe('AsyncChat._collectIncomingData', () => {
+  class Collector extends AsyncChat {
+    override collectIncomingData(data: Buffer): void {
+      this._collectIncomingData(data);
+    }
+    override foundTerminator(): void {}
+  }
+
+  it('joins what comes byte by byte, so that memory is a small multiple of what has come', () => {
+    const chat = new Collector(null, new ChannelMap());
+    const bytes = Buffer.from(Array.from({ length: 10_000 }, (_, index) => index % 251));
+    for (const byte of bytes) chat.collectIncomingData(Buffer.of(byte));
+    expect(chat.incoming.length).toBeLessThan(10_000 / 128 + 256);
+    expect(chat._getData().equals(bytes)).toBe(true);
+    expect(chat.incoming).toEqual([]);
+  });
+
+  it('leaves larger pieces as they are', () => {
+    const chat = new Collector(null, new ChannelMap());
+    const pieces = Array.from({ length: 600 }, (_, index) => Buffer.alloc(128, index % 251));
+    for (const piece of pieces) chat.collectIncomingData(piece);
+    expect(chat.incoming).toHaveLength(600);
+    expect(chat.incoming[599]).toBe(pieces[599]);
+  });
+
+  it('keeps the order of small and large ones', () => {
+    const chat = new Collector(null, new ChannelMap());
+    const pieces = Array.from({ length: 3000 }, (_, index) =>
+      Buffer.alloc(index % 700 === 0 ? 5000 : 1 + (index % 3), index % 251),
+    );
+    for (const piece of pieces) chat.collectIncomingData(piece);
+    expect(chat._getData().equals(Buffer.concat(pieces))).toBe(true);
+  });
+});
+
+describe('AsyncChat.handleOverflow, which sets another terminator', () => {
+  it('does not make a part of the ignored record pass for another one', () => {
+    const [mine, theirs] = Socket.pair();
+    const map = new ChannelMap();
+    const found: string[] = [];
+    const chat = new (class extends AsyncChat {
+      override maxRecordLength = 8;
+      override collectIncomingData(data: Buffer): void {
+        this._collectIncomingData(data);
+      }
+      override handleOverflow(): void {
+        this.incoming.length = 0;
+        this.setTerminator('\n');
+      }
+      override foundTerminator(): void {
+        found.push(this._getData().toString());
+      }
+    })(mine, map);
+    chat.setTerminator('\n.\n');
+    for (const piece of ['a message that is too ', 'long\nQUIT\n', '.', '\nNOOP\n']) {
+      theirs.send(Buffer.from(piece));
+      poll(1000, map);
+    }
+    expect(found).toEqual(['NOOP']);
+    chat.close();
+    theirs.close();
+  });
+});

@@ -1684,6 +1684,14 @@ describe('AsyncChat, producers that hold something', () => {
     expect(closed).toEqual(['b']);
   });
 
+  it('are closed when they are refused', () => {
+    const { chat } = waiting();
+    const closed: string[] = [];
+    chat.closeWhenDone();
+    expect(chat.pushWithProducer(holding(closed, 'late'))).toBe(false);
+    expect(closed).toEqual(['late']);
+  });
+
   it('are not closed when they are exhausted', () => {
     const { chat, arrived } = talk();
     const closed: string[] = [];

@@ -1199,6 +1199,26 @@ describe('loop, inside Node', () => {
     expect(performance.now() - begin).toBeLessThan(4000);
   });
 
+  it('goes on when the end of one channel is what a promise waits for that makes the next', async () => {
+    const map = newMap();
+    const running = loop({ map });
+    const ended: string[] = [];
+    for (const name of ['first', 'second', 'third']) {
+      const [chat, peer] = chatIn(map);
+      const end = new Promise<void>((resolve) => {
+        chat.handleClose = () => {
+          chat.close();
+          resolve();
+        };
+      });
+      peer.close();
+      await end;
+      ended.push(name);
+    }
+    await running;
+    expect(ended).toEqual(['first', 'second', 'third']);
+  });
+
   it('is woken at once by a push from a timer', async () => {
     const map = newMap();
     const [chat, peer] = chatIn(map);
