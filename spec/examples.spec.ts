@@ -2,7 +2,6 @@
 
 import { spawnSync } from 'node:child_process';
 import { AF_INET, ChannelMap, closeAll, loop } from 'asyncore';
-import { ChatRoom, Member } from '../docs/examples/chat-room';
 import { EchoServer } from '../docs/examples/echo-server';
 import { HttpServer } from '../docs/examples/http-request-handler';
 import { Client, Program, runTypeScript } from './support/program';
@@ -230,66 +229,4 @@ describe('EchoServer', () => {
     await one.ends(9000);
     expect(one.received.length).toBe(64 * 1024 * 1024);
   }, 20_000);
-});
-
-describe('ChatRoom', () => {
-  async function join(port: number, name: string): Promise<Client> {
-    const one = client(port).send(`${name}\r\n`);
-    await one.hears(`Hello, ${name}.`);
-    return one;
-  }
-
-  it('tells who joins, what they say and who leaves', async () => {
-    const { port } = serve((map) => new ChatRoom(LOCAL, AF_INET, map));
-    const ann = await join(port, 'ann');
-    const bob = await join(port, 'bob');
-    await ann.hears('* bob has joined\r\n');
-    ann.send('hi\n').send('/who\n');
-    await bob.hears('ann: hi\r\n');
-    await ann.hears('* here: ann, bob\r\n');
-    bob.send('/quit\n');
-    await ann.hears('* bob has left\r\n');
-    expect(await bob.ends()).toMatch(/Goodbye\.\r\n$/);
-    expect(ann.received).not.toContain('ann: hi');
-  });
-
-  it('insists on a name that nobody has', async () => {
-    const { port } = serve((map) => new ChatRoom(LOCAL, AF_INET, map));
-    await join(port, 'ann');
-    const other = client(port).send('ann\n');
-    await other.hears('Another name, please');
-    other.send('bob\n');
-    await other.hears('Hello, bob.');
-  });
-
-  it('puts out whoever sends a line without end', async () => {
-    const { port } = serve((map) => new ChatRoom(LOCAL, AF_INET, map));
-    const ann = await join(port, 'ann');
-    const bob = await join(port, 'bob');
-    bob.send('x'.repeat(5000));
-    expect(await bob.ends()).toContain('That line is too long.\r\n');
-    await ann.hears('* bob has left\r\n');
-  });
-
-  it('puts a slow reader out before he hurts the others', async () => {
-    const { port, map } = serve((own) => new ChatRoom(LOCAL, AF_INET, own));
-    const ann = await join(port, 'ann');
-    const bob = await join(port, 'bob');
-    const slow = await join(port, 'slow');
-    slow.socket.pause();
-    const line = `${'x'.repeat(4000)}\n`;
-    let mostWaiting = 0;
-    for (let lines = 0; !ann.received.includes('* slow has left') && lines < 20_000; lines += 20) {
-      ann.send(line.repeat(20));
-      await new Promise((resolve) => setImmediate(resolve));
-      for (const channel of map.values()) {
-        if (channel instanceof Member) mostWaiting = Math.max(mostWaiting, channel.writableLength);
-      }
-      bob.received = bob.received.slice(-100);
-    }
-    await ann.hears('* slow has left\r\n', 8000);
-    expect(mostWaiting).toBeLessThan(256 * 1024 + 2 * 4096);
-    ann.send('still here\n');
-    await bob.hears('ann: still here\r\n', 8000);
-  }, 30_000);
 });

@@ -4,7 +4,7 @@
 import { isIPv6 } from 'node:net';
 import { parseArgs } from 'node:util';
 import { AF_INET, AF_INET6, ChannelMap, closeAll, type Dispatcher, loop } from 'asyncore';
-import { ChatRoom } from './chat-room';
+import { ChatServer } from './chat-room';
 import { EchoServer } from './echo-server';
 import { HttpServer } from './http-request-handler';
 
@@ -54,7 +54,7 @@ async function main(): Promise<void> {
 
   const http = new HttpServer(at(0), family, map);
   const echo = new EchoServer(at(1), family, map);
-  const chat = new ChatRoom(at(2), family, map);
+  const chat = new ChatServer(at(2), family, map);
 
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());

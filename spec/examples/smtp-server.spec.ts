@@ -3,7 +3,15 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { AF_INET, ChannelMap, closeAll, type InternetAddress, loop } from 'asyncore';
+import {
+  AF_INET,
+  AsyncChat,
+  ChannelMap,
+  closeAll,
+  type InternetAddress,
+  loop,
+  shutdown,
+} from 'asyncore';
 import { createTransport } from 'nodemailer';
 import { Maildir, SmtpServer } from '../../docs/examples/smtp-server';
 import { temporaryPath } from '../support/drive';
@@ -26,7 +34,7 @@ class TestMaildir extends Maildir {
   wait: Promise<void> = Promise.resolve();
   writing = 0;
 
-  override async deliver(message: string): Promise<string> {
+  override async deliver(message: Buffer): Promise<string> {
     this.writing += 1;
     await this.wait;
     const name = await super.deliver(message);
@@ -63,7 +71,8 @@ beforeEach(() => {
   maildir = new TestMaildir(temporaryPath('Maildir'));
   const options = { domain: 'example.org', size: SIZE };
   server = new SmtpServer({ host: '127.0.0.1', port: 0 }, AF_INET, maildir, options, map);
-  port = (server.socket?.getSockName?.() as InternetAddress).port;
+  const address = server.socket?.getSockName?.() as InternetAddress;
+  port = address.port;
   running = loop({ map });
 });
 
@@ -136,7 +145,11 @@ const DIALOGUES: [what: string, said: string, heard: string][] = [
     `${HELLO}MAIL FROM:<a> SMTPUTF8\r\nMAIL FROM:<a> SIZE=x\r\nMAIL FROM:<a> BODY=BINARYMIME\r\n`,
     '250, 555 5.5.4, 555 5.5.4, 555 5.5.4',
   ],
-  ['too large by its own account', `${HELLO}MAIL FROM:<a@b> SIZE=${SIZE + 1}\r\n`, '250, 552 5.3.4'],
+  [
+    'too large by its own account',
+    `${HELLO}MAIL FROM:<a@b> SIZE=${SIZE + 1}\r\n`,
+    '250, 552 5.3.4',
+  ],
   [
     'paths that are none',
     `${HELLO}${['a@b', '<a@b', '<a b>', '<a@b>x', '<a<b>', '<"a>', '<\xe4@b>', '']
@@ -196,7 +209,11 @@ const MESSAGES: [what: string, sent: string, kept: string][] = [
   ['dots', '..\r\n...\r\n..a\r\na.\r\n\r\n..\r\n', '.\n..\n.a\na.\n\n.\n'],
   ['a dot that should have been doubled', '.a\r\nb\r\n', 'a\nb\n'],
   ['all bytes but the line ends', `${allBytes()}\r\n`, `${allBytes()}\n`],
-  ['a long line', `.${'.'.repeat(998)}\r\n${'x'.repeat(998)}\r\n`, `${'.'.repeat(998)}\n${'x'.repeat(998)}\n`],
+  [
+    'a long line',
+    `.${'.'.repeat(998)}\r\n${'x'.repeat(998)}\r\n`,
+    `${'.'.repeat(998)}\n${'x'.repeat(998)}\n`,
+  ],
 ];
 
 function allBytes(): string {
@@ -329,5 +346,247 @@ describe('SmtpServer', () => {
     }, 8000);
     expect(most).toBeLessThanOrEqual(SIZE);
     await one.send('.\r\n').hears('552 5.3.4');
+  });
+});
+
+describe('SmtpServer and time', () => {
+  it('says goodbye to the idle', async () => {
+    const idle = client().send(HELLO);
+    await idle.hears('250 ');
+    for (const channel of map.values()) {
+      if (channel instanceof AsyncChat) channel.setIdleTimeout(30);
+    }
+    expect(codes(await idle.ends())).toBe('250, 421 4.4.2');
+  });
+
+  it('is shut down when the message that it is about to keep is kept', async () => {
+    let ready = (): void => {};
+    maildir.wait = new Promise((resolve) => {
+      ready = resolve;
+    });
+    const one = client().send(`${ENVELOPE}DATA\r\n1\r\n.\r\nNOOP\r\n`);
+    const idle = client();
+    await until(() => maildir.writing === 1 && map.size === 3);
+    const down = shutdown(map);
+    expect(codes(await idle.ends())).toBe('421 4.3.2');
+    ready();
+    expect(codes(await one.ends())).toBe(`${TO_DATA}, 250 2.0.0, 421 4.3.2`);
+    await down;
+    expect(maildir.messages.map(withoutTrace)).toEqual(['1\n']);
+  });
+
+  it('lets one address have so many connections', async () => {
+    const warned = jest.spyOn(process, 'emitWarning').mockReturnValue();
+    const many = Array.from({ length: 20 }, client);
+    for (const one of many) await one.hears('220 ');
+    expect(await client().ends()).toBe('');
+    many[0]?.socket.destroy();
+    await until(() => map.size === 20);
+    await client().hears('220 ');
+    expect(warned).toHaveBeenCalledTimes(1);
+    warned.mockRestore();
+  });
+});
+
+describe('What was answered by 250', () => {
+  let program: Program;
+  const path = temporaryPath('Maildir');
+  const file = 'docs/examples/smtp-server.ts';
+  const args = ['--port', '0', '--domain', 'example.org', '--maildir', path];
+
+  async function connected(): Promise<Client> {
+    const [, listening] = await program.printed(/listening on 127\.0\.0\.1:(\d+)\n/);
+    const made = new Client(Number(listening));
+    clients.push(made);
+    return made;
+  }
+
+  afterEach(async () => {
+    await program.kill();
+    rmSync(path, { recursive: true });
+  });
+
+  it('outlives the process', async () => {
+    program = runTypeScript(file, args);
+    const one = await connected();
+    const again = 'MAIL FROM:<a@b>\r\nRCPT TO:<c@example.org>\r\nDATA\r\nx\r\n.\r\n';
+    one.send(`${HELLO}${again.repeat(1000)}`);
+    const kept = (): string[] =>
+      [...one.received.matchAll(/Kept as (\S+)/g)].map(([, n = '']) => n);
+    await until(() => kept().length > 5);
+    program.child.kill('SIGKILL');
+    await one.ends();
+    for (const name of kept()) {
+      expect(withoutTrace(readFileSync(join(path, 'new', name), 'latin1'))).toBe('x\n');
+    }
+  });
+
+  itWithStrace(
+    'is on the disk, and its name as well (skipped where nothing can be traced)',
+    async () => {
+      const log = temporaryPath('strace');
+      const strace = `-f -y -o ${log} -e trace=fsync,rename,sendto`.split(' ');
+      const node = [process.execPath, '--import', 'tsx', file, ...args];
+      program = new Program('strace', [...strace, ...node]);
+      const one = await connected();
+      await one.send(`${ENVELOPE}DATA\r\nx\r\n.\r\n`).hears('Kept as');
+      const [, name] = /Kept as (\S+)/.exec(one.received) as RegExpExecArray;
+      // One line for each call, the process before it and the result behind.
+      const calls = readFileSync(log, 'utf8')
+        .split('\n')
+        .slice(2)
+        .map((line) => line.replace(/^\d+ +/, ''));
+      const steps = [
+        ['fsync(', `/tmp/${name}>)`, '= 0'],
+        ['rename(', `/tmp/${name}"`, `/new/${name}"`, '= 0'],
+        ['fsync(', '/Maildir/new>)', '= 0'],
+        ['sendto(', '"250 2.0.0 Kept as'],
+      ].map((words) => calls.findIndex((call) => words.every((word) => call.includes(word))));
+      expect(steps).toEqual([...steps].sort((a, b) => a - b));
+      expect(steps).not.toContain(-1);
+    },
+  );
+});
+
+/** A message that has everything that goes wrong on the way. */
+const LINES = ['Subject: dots', '', '.', '..', '. a', 'Grüße', '', '.', 'end'];
+const KEPT = Buffer.from(`${LINES.join('\n')}\n`).toString('latin1');
+
+describe('curl (skipped where there is none)', () => {
+  async function curl(input: string, ...more: string[]): Promise<Program> {
+    const url = `smtp://127.0.0.1:${port}/client.example`;
+    const program = new Program('curl', [
+      ...['--silent', '--verbose', '--max-time', '8', '--mail-from', 'a@b', '--url', url],
+      ...['--mail-rcpt', 'c@example.org', '--upload-file', '-', ...more],
+    ]);
+    program.child.stdin.end(input);
+    await program.ended();
+    return program;
+  }
+
+  itWithCurl('sends a message', async () => {
+    expect((await curl(`${LINES.join('\n')}\n`, '--crlf')).child.exitCode).toBe(0);
+    expect(maildir.messages.map(withoutTrace)).toEqual([KEPT]);
+  });
+
+  itWithCurl('sends a large message', async () => {
+    const text = `${'x'.repeat(78)}\r\n`.repeat(1200);
+    expect((await curl(text)).child.exitCode).toBe(0);
+    expect(maildir.messages.map(withoutTrace)).toEqual([text.replaceAll('\r', '')]);
+  });
+
+  itWithCurl('is refused when a line ends with LF, or the message has no end', async () => {
+    expect((await curl('a\nb\n')).output).toContain('< 550 5.5.2');
+    expect((await curl('x'.repeat(2 * SIZE))).output).toContain('< 552 5.3.4');
+    expect((await curl('a\r\n', '--mail-rcpt', 'd@elsewhere')).output).toContain('< 550 5.7.1');
+    expect(maildir.messages).toEqual([]);
+  });
+
+  itWithCurl('verifies a name', async () => {
+    const args = ['-sS', '--mail-rcpt', 'c', '--url', `smtp://127.0.0.1:${port}`];
+    const program = new Program('curl', args);
+    expect(await program.ended()).toBe(0);
+    expect(program.output).toContain('252 2.1.5');
+  });
+});
+
+describe('swaks (skipped where there is none)', () => {
+  itWithSwaks.each([[[]], [['--pipeline']], [['--protocol', 'SMTP']]])(
+    'sends a message %j',
+    async (more) => {
+      const message = temporaryPath('message');
+      // It adds a line end.
+      writeFileSync(message, LINES.join('\n'));
+      const swaks = new Program('swaks', [
+        ...['--server', '127.0.0.1', '--port', String(port), '--ehlo', 'client.example'],
+        ...['--from', 'a@b', '--to', 'c@example.org,d@example.org', '--data', `@${message}`],
+        ...['--suppress-data', ...more],
+      ]);
+      expect([await swaks.ended(), swaks.output]).toEqual([0, expect.stringContaining('Kept as')]);
+      expect(maildir.messages.map(withoutTrace)).toEqual([KEPT]);
+    },
+  );
+});
+
+describe("Python's smtplib (skipped where there is none)", () => {
+  const SCRIPT = `
+import smtplib, sys
+with smtplib.SMTP('127.0.0.1', int(sys.argv[1]), 'client.example', timeout=5) as smtp:
+    print(smtp.noop()[0], smtp.verify('c')[0], smtp.help().decode()[:5])
+    # Of bytes the line ends are the caller's business.
+    message = sys.stdin.buffer.read().replace(b'\\n', b'\\r\\n')
+    smtp.sendmail('a@b', ['c@example.org', 'd@example.org'], message, ['BODY=8BITMIME'])
+    print(smtp.sendmail('a@b', ['c@example.org', 'd@elsewhere'], 'x\\n.\\n'))
+    for attempt in (
+        lambda: smtp.sendmail('a@b', ['d@elsewhere'], 'x'),
+        lambda: smtp.sendmail('a@b', ['c@example.org'], 'x' * 200000),
+        lambda: smtp.sendmail('a@b', ['c@example.org'], ('x' * 78 + '\\r\\n') * 1251),
+    ):
+        try:
+            attempt()
+        except smtplib.SMTPException as error:
+            print(type(error).__name__, getattr(error, 'smtp_code', ''))
+    print(smtp.sendmail('a@b', ['c@example.org'], b''))
+`;
+
+  itWithPython('sends messages', async () => {
+    const python = new Program('python3', ['-c', SCRIPT, String(port)]);
+    python.child.stdin.end(LINES.join('\n'));
+    expect([await python.ended(), python.output.split('\n')]).toEqual([
+      0,
+      [
+        '250 252 2.0.0',
+        "{'d@elsewhere': (550, b'5.7.1 Not for this domain')}",
+        'SMTPRecipientsRefused ',
+        'SMTPSenderRefused 552',
+        'SMTPSenderRefused 552',
+        '{}',
+        '',
+      ],
+    ]);
+    expect(maildir.messages.map(withoutTrace)).toEqual([KEPT, 'x\n.\n', '\n']);
+  });
+});
+
+describe('nodemailer', () => {
+  it('sends messages, one after the other and many at once', async () => {
+    const options = { host: '127.0.0.1', port, pool: true, maxConnections: 5, ignoreTLS: true };
+    const transport = createTransport(options);
+    try {
+      expect(await transport.verify()).toBe(true);
+      const numbers = Array.from({ length: 50 }, (_, number) => number);
+      const envelope = { from: 'a@b', to: 'c@example.org' };
+      const sent = numbers.map((number) =>
+        transport.sendMail({ envelope, raw: `Subject: ${number}\r\n\r\n.\r\n..\r\n` }),
+      );
+      for (const { response } of await Promise.all(sent)) {
+        expect(response).toMatch(/^250 2\.0\.0 Kept as /);
+      }
+      const expected = numbers.map((number) => `Subject: ${number}\n\n.\n..\n`);
+      expect(maildir.messages.map(withoutTrace).sort()).toEqual(expected.sort());
+      await expect(
+        transport.sendMail({ from: 'a@b', to: 'd@elsewhere', text: 'x' }),
+      ).rejects.toMatchObject({ responseCode: 550 });
+      await transport.sendMail({
+        from: 'a@b',
+        to: ['c@example.org', 'd@example.org'],
+        subject: 'Grüße',
+        text: 'Grüße\n.\n',
+        attachments: [{ filename: 'a.bin', content: Buffer.alloc(30_000, 0x0a) }],
+      });
+      const last = maildir.messages.at(-1) as string;
+      expect(last).toContain('Subject: =?UTF-8?Q?Gr=C3=BC=C3=9Fe?=\n');
+      expect(last).toContain(Buffer.alloc(57, 0x0a).toString('base64'));
+    } finally {
+      transport.close();
+    }
+  });
+});
+
+describe('The program', () => {
+  it('tells its options', async () => {
+    const program = runTypeScript('docs/examples/smtp-server.ts', ['--help']);
+    expect(await program.ended()).toBe(0);
+    expect(program.output).toMatch(/--domain NAME.*--maildir PATH.*--size BYTES/s);
   });
 });

@@ -237,6 +237,11 @@ export class PassiveListener extends Dispatcher {
     this.#transfer?.end('425 Nobody has connected');
   }
 
+  /** Whoever has not connected by now need not. */
+  override handleShutdown(): void {
+    this.handleTimeout();
+  }
+
   override close(): void {
     super.close();
     this.#caller?.close();

@@ -1,0 +1,274 @@
+// Fetches many URLs at once: one channel for each, all in one map, and one line about each when it is
+// there. On a terminal a bar tells how far it is.
+//
+// A Fetch is one connection, which asks for one URL and finds one response. `fetchUrl` goes from redirect
+// to redirect, and a Fetcher keeps so many of them going. Whoever ends tells so first and closes then, so
+// that the next one is in the map already: a loop ends when its map is empty.
+//
+// There is no TLS here, and names are looked up for IPv4 only.
+
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { AF_INET, AF_INET6, type ChannelMap } from 'asyncore';
+import { type Framing, framingOf, type Headers, HttpError, MessageChat } from './support/http';
+import { run } from './support/program';
+
+const STATUS_LINE = /^HTTP\/1\.[01] ([1-5]\d\d)(?: [\t -~\x80-\xff]*)?$/;
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+const MOST_REDIRECTS = 10;
+
+export interface Response {
+  readonly status: number;
+  readonly headers: Headers;
+}
+
+export interface FetchOptions {
+  /** How long nothing may come, in ms. Default: for ever. */
+  readonly timeout?: number;
+  readonly map?: ChannelMap;
+  /** Gets the body as it comes, of what is not a redirect. */
+  write(data: Buffer): void;
+  /** Told once, maybe at once: the response, whose body is written, or what went wrong. */
+  end(result: Response | string): void;
+}
+
+/** One request, and its response. */
+class Fetch extends MessageChat {
+  #found: Response | null = null;
+  #isOver = false;
+
+  /** @throws when it cannot even begin */
+  constructor(
+    readonly url: URL,
+    readonly options: Omit<FetchOptions, 'end'>,
+    /** Told once. */
+    readonly end: (result: Response | string) => void,
+  ) {
+    super(null, options.map);
+    const { protocol, hostname, port } = url;
+    if (protocol !== 'http:') throw new Error(`There is no ${protocol} here`);
+    const isIPv6 = hostname.startsWith('[');
+    this.createSocket(isIPv6 ? AF_INET6 : AF_INET);
+    this.setIdleTimeout(options.timeout ?? 0);
+    try {
+      const host = isIPv6 ? hostname.slice(1, -1) : hostname;
+      this.connect({ host, port: port === '' ? 80 : Number(port) });
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  override handleConnect(): void {
+    // A URL that has been parsed is made of printable characters, whoever has written it.
+    const { host, pathname, search } = this.url;
+    this.push(`GET ${pathname}${search} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+  }
+
+  protected override foundHead(line: string, headers: Headers): Framing | null {
+    const status = Number(STATUS_LINE.exec(line)?.[1]);
+    if (Number.isNaN(status) || status === 101) throw new HttpError(502, 'This is no response');
+    // 100 Continue, 103 Early Hints: the response is yet to come.
+    if (status < 200) return null;
+    this.#found = { status, headers };
+    if (status === 204 || status === 304) return 0;
+    return framingOf(headers) ?? 'at the end of the stream';
+  }
+
+  protected override foundBody(data: Buffer): void {
+    if (redirectOf(this.#found as Response) === null) this.options.write(data);
+  }
+
+  protected override foundEnd(): void {
+    this.#end(this.#found as Response);
+  }
+
+  protected override foundMistake(mistake: HttpError): void {
+    this.#end(mistake.message);
+  }
+
+  override handleClose(): void {
+    if (this.endsHere) this.foundEnd();
+    else this.#end('The server closed the connection too early');
+  }
+
+  override handleTimeout(): void {
+    this.#end(`Nothing came for ${this.idleTimeout} ms`);
+  }
+
+  override handleError(error: unknown): void {
+    this.#end((error as Error).message);
+  }
+
+  #end(result: Response | string): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.end(result);
+    this.close();
+  }
+}
+
+/** GETs a URL, and where it redirects to. */
+export function fetchUrl(url: string, options: FetchOptions): void {
+  const fetch = (target: string, base: URL | undefined, redirectsLeft: number): void => {
+    try {
+      const from = new URL(target, base);
+      new Fetch(from, options, (result) => {
+        const location = typeof result === 'string' ? null : redirectOf(result);
+        if (location === null) options.end(result);
+        else if (redirectsLeft === 0) options.end('There are too many redirects');
+        else fetch(location, from, redirectsLeft - 1);
+      });
+    } catch (error) {
+      options.end((error as Error).message);
+    }
+  };
+  fetch(url, undefined, MOST_REDIRECTS);
+}
+
+function redirectOf({ status, headers }: Response): string | null {
+  return REDIRECTS.has(status) ? (headers.get('location') ?? null) : null;
+}
+
+/** How a URL ended. */
+export interface Outcome {
+  readonly url: string;
+  /** Of the body. */
+  readonly bytes: number;
+  /** In ms. */
+  readonly time: number;
+  /** The status, or what went wrong. */
+  readonly result: number | string;
+}
+
+export interface FetcherOptions {
+  /** How many at a time; 0: all. */
+  readonly parallel: number;
+  /** Where bodies are kept, as 1, 2, 3 in the order of the URLs; '': nowhere. */
+  readonly folder: string;
+  readonly timeout?: number;
+  readonly map?: ChannelMap;
+  /** Told as they come in. */
+  tell(outcome: Outcome): void;
+}
+
+/** Fetches all these URLs, come what may. */
+export class Fetcher {
+  done = 0;
+  bytes = 0;
+  readonly #queue: IterableIterator<[number, string]>;
+  readonly #most: number;
+  readonly #start = performance.now();
+  #open = 0;
+  #isFilling = false;
+
+  constructor(
+    readonly urls: readonly string[],
+    readonly options: FetcherOptions,
+  ) {
+    this.#queue = urls.entries();
+    this.#most = options.parallel || Infinity;
+    this.#fill();
+  }
+
+  /** Begins as many as there may be. One that ends at once does not do so again within. */
+  #fill(): void {
+    if (this.#isFilling) return;
+    this.#isFilling = true;
+    while (this.#open < this.#most) {
+      const { value, done } = this.#queue.next();
+      if (done === true) break;
+      this.#open += 1;
+      this.#fetch(...(value as [number, string]));
+    }
+    this.#isFilling = false;
+  }
+
+  #fetch(index: number, url: string): void {
+    const { folder } = this.options;
+    const start = performance.now();
+    const fd = folder === '' ? null : openSync(join(folder, String(index + 1)), 'w');
+    let bytes = 0;
+    fetchUrl(url, {
+      ...this.options,
+      write: (data) => {
+        bytes += data.length;
+        this.bytes += data.length;
+        if (fd !== null) writeSync(fd, data);
+      },
+      end: (found) => {
+        if (fd !== null) closeSync(fd);
+        const result = typeof found === 'string' ? found : found.status;
+        this.done += 1;
+        this.#open -= 1;
+        this.options.tell({ url, bytes, time: performance.now() - start, result });
+        this.#fill();
+      },
+    });
+  }
+
+  /** `[#####     ] 5 of 10, 1.2 MB, 3.4 MB/s` */
+  toString(): string {
+    const width = 30;
+    const filled = Math.floor((width * this.done) / this.urls.length);
+    const megabytes = this.bytes / 1e6;
+    const rate = megabytes / ((performance.now() - this.#start) / 1000);
+    return (
+      `[${'#'.repeat(filled).padEnd(width)}] ${this.done} of ${this.urls.length}, ` +
+      `${megabytes.toFixed(1)} MB, ${rate.toFixed(1)} MB/s`
+    );
+  }
+}
+
+// ---------------------------------------------------------------------------------------------
+// The program.
+
+const CLEAR_LINE = '\r\x1b[K';
+
+function lineOf({ url, bytes, time, result }: Outcome): string {
+  if (typeof result === 'string') return `---  ${url}  ${result}\n`;
+  return `${result}  ${url}  ${bytes} bytes, ${time.toFixed(0)} ms\n`;
+}
+
+/** Fetches them, with a bar below what has been told if there is somebody who sees it. */
+function fetchAndTell(
+  urls: readonly string[],
+  options: Pick<FetcherOptions, 'parallel' | 'timeout' | 'folder'>,
+): void {
+  const { isTTY } = process.stderr;
+  const draw = (bar: string): void => {
+    if (isTTY) process.stderr.write(`${CLEAR_LINE}${bar}`);
+  };
+  const timer = setInterval(() => draw(String(fetcher)), 100);
+  // One that cannot even begin is told of before there is a fetcher.
+  let told = 0;
+  const fetcher: Fetcher = new Fetcher(urls, {
+    ...options,
+    tell: (outcome) => {
+      draw('');
+      process.stdout.write(lineOf(outcome));
+      const { result } = outcome;
+      if (typeof result === 'string' || result >= 400) process.exitCode = 1;
+      told += 1;
+      if (told === urls.length) clearInterval(timer);
+    },
+  });
+}
+
+if (require.main === module) {
+  run({
+    name: 'http-client',
+    about: 'Fetches URLs, many at once.',
+    options: {
+      parallel: { default: 50, argument: 'N', help: 'how many at once; 0: all' },
+      timeout: { default: 30, argument: 'SECONDS', help: 'without a byte; 0: for ever' },
+      output: { default: '', argument: 'FOLDER', help: 'keeps the bodies there, as 1, 2, 3' },
+    },
+    words: 'URL...',
+    start: ({ parallel, timeout, output }, urls) => {
+      const options = { parallel, timeout: timeout * 1000, folder: output };
+      fetchAndTell(urls, options);
+      return null;
+    },
+  });
+}

@@ -1,0 +1,464 @@
+// An HTTP/1.1 server: connections that are kept, requests that are pipelined, bodies that are counted or
+// chunked, in both directions. It serves the files of a folder, and /echo returns what it is sent.
+//
+// Where a message ends is found in support/http.ts; what a file has to say, in support/static-files.ts.
+// Here is the life of a connection: a request is checked, its body collected, a handler asked for the
+// response, and that sent. Requests wait for each other: while the handler of one thinks, or the client
+// takes its time to read a response, reading is paused, so that what is kept for one client is one
+// request, one response and what the kernel holds.
+//
+// A mistake is answered, and ends the connection: what follows it cannot be understood.
+
+import {
+  type Address,
+  type ChannelMap,
+  ChunkedProducer,
+  CompositeProducer,
+  Dispatcher,
+  type Handled,
+  HookedProducer,
+  IPPROTO_TCP,
+  type Producer,
+  SHUT_WR,
+  SimpleProducer,
+  type Socket,
+  socketMap,
+  TCP_NODELAY,
+} from 'asyncore';
+import {
+  type Framing,
+  framingOf,
+  type Headers,
+  HttpError,
+  type HttpRequest,
+  type HttpResponse,
+  MessageChat,
+  wordsOf,
+} from './support/http';
+import { familyOf, listenOptions, run } from './support/program';
+import { StaticFiles } from './support/static-files';
+
+/** How long a client whom we hang up on may go on, in ms: were we gone, he might not see why. */
+const LINGER = 1000;
+
+const METHODS: ReadonlySet<string> = new Set([
+  ...['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'],
+]);
+/** Those that make no sense without a body, be it an empty one. */
+const NEED_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
+
+const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP\/(\d)\.(\d)$/;
+/** A comma among others is in none, so two of them are none. */
+const HOST = /^[0-9A-Za-z._~!$&'()*+;=%:[\]-]*$/;
+/** A client of a proxy sends its targets so, and a server has to take them. */
+const OWN_ORIGIN = /^https?:\/\/[^/?#]*(?=$|[/?#])/i;
+
+/** There never is a body, and no length either. */
+const BODILESS: ReadonlySet<number> = new Set([204, 304]);
+
+const REASONS: Readonly<Record<number, string>> = {
+  200: 'OK',
+  204: 'No Content',
+  206: 'Partial Content',
+  301: 'Moved Permanently',
+  304: 'Not Modified',
+  400: 'Bad Request',
+  404: 'Not Found',
+  405: 'Method Not Allowed',
+  408: 'Request Timeout',
+  411: 'Length Required',
+  413: 'Content Too Large',
+  416: 'Range Not Satisfiable',
+  417: 'Expectation Failed',
+  431: 'Request Header Fields Too Large',
+  500: 'Internal Server Error',
+  501: 'Not Implemented',
+  505: 'HTTP Version Not Supported',
+};
+
+const NOTHING = Buffer.alloc(0);
+
+/** May throw an HttpError, and be async. */
+export type Handler = (request: HttpRequest) => HttpResponse | Promise<HttpResponse>;
+
+export interface Limits {
+  /** Of a request, in bytes. */
+  readonly maxBody: number;
+  /** For all the headers of a request, in seconds. */
+  readonly headerTimeout: number;
+  /** For anything to happen on a connection, in seconds. */
+  readonly idleTimeout: number;
+  readonly maxConnections: number;
+}
+
+const LIMITS: Limits = {
+  maxBody: 1024 * 1024,
+  headerTimeout: 10,
+  idleTimeout: 60,
+  maxConnections: 10_000,
+};
+
+class HttpConnection extends MessageChat {
+  override allowHalfOpen = true;
+  /** The request whose body is coming, without that. */
+  #request: Omit<HttpRequest, 'body'> | null = null;
+  /** What has come of it, and room for more. */
+  #body: Buffer = NOTHING;
+  #bodyLength = 0;
+  /** Whether the connection outlives the response. */
+  #stays = true;
+  /** The handler is thinking. */
+  #isWaiting = false;
+  /** What a producer yields is being sent. */
+  #isSending = false;
+  /** When the head began to come that is not complete, by the server's clock; null: there is none. */
+  #headSince: number | null = null;
+  #farewell: NodeJS.Timeout | null = null;
+
+  constructor(
+    socket: Socket,
+    readonly server: HttpServer,
+  ) {
+    super(socket, server.map);
+    socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
+    this.setIdleTimeout(server.limits.idleTimeout * 1000);
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // Requests.
+
+  protected override foundHead(line: string, headers: Headers): Framing {
+    const [, method = '', target = '', major, minor] = REQUEST_LINE.exec(line) ?? [];
+    if (method === '') throw new HttpError(400, 'The first line is no request');
+    if (major !== '1') throw new HttpError(505, 'This is a server for HTTP/1.1');
+    const isModern = minor !== '0';
+    const host = headers.get('host');
+    if (host === undefined ? isModern : !HOST.test(host)) {
+      throw new HttpError(400, 'There has to be one Host');
+    }
+    if (!METHODS.has(method)) throw new HttpError(501, 'There is no such method');
+    const connection = wordsOf(headers.get('connection'));
+    const framing = this.#framingOf(method, headers, isModern);
+    this.#stays = isModern ? !connection.includes('close') : connection.includes('keep-alive');
+    this.#request = {
+      method,
+      target: targetOf(method, target),
+      headers,
+      isModern,
+      isChunked: framing === 'chunked',
+    };
+    if (isModern) this.#encourage(headers.get('expect'), framing);
+    return framing;
+  }
+
+  #framingOf(method: string, headers: Headers, isModern: boolean): number | 'chunked' {
+    const framing = framingOf(headers);
+    if (framing === null) {
+      if (NEED_BODY.has(method)) throw new HttpError(411, 'The body has no length');
+      return 0;
+    }
+    if (framing === 'chunked') {
+      if (!isModern) throw new HttpError(400, 'There are no chunks in HTTP/1.0');
+    } else if (framing > this.server.limits.maxBody) throw tooLarge();
+    return framing;
+  }
+
+  /** The client may wait to be told that his body is welcome. */
+  #encourage(expected: string | undefined, framing: Framing): void {
+    if (expected === undefined) return;
+    if (expected.toLowerCase() !== '100-continue') {
+      throw new HttpError(417, 'Nothing but 100-continue can be expected');
+    }
+    if (framing !== 0) this.push('HTTP/1.1 100 Continue\r\n\r\n');
+  }
+
+  protected override foundBody(data: Buffer): void {
+    const length = this.#bodyLength + data.length;
+    if (length > this.server.limits.maxBody) throw tooLarge();
+    if (this.#bodyLength === 0) this.#body = data;
+    else this.#append(data, length);
+    this.#bodyLength = length;
+  }
+
+  /** A list of pieces would do, were it not for a client whose chunks have a byte each. */
+  #append(data: Buffer, length: number): void {
+    if (length > this.#body.length) {
+      const larger = Buffer.allocUnsafe(2 * length);
+      this.#body.copy(larger, 0, 0, this.#bodyLength);
+      this.#body = larger;
+    }
+    data.copy(this.#body, this.#bodyLength);
+  }
+
+  protected override foundEnd(): Handled {
+    const body = this.#body.subarray(0, this.#bodyLength);
+    const request = { ...(this.#request as HttpRequest), body };
+    this.#body = NOTHING;
+    this.#bodyLength = 0;
+    this.#headSince = null;
+    try {
+      const response = this.server.handler(request);
+      if (response instanceof Promise) return this.#wait(request, response);
+      this.#respond(request, response);
+    } catch (error) {
+      this.#respond(request, this.#failure(error));
+    }
+  }
+
+  async #wait(request: HttpRequest, promise: Promise<HttpResponse>): Promise<void> {
+    this.pauseReading();
+    this.#isWaiting = true;
+    const response = await promise.catch((error: unknown) => this.#failure(error));
+    this.#isWaiting = false;
+    this.resumeReading();
+    this.#respond(request, response);
+  }
+
+  #failure(error: unknown): HttpResponse {
+    if (error instanceof HttpError) return explained(error);
+    this.logInfo(error instanceof Error ? error.stack : error, 'error');
+    return { status: 500 };
+  }
+
+  protected override foundMistake(mistake: HttpError): void {
+    this.#stays = false;
+    this.#body = NOTHING;
+    this.#respond({ method: '', isModern: true }, explained(mistake));
+  }
+
+  override collectIncomingData(data: Buffer): Handled {
+    this.#headSince ??= this.server.seconds;
+    return super.collectIncomingData(data);
+  }
+
+  /** Called from time to time: whoever sends his headers byte by byte is sent away. */
+  checkHead(): void {
+    if (this.#headSince === null || !this.isWithinHead) return;
+    if (this.server.seconds - this.#headSince <= this.server.limits.headerTimeout) return;
+    this.foundMistake(new HttpError(408, 'The headers took too long'));
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // Responses.
+
+  #respond(request: Pick<HttpRequest, 'method' | 'isModern'>, response: HttpResponse): void {
+    const { status, body = '' } = response;
+    const isProducer = typeof body !== 'string' && !Buffer.isBuffer(body);
+    if (!this.connected) {
+      // The client has gone while the handler was thinking.
+      if (isProducer) body.close?.();
+      return;
+    }
+    const length = isProducer ? response.length : Buffer.byteLength(body);
+    const isChunked = length === undefined && request.isModern;
+    // With neither a length nor chunks, the end of the stream is the end of the body.
+    if (length === undefined && !isChunked) this.#stays = false;
+    const head = this.#headOf(request, response, length);
+    if (request.method === 'HEAD' || BODILESS.has(status)) {
+      if (isProducer) body.close?.();
+      this.#push(head);
+    } else if (isProducer) this.#pushProducer(head, isChunked ? new ChunkedProducer(body) : body);
+    else if (typeof body === 'string') this.#push(head + body);
+    else this.#push(head, body);
+    if (this.#stays) return;
+    this.ignoreInput();
+    this.closeWhenDone();
+  }
+
+  #headOf(
+    { isModern }: Pick<HttpRequest, 'isModern'>,
+    { status, headers = {} }: HttpResponse,
+    length: number | undefined,
+  ): string {
+    let head = `HTTP/1.1 ${status} ${REASONS[status] ?? ''}\r\nDate: ${this.server.date}\r\n`;
+    for (const name in headers) head += headerOf(name, headers[name] as string);
+    if (!BODILESS.has(status)) {
+      if (length !== undefined) head += `Content-Length: ${length}\r\n`;
+      else if (isModern) head += 'Transfer-Encoding: chunked\r\n';
+    }
+    if (!this.#stays) head += 'Connection: close\r\n';
+    else if (!isModern) head += 'Connection: keep-alive\r\n';
+    return `${head}\r\n`;
+  }
+
+  #push(...pieces: (string | Buffer)[]): void {
+    for (const piece of pieces) {
+      if (!this.push(piece)) this.pauseReading();
+    }
+  }
+
+  /** All of a too large output is sent. */
+  override handleDrain(): void {
+    this.resumeReading();
+  }
+
+  /** The next request has to wait until this is exhausted, so that only one file is open. */
+  #pushProducer(head: string, body: Producer): void {
+    this.#isSending = true;
+    const response = new HookedProducer(new CompositeProducer([head, body]), () => {
+      this.#isSending = false;
+      this.resumeReading();
+    });
+    this.pushWithProducer(response);
+    if (this.#isSending) this.pauseReading();
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // The end.
+
+  /**
+   * The peer has gone; or all is sent after the last response. Then our half of the stream is ended, and
+   * the rest of his thrown away for a while: to close at once would reset the connection if he still
+   * sends, and take the response away from him.
+   */
+  override handleClose(): void {
+    if (!this.ignoresInput || this.inputEnded || this.#farewell !== null) {
+      this.close();
+      return;
+    }
+    this.#farewell = setTimeout(() => this.close(), LINGER);
+    this.resumeReading();
+    (this.socket as Socket).shutdown(SHUT_WR);
+  }
+
+  /** The program is to end. Whoever has been promised a response gets it, and no other. */
+  override handleShutdown(): Handled {
+    this.#stays = false;
+    if (this.#isWaiting) return;
+    this.ignoreInput();
+    return super.handleShutdown();
+  }
+
+  override handleError(error: unknown): Handled {
+    const handled = super.handleError(error);
+    this.close();
+    return handled;
+  }
+
+  override handleTimeout(): void {
+    this.close();
+  }
+
+  override close(): void {
+    super.close();
+    clearTimeout(this.#farewell ?? undefined);
+    this.server.forget(this);
+  }
+}
+
+export class HttpServer extends Dispatcher {
+  readonly limits: Limits;
+  /** A clock that is cheap to look at: since the server began, and as HTTP has it. */
+  seconds = 0;
+  date = new Date().toUTCString();
+  readonly #connections = new Set<HttpConnection>();
+  readonly #clock: NodeJS.Timeout;
+
+  constructor(
+    address: Address,
+    family: number,
+    readonly handler: Handler,
+    limits: Partial<Limits> = {},
+    map: ChannelMap = socketMap,
+  ) {
+    super(null, map);
+    this.limits = { ...LIMITS, ...limits };
+    this.createSocket(family);
+    this.setReuseAddr();
+    this.bind(address);
+    this.listen(511, { maxConnections: this.limits.maxConnections });
+    this.#clock = setInterval(() => this.#tick(), 1000);
+  }
+
+  #tick(): void {
+    this.seconds += 1;
+    this.date = new Date().toUTCString();
+    for (const connection of this.#connections) connection.checkHead();
+  }
+
+  override handleAccepted(socket: Socket): void {
+    this.#connections.add(new HttpConnection(socket, this));
+  }
+
+  forget(connection: HttpConnection): void {
+    this.#connections.delete(connection);
+  }
+
+  override close(): void {
+    clearInterval(this.#clock);
+    super.close();
+  }
+}
+
+/** A body as it came: counted if it was counted, and chunked if it was chunked. */
+export function echo({ method, headers, isChunked, body }: HttpRequest): HttpResponse {
+  if (method !== 'POST' && method !== 'PUT')
+    return { status: 405, headers: { Allow: 'POST, PUT' } };
+  const type = headers.get('content-type') ?? 'application/octet-stream';
+  const about = { 'Content-Type': type };
+  if (!isChunked) return { status: 200, headers: about, body };
+  return { status: 200, headers: about, body: new SimpleProducer(body, 65536) };
+}
+
+function targetOf(method: string, target: string): string {
+  const own = target.replace(OWN_ORIGIN, '');
+  if (own.startsWith('/') || (own === '*' && method === 'OPTIONS')) return own;
+  if (own !== target) return `/${own}`;
+  throw new HttpError(400, 'The target is no path');
+}
+
+function headerOf(name: string, value: string): string {
+  // Whoever can put a line end into a header can write the rest of the response.
+  if (/[\r\n]/.test(value)) throw new Error(`Cannot send a header of two lines: ${name}`);
+  return `${name}: ${value}\r\n`;
+}
+
+function explained({ status, message }: HttpError): HttpResponse {
+  return {
+    status,
+    headers: { 'Content-Type': 'text/plain; charset=utf-8' },
+    body: `${message}\n`,
+  };
+}
+
+function tooLarge(): HttpError {
+  return new HttpError(413, 'The body is too large');
+}
+
+if (require.main === module) {
+  run({
+    name: 'http-server',
+    about: 'Serves the files of a folder, and returns what is sent to /echo.',
+    options: {
+      ...listenOptions(8080),
+      root: { default: '.', argument: 'FOLDER', help: 'whose files are served' },
+      'max-body': { default: LIMITS.maxBody, argument: 'BYTES', help: 'the largest of a request' },
+      'header-timeout': {
+        default: LIMITS.headerTimeout,
+        argument: 'SECONDS',
+        help: 'for all headers of a request',
+      },
+      'idle-timeout': {
+        default: LIMITS.idleTimeout,
+        argument: 'SECONDS',
+        help: 'for anything to happen on a connection; 0: none',
+      },
+      'max-connections': {
+        default: LIMITS.maxConnections,
+        argument: 'N',
+        help: 'who comes then has to wait',
+      },
+    },
+    start: ({ host, port, root, ...limits }) => {
+      const files = new StaticFiles(root);
+      const handler: Handler = (request) =>
+        request.target === '/echo' ? echo(request) : files.respond(request);
+      return new HttpServer({ host, port }, familyOf(host), handler, {
+        maxBody: limits['max-body'],
+        headerTimeout: limits['header-timeout'],
+        idleTimeout: limits['idle-timeout'],
+        maxConnections: limits['max-connections'],
+      });
+    },
+  });
+}

@@ -1,0 +1,427 @@
+// A mail server that receives: RFC 5321 with PIPELINING, SIZE, 8BITMIME and ENHANCEDSTATUSCODES, into
+// one Maildir.
+//
+// What a reader must believe:
+//
+// - A command is a record that ends with CRLF, a message one that ends with CRLF `.` CRLF. So the chat
+//   finds the end of a message, however the network cuts it to pieces, and the dots that the client
+//   has doubled are looked at when it is whole.
+// - Only CRLF ends a line. A bare CR or LF is refused, in a command and in a message: two servers that
+//   disagree about `LF . CRLF` are how one message smuggles in another.
+// - "250" after a message is a promise: the file is on the disk by then, and so is its name. To wait
+//   for a disk is fsync(2), so it is left to Node's threads, and meanwhile reading is paused: what
+//   this client has sent ahead keeps its order, and everybody else is served.
+// - A message is in memory until it is complete: connections × size, at worst.
+// - Strings are bytes, one character for each (latin1): what comes is kept as it was.
+
+import { randomBytes } from 'node:crypto';
+import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import {
+  type Address,
+  AsyncChat,
+  type ChannelMap,
+  Dispatcher,
+  type Handled,
+  type InternetAddress,
+  IPPROTO_TCP,
+  type Socket,
+  socketMap,
+  TCP_NODELAY,
+} from 'asyncore';
+import { familyOf, listenOptions, run } from './support/program';
+
+/** Without its CRLF. */
+const LONGEST_LINE = 998;
+const MOST_RECIPIENTS = 100;
+/** Who is refused so often is not a mail client. */
+const MOST_REFUSALS = 20;
+const MOST_CONNECTIONS = 100;
+const MOST_CONNECTIONS_FROM_ONE = 20;
+/** A piece costs some 100 bytes more than it holds. */
+const MOST_PIECES = 4096;
+/** RFC 5321 asks for five minutes. */
+const IDLE_TIMEOUT = 5 * 60 * 1000;
+
+const LINE_END = Buffer.from('\r\n');
+const MESSAGE_END = Buffer.from('\r\n.\r\n');
+
+const CR = 0x0d;
+const LF = 0x0a;
+const DOT = 0x2e;
+
+/** A verb and its argument; blanks at the end are forgiven. */
+const COMMAND = /^(\S*) *(.*?)[ \t]*$/;
+/** A domain, or an address as `[192.0.2.1]`. */
+const CLIENT_NAME = /^[\w.-]+$|^\[[\w.:-]+\]$/;
+/** `<sender@domain>`, a local part in quotes among them, and parameters. */
+const PATH = /^(FROM|TO):<((?:[!#-;=?-~]|"(?:\\[ -~]|[ !#-[\]-~])*")*)>((?: [!-~]+)*)$/i;
+
+// ---------------------------------------------------------------------------------------------
+// The disk.
+
+/**
+ * A directory with a file for each message, which a mail reader may look at any time: it is written in
+ * `tmp`, and appears in `new` at once and as a whole, by rename(2). Lines end with LF there.
+ */
+export class Maildir {
+  /** Process numbers come again, soon in a container. */
+  readonly #run = randomBytes(8).toString('hex');
+  #serial = 0;
+
+  constructor(readonly path: string) {
+    for (const name of ['tmp', 'new', 'cur']) mkdirSync(join(path, name), { recursive: true });
+    // What is in a directory that is lost is lost. Nobody is served yet, so to block is harmless.
+    for (const directory of [path, dirname(resolve(path))]) {
+      const fd = openSync(directory, 'r');
+      fsyncSync(fd);
+      closeSync(fd);
+    }
+  }
+
+  /** @returns the name of the message, on the disk by then. @throws what the file system does */
+  async deliver(message: Buffer): Promise<string> {
+    const name = this.#uniqueName();
+    const draft = join(this.path, 'tmp', name);
+    try {
+      // In a block of its own, so that the file is closed before it is renamed.
+      {
+        await using file = await open(draft, 'wx', 0o600);
+        await file.writeFile(message);
+        await file.sync();
+      }
+      await rename(draft, join(this.path, 'new', name));
+    } catch (error) {
+      await rm(draft, { force: true });
+      throw error;
+    }
+    await using directory = await open(join(this.path, 'new'));
+    await directory.sync();
+    return name;
+  }
+
+  /** No other process has the same one, nor this one again: rename(2) would overwrite. */
+  #uniqueName(): string {
+    this.#serial += 1;
+    const host = hostname().replaceAll('/', '\\057').replaceAll(':', '\\072');
+    return `${Math.floor(Date.now() / 1000)}.R${this.#run}Q${this.#serial}.${host}`;
+  }
+}
+
+// ---------------------------------------------------------------------------------------------
+// The channels.
+
+interface Envelope {
+  /** Empty: nobody, as a report of a failed delivery has it. */
+  readonly sender: string;
+  readonly recipients: string[];
+}
+
+class SmtpSession extends AsyncChat {
+  override encoding: BufferEncoding = 'latin1';
+  /** A client that has said all may end his stream, and still hears what became of it. */
+  override allowHalfOpen = true;
+  readonly #server: SmtpServer;
+  /** As the client calls itself, and the protocol. Null: it has not. */
+  #greeting: { readonly name: string; readonly protocol: string } | null = null;
+  #envelope: Envelope | null = null;
+  /** After 354, until the message is complete. */
+  #inMessage = false;
+  /** Bytes of the message, kept or not. */
+  #length = 0;
+  #refusals = 0;
+  /** The last one, which may be under way. */
+  #delivery: Promise<void> | null = null;
+
+  constructor(socket: Socket, server: SmtpServer) {
+    super(socket, server.map);
+    this.#server = server;
+    // The replies to a burst leave together already: there is no more to wait for.
+    socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
+    this.setIdleTimeout(IDLE_TIMEOUT);
+    this.#expectCommand();
+    this.#reply(`220 ${server.domain} ESMTP`);
+  }
+
+  #reply(text: string): void {
+    this.push(`${text}\r\n`);
+    if (!/^[45]/.test(text)) return;
+    this.#refusals += 1;
+    if (this.#refusals === MOST_REFUSALS) this.#hangUp('421 4.7.0 Too many errors');
+  }
+
+  /** Nothing that still arrives counts; when all is sent, the connection is closed. */
+  #hangUp(farewell: string): void {
+    this.setTerminator(null);
+    this.push(`${farewell}\r\n`);
+    this.closeWhenDone();
+  }
+
+  /** What the kernel does not take of the farewell at once, nobody has waited for. */
+  override handleTimeout(): void {
+    this.push('421 4.4.2 Idle for too long\r\n');
+    this.close();
+  }
+
+  /** A message that is being kept is acknowledged, or it would be sent again. */
+  override async handleShutdown(): Promise<void> {
+    await this.#delivery;
+    this.#hangUp('421 4.3.2 Going down');
+  }
+
+  // Input.
+
+  #expectCommand(): void {
+    this.#inMessage = false;
+    this.maxRecordLength = LONGEST_LINE;
+    this.setTerminator(LINE_END);
+  }
+
+  #expectMessage(): void {
+    this.#inMessage = true;
+    this.#length = 0;
+    this.maxRecordLength = Infinity;
+    this.setTerminator(MESSAGE_END);
+    // The line end of DATA stands before the first line, which may be the only dot.
+    this.acInBuffer = Buffer.concat([LINE_END, this.acInBuffer]);
+  }
+
+  override collectIncomingData(data: Buffer): void {
+    if (this.terminator === null) return;
+    if (this.#inMessage) {
+      // A message that is too large has an end, too, but is not kept until then.
+      this.#length += data.length;
+      if (this.#length <= this.#server.size) this._collectIncomingData(data);
+      else this.incoming.length = 0;
+      if (this.incoming.length === MOST_PIECES) this.incoming = [this._getData()];
+    } else if (data.includes(LF) || data.includes(CR)) {
+      // Told at once: whoever ends lines with LF would wait for ever.
+      this.#hangUp('500 5.5.2 A line ends with CR and LF');
+    } else this._collectIncomingData(data);
+  }
+
+  /** A command has no end in sight: the rest of it is skipped. */
+  override handleOverflow(): void {
+    this.incoming.length = 0;
+    this.#reply('500 5.5.2 Line too long');
+  }
+
+  override foundTerminator(): Handled {
+    if (this.#inMessage) return this.#foundMessage();
+    const text = this._getData().toString('latin1');
+    const [, word = '', argument = ''] = COMMAND.exec(text) ?? [];
+    const verb = word.toUpperCase();
+    if (verb === 'QUIT') this.#hangUp('221 2.0.0 Goodbye');
+    else this.#reply(this.#execute(verb, argument));
+  }
+
+  #foundMessage(): Handled {
+    const envelope = this.#envelope as Envelope;
+    this.#envelope = null;
+    this.#expectCommand();
+    // The terminator has taken the line end of the last line.
+    this._collectIncomingData(LINE_END);
+    const sent = this._getData();
+    const message = this.#length > this.#server.size ? TOO_LARGE : unstuffed(sent);
+    if (typeof message === 'string') this.#reply(message);
+    else return this.#deliver(Buffer.concat([this.#trace(envelope), message]));
+  }
+
+  #deliver(message: Buffer): Promise<void> {
+    this.pauseReading();
+    this.#delivery = this.#server.maildir.deliver(message).then(
+      (name) => this.#reply(`250 2.0.0 Kept as ${name}`),
+      (error) => {
+        this.logInfo(`cannot keep a message: ${error}`, 'error');
+        this.#reply('451 4.3.0 Cannot keep it now');
+      },
+    );
+    return this.#delivery.finally(() => this.resumeReading());
+  }
+
+  /** The lines that whoever delivers a message puts above it. */
+  #trace({ sender, recipients }: Envelope): Buffer {
+    const { name, protocol } = this.#greeting as { name: string; protocol: string };
+    const { host } = this.addr as InternetAddress;
+    const literal = host.includes(':') ? `IPv6:${host}` : host;
+    const date = new Date().toUTCString().replace('GMT', '+0000');
+    const lines = [
+      `Return-Path: <${sender}>`,
+      ...recipients.map((recipient) => `Delivered-To: ${recipient}`),
+      `Received: from ${name} ([${literal}])`,
+      `\tby ${this.#server.domain} with ${protocol}; ${date}`,
+      '',
+    ];
+    return Buffer.from(lines.join('\n'), 'latin1');
+  }
+
+  // Commands.
+
+  /** @returns the reply */
+  #execute(verb: string, argument: string): string {
+    switch (verb) {
+      case 'HELO':
+      case 'EHLO':
+        return this.#greet(verb, argument);
+      case 'MAIL':
+        return this.#mail(argument);
+      case 'RCPT':
+        return this.#recipient(argument);
+      case 'DATA':
+        return this.#data();
+      case 'RSET':
+        this.#envelope = null;
+        return '250 2.0.0 OK';
+      case 'NOOP':
+        return '250 2.0.0 OK';
+      case 'VRFY':
+        // Who lives here is told to nobody.
+        return '252 2.1.5 Send it some mail, and see';
+      case 'HELP':
+        return '214 2.0.0 HELO EHLO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT';
+      default:
+        return '500 5.5.2 Unknown command';
+    }
+  }
+
+  #greet(verb: string, name: string): string {
+    if (!CLIENT_NAME.test(name)) return '501 5.5.4 Your name is no domain';
+    const { domain, size } = this.#server;
+    this.#envelope = null;
+    this.#greeting = { name, protocol: verb === 'EHLO' ? 'ESMTP' : 'SMTP' };
+    if (verb === 'HELO') return `250 ${domain}`;
+    const lines = [domain, `SIZE ${size}`, '8BITMIME', 'PIPELINING', 'ENHANCEDSTATUSCODES'];
+    const last = lines.pop();
+    return [...lines.map((line) => `250-${line}`), `250 ${last}`].join('\r\n');
+  }
+
+  #mail(argument: string): string {
+    if (this.#greeting === null) return '503 5.5.1 Say EHLO first';
+    if (this.#envelope !== null) return '503 5.5.1 One sender is enough';
+    const { keyword, address, parameters } = toPath(argument);
+    if (keyword !== 'FROM') return '501 5.5.4 MAIL FROM:<address>';
+    for (const parameter of parameters) {
+      const [, size = null] = /^SIZE=(\d{1,20})$/.exec(parameter) ?? [];
+      if (size === null && !/^BODY=(7BIT|8BITMIME)$/.test(parameter)) {
+        return '555 5.5.4 Unknown parameter';
+      }
+      if (Number(size) > this.#server.size) return TOO_LARGE;
+    }
+    this.#envelope = { sender: address, recipients: [] };
+    return '250 2.1.0 OK';
+  }
+
+  #recipient(argument: string): string {
+    if (this.#envelope === null) return '503 5.5.1 Say MAIL first';
+    const { keyword, address, parameters } = toPath(argument);
+    if (keyword !== 'TO' || address === '') return '501 5.5.4 RCPT TO:<address>';
+    if (parameters.length > 0) return '555 5.5.4 Unknown parameter';
+    if (!this.#server.isLocal(address)) return '550 5.7.1 Not for this domain';
+    const { recipients } = this.#envelope;
+    if (recipients.length === MOST_RECIPIENTS) return '452 4.5.3 Too many recipients';
+    recipients.push(address);
+    return '250 2.1.5 OK';
+  }
+
+  #data(): string {
+    if (this.#envelope === null) return '503 5.5.1 Say MAIL first';
+    if (this.#envelope.recipients.length === 0) return '554 5.5.1 Nobody to send it to';
+    this.#expectMessage();
+    return '354 End it with a dot on a line of its own';
+  }
+}
+
+const TOO_LARGE = '552 5.3.4 Message too large';
+
+/** The keyword is empty when it is no path. A route, `@relay,@relay:`, is of no use any more. */
+function toPath(argument: string): { keyword: string; address: string; parameters: string[] } {
+  const [, keyword = '', path = '', parameters = ''] = PATH.exec(argument) ?? [];
+  return {
+    keyword: keyword.toUpperCase(),
+    address: path.replace(/^@[^:]*:/, ''),
+    parameters: parameters.toUpperCase().split(' ').slice(1),
+  };
+}
+
+/**
+ * The message as it was written, with LF; or the reply to one that is not to be kept.
+ * @param sent begins with the line end of DATA
+ */
+function unstuffed(sent: Buffer): Buffer | string {
+  const message = Buffer.allocUnsafe(sent.length);
+  let length = 0;
+  let lineStart = 0;
+  for (let at = 0; at < sent.length; at += 1) {
+    const byte = sent[at] as number;
+    message[length] = byte;
+    length += 1;
+    if (byte === LF) return '550 5.5.2 A line ends with CR and LF';
+    if (byte !== CR) continue;
+    at += 1;
+    if (sent[at] !== LF) return '550 5.5.2 A line ends with CR and LF';
+    if (length - lineStart > LONGEST_LINE + 1) return '550 5.5.2 Line too long';
+    message[length - 1] = LF;
+    lineStart = length;
+    if (sent[at + 1] === DOT) at += 1;
+  }
+  return message.subarray(1, length);
+}
+
+export interface SmtpOptions {
+  /** The one whose mail is taken: this is no relay. */
+  readonly domain: string;
+  /** Bytes of a message at most, as it is sent. */
+  readonly size: number;
+}
+
+export class SmtpServer extends Dispatcher {
+  readonly domain: string;
+  readonly size: number;
+
+  constructor(
+    address: Address,
+    family: number,
+    readonly maildir: Maildir,
+    { domain, size }: SmtpOptions,
+    map: ChannelMap = socketMap,
+  ) {
+    super(null, map);
+    this.domain = domain;
+    this.size = size;
+    this.createSocket(family);
+    this.setReuseAddr();
+    this.bind(address);
+    this.listen(128, {
+      maxConnections: MOST_CONNECTIONS,
+      maxConnectionsPerAddress: MOST_CONNECTIONS_FROM_ONE,
+    });
+  }
+
+  override handleAccepted(socket: Socket): void {
+    new SmtpSession(socket, this);
+  }
+
+  /** Every domain must have a postmaster, who may be written to without it. */
+  isLocal(address: string): boolean {
+    const at = address.lastIndexOf('@');
+    if (at <= 0) return address.toLowerCase() === 'postmaster';
+    return address.slice(at + 1).toLowerCase() === this.domain.toLowerCase();
+  }
+}
+
+if (require.main === module) {
+  run({
+    name: 'smtp-server',
+    about: 'Receives mail for a domain, and keeps it in a Maildir.',
+    options: {
+      ...listenOptions(2525),
+      domain: { default: 'localhost', argument: 'NAME', help: 'whose mail is taken' },
+      maildir: { default: 'Maildir', argument: 'PATH', help: 'where it is kept' },
+      size: { default: 10 * 1024 * 1024, argument: 'BYTES', help: 'of a message at most' },
+    },
+    start: ({ host, port, domain, maildir, size }) =>
+      new SmtpServer({ host, port }, familyOf(host), new Maildir(maildir), { domain, size }),
+  });
+}
