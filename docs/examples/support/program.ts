@@ -12,6 +12,8 @@ import {
   type InternetAddress,
   loop,
   SocketError,
+  shutdown,
+  socketMap,
 } from 'asyncore';
 
 /** Its type is that of its default: a text, a whole number, or an address (null: none) to connect to. */
@@ -69,22 +71,28 @@ export function familyOf(host: string): number {
   return isIPv6(host) ? AF_INET6 : AF_INET;
 }
 
-/** Runs a program until its channels are closed, or it is told to stop. */
+/** How long connections have to end when the program is told to stop, in ms. */
+const PATIENCE = 5000;
+
+/** Runs a program until its channels are closed: in order when it is told to stop, at once when told twice. */
 export function run<Given extends Options>(program: Program<Given>): void {
   const { name, tellOn = process.stdout } = program;
   const { values, words } = read(program);
-  const stop = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stop.abort());
+  for (const signal of ['SIGINT', 'SIGTERM']) {
+    process.once(signal, () => {
+      process.once(signal, () => closeAll());
+      void shutdown(socketMap, { deadline: PATIENCE });
+    });
+  }
 
   const serve = async (): Promise<void> => {
     const address = program.start(values, words)?.socket?.getSockName?.();
     if (address !== undefined) tellOn.write(`${name}: listening on ${format(address)}\n`);
-    await loop({ signal: stop.signal });
+    await loop();
   };
 
   serve()
     .catch((error) => {
-      if (error === stop.signal.reason) return;
       // What the system refuses needs no stack: the port is taken.
       const text = error instanceof SocketError ? error.message : error.stack;
       process.stderr.write(`${name}: ${text}\n`);
