@@ -369,6 +369,12 @@ command('lrange', 4, ({ database }, [key, start, stop]) => {
   return database.find(key, List)?.range(from, to) ?? [];
 });
 
+command('ltrim', 4, ({ database }, [key, start, stop]) => {
+  const [from, to] = [Number(toInteger(start)), Number(toInteger(stop))];
+  database.take(key, List, (list) => list.trim(from, to));
+  return OK;
+});
+
 // Sets.
 
 command('sadd', -3, ({ database }, [key, ...members]) => {

@@ -187,6 +187,11 @@ const COMMANDS: Case[] = [
     ':2\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n*0\r\n*0\r\n*1\r\n$1\r\nb\r\n*0\r\n',
   ],
   [
+    'LTRIM',
+    'RPUSH a a b c d e\nLTRIM a 1 -2\nLRANGE a 0 -1\nLTRIM a -2 100\nLRANGE a 0 -1\nLTRIM a 5 9\nEXISTS a\nLTRIM b 0 1\n',
+    ':5\r\n+OK\r\n*3\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n+OK\r\n*2\r\n$1\r\nc\r\n$1\r\nd\r\n+OK\r\n:0\r\n+OK\r\n',
+  ],
+  [
     'LPOP and RPOP',
     'RPUSH a a b c\nLPOP a\nRPOP a\nLPOP a\nLPOP a\nRPOP a\nEXISTS a\n',
     ':3\r\n$1\r\na\r\n$1\r\nc\r\n$1\r\nb\r\n$-1\r\n$-1\r\n:0\r\n',

@@ -41,12 +41,25 @@ export class List {
 
   /** From `start` to `stop`, which count from 0, or from the end if negative, and are included. */
   range(start: number, stop: number): string[] {
-    const last = Math.min(stop < 0 ? this.size + stop : stop, this.size - 1);
+    const [first, last] = this.#bounds(start, stop);
     const items: string[] = [];
-    for (let at = Math.max(start < 0 ? this.size + start : start, 0); at <= last; at += 1) {
+    for (let at = first; at <= last; at += 1) {
       items.push(this.#items.get(this.#first + at) as string);
     }
     return items;
+  }
+
+  /** Drops what is not in this range. */
+  trim(start: number, stop: number): void {
+    const [first, last] = this.#bounds(start, stop);
+    const kept = Math.max(last - first + 1, 0);
+    for (let left = first; left > 0 && this.size > kept; left -= 1) this.popLeft();
+    while (this.size > kept) this.popRight();
+  }
+
+  #bounds(start: number, stop: number): [first: number, last: number] {
+    const first = Math.max(start < 0 ? this.size + start : start, 0);
+    return [first, Math.min(stop < 0 ? this.size + stop : stop, this.size - 1)];
   }
 }
 
