@@ -14,7 +14,7 @@
 // small pushes made while this chat handles a read event leave together when the event ends, as a
 // burst of requests is best answered by one send (gather.ts).
 
-import { beforeClose, Dispatcher, type Handled, inputOver, life } from './dispatcher';
+import { beforeClose, Dispatcher, dropInput, type Handled, inputOver, life } from './dispatcher';
 import { badRange, badType, notImplemented } from './errors';
 import { Fifo } from './fifo';
 import {
@@ -103,6 +103,8 @@ export abstract class AsyncChat extends Dispatcher {
   #inputAt = 0;
   /** Going through it was interrupted by `pauseReading`. */
   #interrupted = false;
+  /** `handleShutdown` was called. */
+  #leaving = false;
   /** How much of the current record has come, and whether the rest of it is ignored: it was too long. */
   #recordLength = 0;
   #overflowed = false;
@@ -281,10 +283,15 @@ export abstract class AsyncChat extends Dispatcher {
     return true;
   }
 
+  /** Whether `pauseReading` has kept records back. @internal */
+  get holdsInput(): boolean {
+    return this.#interrupted;
+  }
+
+  /** After `handleShutdown` it means that the last answer is there. */
   override resumeReading(): void {
-    super.resumeReading();
-    const fd = this.#interrupted ? this.fileno() : null;
-    if (fd !== null) this.map.prime(fd);
+    if (this.#leaving) this.closeWhenDone();
+    else super.resumeReading();
   }
 
   /**
@@ -622,7 +629,9 @@ export abstract class AsyncChat extends Dispatcher {
     flushGatheredOf(this);
     if (this.#out.refilling) return;
     this.#out.refill(this.#chunkSize());
-    if (this.#out.takeClose()) adopt(this, this.handleClose());
+    if (!this.#out.takeClose()) return;
+    this[dropInput]();
+    adopt(this, this.handleClose());
   }
 
   /** @returns whether the kernel took all it was given */
@@ -705,6 +714,7 @@ export abstract class AsyncChat extends Dispatcher {
       this.#out.stop();
       this.#sendBeforeMore();
     }
+    this.#leaving = false;
     // A record that is being gone through ends here.
     this.#dropInput();
     this.#endRecord();
@@ -756,9 +766,14 @@ export abstract class AsyncChat extends Dispatcher {
     this.close();
   }
 
-  /** Reads no more, and closes when all is sent. */
+  /**
+   * Reads no more, and closes when all is sent. A chat whose reading is paused has a handler at work,
+   * which may still answer: it closes after `resumeReading`, which resumes nothing then.
+   */
   override handleShutdown(): Handled {
     if (!this.connected && !this.connecting) return super.handleShutdown();
+    this.#leaving = true;
+    if (this.readingPaused) return;
     this.pauseReading();
     this.closeWhenDone();
   }

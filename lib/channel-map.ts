@@ -32,6 +32,8 @@ export interface Channel {
   readonly inputEnded?: boolean;
   /** Input is not wanted for now, whatever `readable` says. */
   readonly readingPaused?: boolean;
+  /** It has input of its own, which the kernel knows nothing of: a read event is due. @internal */
+  readonly holdsInput?: boolean;
   /** There is input, a caller, the end of a connect, or an error. */
   handleReadEvent(): void | Promise<void>;
   /** Output can be sent, or a connect is over. */
@@ -96,6 +98,8 @@ export class Entry {
   untracked: boolean | undefined;
   /** Stands in the list of those. */
   listed = false;
+  /** Has a read event in the next tick in which it is readable, whatever the kernel says. */
+  primed = false;
   /** Not registered before this time (performance.now() milliseconds), whatever it wants. */
   restsUntil = 0;
   /** It rests because it was ready for nothing that it wants: until it wants something else. */
@@ -149,7 +153,7 @@ export class ChannelMap extends Map<number, Channel> {
   #selector: Selector | null = null;
   #users = 0;
   readonly #resting = new Set<Entry>();
-  /** Those that hold input of their own, see `prime`. */
+  /** Those that hold input of their own. */
   #primed: Entry[] = [];
   /** Of its channels' timeouts. @internal */
   readonly deadlines = new Deadlines();
@@ -260,18 +264,6 @@ export class ChannelMap extends Map<number, Channel> {
       const entry = this.#entries[fd] as Entry;
       if (entry.mask !== 0 && !isOpen(fd)) this.invalidate(fd);
     }
-  }
-
-  /**
-   * Channel `fd` holds input that the kernel knows nothing of: it has a read event in the next tick in
-   * which it is readable.
-   * @internal
-   */
-  prime(fd: number): void {
-    const entry = this.#entries[fd];
-    if (entry === undefined || this.#primed.includes(entry)) return;
-    this.#primed.push(entry);
-    this.#wake?.();
   }
 
   /** Takes a channel out of the selector for `duration` ms, or until `resume`. @internal */
@@ -451,8 +443,12 @@ export class ChannelMap extends Map<number, Channel> {
     this.#primed = [];
     for (const entry of primed) {
       if (!entry.live) continue;
-      if ((entry.wants & READ) === 0) this.#primed.push(entry);
-      else if (reported.has(entry)) entry.fired |= POLLIN;
+      if ((entry.wants & READ) === 0) {
+        this.#primed.push(entry);
+        continue;
+      }
+      entry.primed = false;
+      if (reported.has(entry)) entry.fired |= POLLIN;
       else {
         entry.fired = POLLIN;
         entries.push(entry);
@@ -556,6 +552,10 @@ export class ChannelMap extends Map<number, Channel> {
       const writable = channel.writable();
       const welcome = channel.inputEnded !== true && channel.readingPaused !== true;
       if (readable && welcome) wants |= READ;
+      if ((wants & READ) !== 0 && channel.holdsInput === true && !entry.primed) {
+        entry.primed = true;
+        this.#primed.push(entry);
+      }
       if (writable && channel.accepting !== true) wants |= WRITE;
       // A predicate may have closed its channel.
       if (entry.live) this.#apply(entry, wants);

@@ -2,7 +2,7 @@
 // A dispatcher with an output buffer: send() takes everything and sends it when it can. For simple
 // clients; AsyncChat has more of the same.
 
-import { Dispatcher, type Handled } from './dispatcher';
+import { Dispatcher, dropInput, type Handled } from './dispatcher';
 import { badType } from './errors';
 import { Fifo } from './fifo';
 import { trackAttributes, trackPredicates } from './tracking';
@@ -81,6 +81,7 @@ export class DispatcherWithSend extends Dispatcher {
     this.initiateSend();
     if (!this.#closesWhenSent || !this.connected || !this.#waiting.isEmpty()) return;
     this.#closesWhenSent = false;
+    this[dropInput]();
     return this.handleClose();
   }
 

@@ -70,6 +70,10 @@ const QUIET: ReadonlySet<string> = new Set(['warning']);
 /** A tick of a busy server is long: with one caller in each, the others would wait for many. */
 const ACCEPTS_PER_EVENT = 16;
 
+/** What is dropped of input that nobody reads: as much as a kernel may hold. */
+const DROP_SIZE = 65536;
+const DROPS_AT_CLOSE = 128;
+
 /** How long a listener waits when it could not accept for want of descriptors, in ms. */
 const ACCEPT_PAUSE = 100;
 
@@ -79,6 +83,8 @@ const ACCEPT_PAUSE = 100;
 export const inputOver = Symbol('inputOver');
 /** The socket is about to be closed. @internal */
 export const beforeClose = Symbol('beforeClose');
+/** What has come and nobody reads is dropped. @internal */
+export const dropInput = Symbol('dropInput');
 /** Changes whenever the channel closes or gets another socket. @internal */
 export const life = Symbol('life');
 
@@ -132,6 +138,8 @@ export class Dispatcher implements Channel {
   #inputEnded = false;
   #readingPaused = false;
   #idle: IdleTimeout | null = null;
+  /** Where it stands: in its own map, unless `addChannel` was given another. */
+  #standsIn: ChannelMap;
   #admission: Admission | null = null;
   /** Counts the sockets this channel has had and closed: two steps of one event compare it. */
   #life = 0;
@@ -157,6 +165,7 @@ export class Dispatcher implements Channel {
   constructor(socket: SocketLike | null = null, map: ChannelMap = socketMap) {
     if (!(map instanceof ChannelMap)) throw badType('make a channel', 'a ChannelMap', map);
     this.map = map;
+    this.#standsIn = map;
     if (socket === null || socket === undefined) return;
     this.setSocket(socket, map);
     this.#connected = true;
@@ -264,7 +273,7 @@ export class Dispatcher implements Channel {
     if (!(duration >= 0)) throw badRange('time out', '0 milliseconds or more', duration);
     this.#idle?.stop();
     this.#idle = duration === 0 ? null : new IdleTimeout(this, duration);
-    if (this.#fd !== null) this.#idle?.start();
+    if (this.#fd !== null) this.#idle?.start(this.#standsIn);
   }
 
   /**
@@ -318,7 +327,8 @@ export class Dispatcher implements Channel {
   addChannel(map: ChannelMap = this.map): void {
     if (this.#fd === null) throw badType('add a channel', 'a channel with a socket', this);
     map.set(this.#fd, this);
-    this.#idle?.start();
+    this.#standsIn = map;
+    this.#idle?.start(map);
   }
 
   /**
@@ -543,7 +553,13 @@ export class Dispatcher implements Channel {
   accept(): { socket: Socket; address: Address } | null {
     const admission = this.#admission;
     if (admission === null) return this.#acceptAny();
-    while (!admission.full) {
+    // Others are to have their turn, however many come of one address.
+    for (let turnedAway = 0; turnedAway < ACCEPTS_PER_EVENT; turnedAway += 1) {
+      if (admission.full) {
+        // It may have come to this map, or to this socket, full already.
+        this.#admitAgain();
+        return null;
+      }
       const caller = this.#acceptAny();
       if (caller === null) return null;
       const left = admission.admit(caller.address);
@@ -673,6 +689,21 @@ export class Dispatcher implements Channel {
 
   /** @internal */
   [inputOver](): void {}
+
+  /**
+   * A socket that is closed over unread input resets the connection, and what the kernel has still to
+   * send is lost. @internal
+   */
+  [dropInput](): void {
+    try {
+      for (let left = DROPS_AT_CLOSE; left > 0; left -= 1) {
+        const data = this.#live('close').recv(DROP_SIZE);
+        if (data === null || data.length === 0) return;
+      }
+    } catch {
+      // Whatever it is, the channel is about to be closed.
+    }
+  }
 
   /** @internal */
   [beforeClose](): void {}
@@ -896,7 +927,12 @@ export class Dispatcher implements Channel {
 
   /** The peer has ended its stream, and `allowHalfOpen` is set. Calls `handleClose`. */
   handleEof(): Handled {
-    return this.handleClose();
+    return this.#end();
+  }
+
+  /** An override may have closed before it calls what it overrides. */
+  #end(): Handled {
+    return this.#closed ? undefined : this.handleClose();
   }
 
   /**
@@ -904,12 +940,12 @@ export class Dispatcher implements Channel {
    * that does not close is called again after the same time.
    */
   handleTimeout(): Handled {
-    return this.handleClose();
+    return this.#end();
   }
 
   /** The program is about to end, see `shutdown`. Closes a listener, and otherwise calls `handleClose`. */
   handleShutdown(): Handled {
-    if (!this.accepting) return this.handleClose();
+    if (!this.accepting) return this.#end();
     this.close();
   }
 }

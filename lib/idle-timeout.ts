@@ -8,7 +8,6 @@ import { Deadline } from './deadlines';
 import { adopt, fail } from './guards';
 
 interface Idler extends Channel {
-  readonly map: ChannelMap;
   fileno(): number | null;
   handleTimeout(): void | Promise<void>;
 }
@@ -16,6 +15,7 @@ interface Idler extends Channel {
 export class IdleTimeout {
   readonly #deadline = new Deadline((now) => this.#reached(now));
   #lastActive = 0;
+  #map: ChannelMap | null = null;
 
   /** @param duration in milliseconds */
   constructor(
@@ -23,15 +23,18 @@ export class IdleTimeout {
     readonly duration: number,
   ) {}
 
-  start(): void {
+  /** @param map where the channel stands */
+  start(map: ChannelMap): void {
+    this.stop();
+    this.#map = map;
     this.touch();
-    this.channel.map.deadlines.set(this.#deadline, this.#lastActive + this.duration);
+    map.deadlines.set(this.#deadline, this.#lastActive + this.duration);
     // A waiting loop has to wake up for it.
-    this.channel.map.poke();
+    map.poke();
   }
 
   stop(): void {
-    this.channel.map.deadlines.clear(this.#deadline);
+    this.#map?.deadlines.clear(this.#deadline);
   }
 
   /** There was activity. */
@@ -41,13 +44,14 @@ export class IdleTimeout {
 
   #reached(now: number): void {
     const { channel, duration } = this;
+    const map = this.#map as ChannelMap;
     // It has left as one leaves any Map, by `delete` or `clear`: nobody waits for it any more.
-    if (channel.map.get(channel.fileno() ?? -1) !== channel) return;
+    if (map.get(channel.fileno() ?? -1) !== channel) return;
     const due = this.#lastActive + duration;
     const idle = due <= now;
     if (idle) this.#lastActive = now;
     // At least one, so that the time does not come again within this tick.
-    channel.map.deadlines.set(this.#deadline, idle ? now + Math.max(duration, 1) : due);
+    map.deadlines.set(this.#deadline, idle ? now + Math.max(duration, 1) : due);
     if (!idle) return;
     try {
       adopt(channel, channel.handleTimeout());

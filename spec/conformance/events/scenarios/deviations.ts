@@ -7,6 +7,16 @@
 import type { Deviation } from '../scenario';
 
 export const DEVIATIONS: Record<string, Record<string, Deviation>> = {
+  'An empty datagram is taken for the end': {
+    'UDP: an empty datagram ends the channel': {
+      both: `
+        A.read
+        A received nothing
+        -- A
+        A is readable, addr HOST:PORT, a descriptor
+      `,
+    },
+  },
   'One caller is accepted in each tick': {
     'two callers cost two passes': {
       both: `
