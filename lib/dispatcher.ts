@@ -844,7 +844,7 @@ export class Dispatcher implements Channel {
     const spared = this.#spared !== null && this.#spared.error === error;
     const [, type, value, info] = compactTraceback(error);
     const self = textOf(this, `<toString() failed for object at 0x${this.#identity()}>`);
-    const name = typeof type === 'function' ? type.name : nameOfType(value);
+    const name = typeof type === 'function' ? nameOfClass(type) : nameOfType(value);
     const text = messageOf(value);
     const consequence = spared ? 'keeping' : 'closing';
     this.logInfo(
@@ -979,6 +979,15 @@ function method<Name extends 'listen' | 'bind' | 'connectEx' | 'accept'>(
   const found = socket[name];
   if (typeof found !== 'function') throw badType(name, `a socket that can ${name}`, socket);
   return found as NonNullable<SocketLike[Name]>;
+}
+
+/** A class may say anything of its name, a symbol too. */
+function nameOfClass(type: { name: unknown }): string {
+  try {
+    return String(type.name);
+  } catch {
+    return '?';
+  }
 }
 
 function nameOfType(value: unknown): string {

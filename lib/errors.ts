@@ -80,6 +80,15 @@ export const DISCONNECTED: ReadonlySet<string> = new Set([
   'EBADF',
 ]);
 
+/** Whether a program wants to leave the loop. Nothing thrown can make this throw: a Proxy may try. */
+export function isExit(error: unknown): error is ExitNow {
+  try {
+    return error instanceof ExitNow;
+  } catch {
+    return false;
+  }
+}
+
 /** "We are short of something": an accept(2) that fails so is worth trying again later. */
 export const SHORTAGE: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM']);
 

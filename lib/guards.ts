@@ -6,7 +6,7 @@
 
 import type { Channel, Entry } from './channel-map';
 import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from './constants';
-import { codeOf, DISCONNECTED, ExitNow, stackOf } from './errors';
+import { codeOf, DISCONNECTED, isExit, stackOf } from './errors';
 
 /** A read event. Python's `asyncore.read`. @throws {ExitNow} and nothing else */
 export function read(channel: Channel): void {
@@ -103,7 +103,7 @@ export function failOutside(channel: Channel, error: unknown, report: Report = f
 
 /** Gives an exception to its channel. @throws {ExitNow} and nothing else */
 export function fail(channel: Channel, error: unknown): void {
-  if (error instanceof ExitNow) throw error;
+  if (isExit(error)) throw error;
   try {
     adopt(channel, channel.handleError(error), giveUp);
   } catch (second) {
@@ -113,7 +113,7 @@ export function fail(channel: Channel, error: unknown): void {
 
 /** Even handleError threw: say so where it cannot be overlooked, and go on without the channel. */
 function giveUp(channel: Channel, error: unknown): void {
-  if (error instanceof ExitNow) throw error;
+  if (isExit(error)) throw error;
   process.emitWarning(`handleError of a channel threw, closing the channel: ${stackOf(error)}`, {
     type: 'ChannelWarning',
     code: 'ASYNCORE_HANDLE_ERROR',

@@ -172,8 +172,16 @@ function checkFd(action: string, fd: number): void {
   }
 }
 
-function checkBytes(action: string, data: Uint8Array): void {
+/** The engine's own: a program's class, or object, may say something else. */
+const byteLengthOf = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  'byteLength',
+)?.get as (this: Uint8Array) => number;
+
+/** @returns how many bytes there are */
+function checkBytes(action: string, data: Uint8Array): number {
   if (!(data instanceof Uint8Array)) throw badType(action, 'a Uint8Array', data);
+  return byteLengthOf.call(data);
 }
 
 export function checkInt(action: string, what: string, value: number): void {
@@ -252,8 +260,7 @@ export function socketpair(
 
 export function bind(fd: number, sockaddr: Uint8Array): number {
   checkFd('bind', fd);
-  checkBytes('bind', sockaddr);
-  return call(libc().bind, fd, sockaddr, sockaddr.byteLength);
+  return call(libc().bind, fd, sockaddr, checkBytes('bind', sockaddr));
 }
 
 export function listen(fd: number, backlog: number): number {
@@ -264,8 +271,7 @@ export function listen(fd: number, backlog: number): number {
 
 export function connect(fd: number, sockaddr: Uint8Array): number {
   checkFd('connect', fd);
-  checkBytes('connect', sockaddr);
-  return call(libc().connect, fd, sockaddr, sockaddr.byteLength);
+  return call(libc().connect, fd, sockaddr, checkBytes('connect', sockaddr));
 }
 
 export function accept4(fd: number, slot: SockaddrSlot, flags: number): number {
@@ -288,18 +294,18 @@ export function getsockopt(fd: number, level: number, name: number, value: Uint8
   checkFd('getsockopt', fd);
   checkInt('getsockopt', 'level', level);
   checkInt('getsockopt', 'option', name);
-  checkBytes('getsockopt', value);
-  const length = Uint32Array.of(value.byteLength);
+  const room = checkBytes('getsockopt', value);
+  const length = Uint32Array.of(room);
   const result = call(libc().getsockopt, fd, level, name, value, length);
-  return result < 0 ? result : Math.min(length[0] as number, value.byteLength);
+  return result < 0 ? result : Math.min(length[0] as number, room);
 }
 
 export function setsockopt(fd: number, level: number, name: number, value: Uint8Array): number {
   checkFd('setsockopt', fd);
   checkInt('setsockopt', 'level', level);
   checkInt('setsockopt', 'option', name);
-  checkBytes('setsockopt', value);
-  return call(libc().setsockopt, fd, level, name, value, value.byteLength);
+  const length = checkBytes('setsockopt', value);
+  return call(libc().setsockopt, fd, level, name, value, length);
 }
 
 /** With MSG_TRUNC the kernel tells the datagram's own length, which may be beyond what was read. */
@@ -323,9 +329,8 @@ export function recvfrom(
   slot: SockaddrSlot | null,
 ): number {
   checkFd('recvfrom', fd);
-  checkBytes('recvfrom', buffer);
+  const length = checkBytes('recvfrom', buffer);
   checkInt('recvfrom', 'flags', flags);
-  const length = buffer.byteLength;
   return call(
     libc().recvfrom,
     fd,
@@ -339,9 +344,9 @@ export function recvfrom(
 
 export function send(fd: number, data: Uint8Array, flags: number): number {
   checkFd('send', fd);
-  checkBytes('send', data);
+  const length = checkBytes('send', data);
   checkInt('send', 'flags', flags);
-  return call(libc().send, fd, data, data.byteLength, flags);
+  return call(libc().send, fd, data, length, flags);
 }
 
 /** send(2) of the first `length` bytes of a memory. */
@@ -353,10 +358,10 @@ export function sendFrom(fd: number, memory: Memory, length: number, flags: numb
 
 export function sendto(fd: number, data: Uint8Array, flags: number, sockaddr: Uint8Array): number {
   checkFd('sendto', fd);
-  checkBytes('sendto', data);
-  checkBytes('sendto', sockaddr);
+  const length = checkBytes('sendto', data);
+  const addressLength = checkBytes('sendto', sockaddr);
   checkInt('sendto', 'flags', flags);
-  return call(libc().sendto, fd, data, data.byteLength, flags, sockaddr, sockaddr.byteLength);
+  return call(libc().sendto, fd, data, length, flags, sockaddr, addressLength);
 }
 
 export function shutdown(fd: number, how: number): number {
@@ -373,14 +378,12 @@ export function close(fd: number): number {
 
 export function read(fd: number, buffer: Uint8Array): number {
   checkFd('read', fd);
-  checkBytes('read', buffer);
-  return call(libc().read, fd, buffer, buffer.byteLength);
+  return call(libc().read, fd, buffer, checkBytes('read', buffer));
 }
 
 export function write(fd: number, data: Uint8Array): number {
   checkFd('write', fd);
-  checkBytes('write', data);
-  return call(libc().write, fd, data, data.byteLength);
+  return call(libc().write, fd, data, checkBytes('write', data));
 }
 
 /**

@@ -25,7 +25,7 @@ import {
   socketMap,
   type TickOrder,
 } from './channel-map';
-import { badRange, badType, codeOf, ExitNow } from './errors';
+import { badRange, badType, codeOf, isExit } from './errors';
 import { flushGathered } from './gather';
 import { deliver, exception, fail, hangUp, read, write } from './guards';
 import type { Watch } from './libc';
@@ -125,7 +125,9 @@ function pass(map: ChannelMap, order: TickOrder, timeout: number): void {
       map.ask(order, fail);
       const next = map.nextDeadline;
       const wait = next === Infinity ? left : Math.min(left, next - performance.now());
-      const some = step(map, order, milliseconds(wait));
+      let some = step(map, order, milliseconds(wait));
+      // A wait that a signal has cut short, as when the process was stopped, has not looked.
+      if (!some && map.deadlines.next <= performance.now()) some = step(map, order, 0);
       expire(map);
       if (some) return;
       // A signal, or a rest that is over: Python too waits on for what is left.
@@ -428,7 +430,7 @@ export function closeAll(map: ChannelMap = socketMap, ignoreAll = false): void {
       channel.close();
     } catch (error) {
       if (codeOf(error) === 'EBADF') continue;
-      if (!ignoreAll || error instanceof ExitNow) throw error;
+      if (!ignoreAll || isExit(error)) throw error;
     }
   }
   map.clear();

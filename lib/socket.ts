@@ -240,9 +240,9 @@ export class Socket implements SocketLike, Disposable {
    * @throws {TypeError|RangeError} when the address cannot be meant
    */
   bind(address: Address): void {
-    const fd = this.#fd('bind');
+    // The number last: the address may be an object with code of its own.
     const sockaddr = resolveAddress(address, this.family, this.type, 'bind');
-    libc.check(libc.bind(fd, sockaddr), 'bind', formatAddress(address));
+    libc.check(libc.bind(this.#fd('bind'), sockaddr), 'bind', formatAddress(address));
   }
 
   /**
@@ -290,8 +290,8 @@ export class Socket implements SocketLike, Disposable {
    * @throws {TypeError|RangeError} when the address cannot be meant
    */
   connectEx(address: Address): number {
-    const fd = this.#fd('connect');
-    return -libc.connect(fd, resolveAddress(address, this.family, this.type, 'connect'));
+    const sockaddr = resolveAddress(address, this.family, this.type, 'connect');
+    return -libc.connect(this.#fd('connect'), sockaddr);
   }
 
   /**
@@ -362,9 +362,8 @@ export class Socket implements SocketLike, Disposable {
    */
   sendTo(data: Uint8Array, address: Address, flags = 0): number | null {
     libc.checkInt('sendto', 'flags', flags);
-    const fd = this.#fdToSend('sendto');
     const sockaddr = resolveAddress(address, this.family, this.type, 'sendto');
-    const result = libc.sendto(fd, data, flags | MSG_NOSIGNAL, sockaddr);
+    const result = libc.sendto(this.#fdToSend('sendto'), data, flags | MSG_NOSIGNAL, sockaddr);
     if (result === -ERRNO.EAGAIN) return null;
     return libc.check(result, 'sendto', formatAddress(address));
   }

@@ -31,6 +31,12 @@ export class EpollSelector implements Selector {
   #events = new Memory(FIRST_ROOM * SIZE);
   /** fd -> mask. */
   readonly #registered = new Map<number, number>();
+  /**
+   * fd -> the serial of its registration, which the kernel gives back with each event: a number that was
+   * closed behind our back may be another's by now, while a duplicate of it is still reported.
+   */
+  readonly #serials: number[] = [];
+  #lastSerial = 0;
   /** What `watch` has opened, and for whom. */
   #watching: { watch: { close(): void }; wake: () => void } | null = null;
   /** Regular files, which epoll refuses with EPERM. They are ready for all of their mask. */
@@ -81,7 +87,10 @@ export class EpollSelector implements Selector {
 
   readyFd(index: number): number {
     if (index >= this.#fromKernel) return this.#file(index)[0];
-    return this.#events.buffer.readInt32LE(index * SIZE + DATA);
+    const { buffer } = this.#events;
+    // The kernel keeps 8 bytes of ours: the descriptor, and the serial.
+    const fd = buffer.readInt32LE(index * SIZE + DATA);
+    return buffer.readInt32LE(index * SIZE + DATA + 4) === this.#serials[fd] ? fd : -1;
   }
 
   readyMask(index: number): number {
@@ -129,6 +138,11 @@ export class EpollSelector implements Selector {
   #control(op: number, fd: number, mask: number): number {
     this.#event.buffer.writeInt32LE(mask, 0);
     this.#event.buffer.writeInt32LE(fd, DATA);
+    if (op === EPOLL_CTL_ADD) {
+      this.#lastSerial = (this.#lastSerial + 1) | 0;
+      this.#serials[fd] = this.#lastSerial;
+    }
+    this.#event.buffer.writeInt32LE(this.#serials[fd] ?? 0, DATA + 4);
     return epollCtl(this.#epoll.fd, op, fd, this.#event);
   }
 }

@@ -1,0 +1,366 @@
+// What happens to the process around a loop: stopped and continued, showered with signals, its clock
+// set back, left in the middle of a handler, hit by errors that are not the loop's. Each runs in a
+// process of its own, which has to end as it should, and in time.
+//
+// Covered elsewhere (loop): two loops on one map, a map that is emptied from outside, a signal that
+// aborts before, during and after.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ChannelMap, closeAll, Dispatcher, type Handled, loopSync, Socket } from 'asyncore';
+import { drive, WAYS } from '../support/drive';
+import { keep } from '../support/keep';
+import { Program, ROOT } from '../support/program';
+
+/** What each of these programs begins with. */
+const HEAD = `
+  const { AsyncChat, Dispatcher, DispatcherWithSend, ExitNow, Socket, loop, loopSync, socketMap } =
+    require('./lib/index.ts');
+  class Quiet extends DispatcherWithSend {
+    ignoreLogTypes = new Set(['error', 'warning', 'info']);
+    handleClose() { this.close(); }
+  }
+  /** Echoes. */
+  class Echo extends Quiet {
+    handleRead() {
+      const data = this.recv(65536);
+      if (data !== null) this.send(data);
+    }
+  }
+  class Server extends Quiet {
+    constructor() {
+      super();
+      this.createSocket();
+      this.bind({ host: '127.0.0.1', port: 0 });
+      this.listen(5);
+    }
+    handleAccepted(socket) { new Echo(socket); }
+  }
+`;
+
+const programs: Program[] = [];
+
+afterEach(async () => {
+  for (const program of programs.splice(0)) await program.kill();
+});
+
+function run(code: string, ...flags: string[]): Program {
+  const program = new Program(process.execPath, [
+    ...flags,
+    '--require',
+    'tsx/cjs',
+    '-e',
+    HEAD + code,
+  ]);
+  programs.push(program);
+  return program;
+}
+
+/** How a program runs its channels, in its own words. */
+const RUNS = WAYS.map(([name, { sync, usePoll }]): [string, string, boolean] => [
+  name,
+  sync
+    ? `loopSync({ timeout: 500, usePoll: ${usePoll} })`
+    : `await loop({ timeout: 500, usePoll: ${usePoll} })`,
+  sync,
+]);
+
+function inAsync(code: string): string {
+  return `(async () => { ${code} })();`;
+}
+
+describe.each(RUNS)('A process (%s)', (_, running, sync) => {
+  it('that is stopped and continued goes on', async () => {
+    const program = run(
+      inAsync(`
+        class Line extends AsyncChat {
+          constructor(socket) {
+            super(socket);
+            this.setTerminator('\\n');
+          }
+          collectIncomingData(data) { this._collectIncomingData(data); }
+          foundTerminator() {
+            const line = this._getData().toString();
+            console.log('heard ' + line);
+            if (line === 'end') this.close();
+          }
+        }
+        // The peer is a process that goes on while this one is stopped.
+        const [own, peer] = Socket.pair();
+        new Line(own);
+        const fd = peer.detach();
+        const child = require('node:child_process').spawn(
+          'sh',
+          ['-c', 'read line; echo "$line" >&3; read line; echo "$line" >&3'],
+          { stdio: ['inherit', 'inherit', 'inherit', fd] },
+        );
+        child.unref();
+        console.log('ready');
+        ${running};
+        console.log('over');
+      `),
+    );
+    await program.printed(/ready/);
+    // Until it waits in the kernel.
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    process.kill(program.child.pid as number, 'SIGSTOP');
+    // Longer than a pass.
+    program.child.stdin.write('while stopped\n');
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    expect(program.output).not.toContain('heard');
+    process.kill(program.child.pid as number, 'SIGCONT');
+    await program.printed(/heard while stopped/);
+    program.child.stdin.write('end\n');
+    await program.printed(/heard end/);
+    expect(await program.ended()).toBe(0);
+    expect(program.output).toMatch(/ready\nheard while stopped\nheard end\nover\n$/);
+  }, 15_000);
+
+  it('that is showered with signals loses no byte, and no wait is cut short', async () => {
+    const program = run(
+      inAsync(`
+        const koffi = require('koffi');
+        const setitimer = koffi.load(null).func('int setitimer(int, void *, void *)');
+        const every = (microseconds) => {
+          const interval = BigInt(microseconds);
+          // struct itimerval { struct timeval it_interval, it_value; }
+          setitimer(0, BigInt64Array.of(0n, interval, 0n, interval), null);
+        };
+        process.on('SIGALRM', () => {});
+        const SIZE = 16 * 1024 * 1024;
+        const [a, b] = Socket.pair();
+        const hash = () => require('node:crypto').createHash('sha1');
+        const [out, into] = [hash(), hash()];
+        let sent = 0;
+        let received = 0;
+        class Source extends Quiet {
+          readable() { return false; }
+          writable() { return true; }
+          handleWrite() {
+            if (sent === SIZE) return this.close();
+            const piece = Buffer.alloc(Math.min(10_000, SIZE - sent), sent % 251);
+            const taken = Dispatcher.prototype.send.call(this, piece);
+            out.update(piece.subarray(0, taken));
+            sent += taken;
+          }
+        }
+        class Sink extends Quiet {
+          handleRead() {
+            const data = this.recv(3000);
+            if (data === null) return;
+            received += data.length;
+            into.update(data);
+          }
+        }
+        every(200);
+        new Source(a);
+        new Sink(b);
+        ${running};
+        console.log(received, out.digest('hex') === into.digest('hex'));
+
+        const [c, d] = Socket.pair();
+        const idle = new Sink(c);
+        idle.setIdleTimeout(300);
+        const start = performance.now();
+        ${running};
+        const waited = performance.now() - start;
+        console.log(waited >= 299 && waited < 2000 ? 'waited' : waited);
+        every(0);
+      `),
+    );
+    expect(await program.ended()).toBe(0);
+    expect(program.output).toBe('16777216 true\nwaited\n');
+  }, 15_000);
+
+  it.each(['handleRead', 'handleClose', 'handleError', 'readable'])(
+    'ends where %s calls process.exit(), with what was pushed before',
+    async (handler) => {
+      const program = run(
+        inAsync(`
+          const [a, b] = Socket.pair();
+          const leave = () => {
+            // After those who were here before.
+            process.on('exit', () => {
+              require('node:fs').writeSync(1, 'exit ' + (b.recv(100) ?? ''));
+            });
+            process.exit(7);
+          };
+          class Last extends AsyncChat {
+            ignoreLogTypes = new Set(['error']);
+            constructor(socket) { super(socket); this.setTerminator('\\n'); }
+            collectIncomingData() {}
+            foundTerminator() {
+              this.push('farewell');
+              if ('${handler}' === 'handleRead') leave();
+              if ('${handler}' === 'handleError') throw new Error('wrong');
+            }
+            readable() {
+              if ('${handler}' === 'readable') { this.push('farewell'); leave(); }
+              return true;
+            }
+            handleClose() { leave(); }
+            handleError() { leave(); }
+          }
+          new Last(a);
+          b.send(Buffer.from('x\\n'));
+          if ('${handler}' === 'handleClose') { b.shutdown(1); }
+          ${running};
+          console.log('never');
+        `),
+      );
+      expect(await program.ended()).toBe(7);
+      expect(program.output).toBe('exit farewell');
+    },
+  );
+
+  it('ends with an error that a handler leaves uncaught elsewhere, or lives on if it is caught', async () => {
+    const code = (caught: boolean): string =>
+      inAsync(`
+        if (${caught}) process.on('uncaughtException', (error) => console.log('caught ' + error.message));
+        const [a, b] = Socket.pair();
+        let heard = 0;
+        new (class extends Quiet {
+          handleRead() {
+            if (this.recv(1) === null) return;
+            heard += 1;
+            if (heard === 1) process.nextTick(() => { throw new Error('elsewhere'); });
+            // Node's own things have their turn only where they can.
+            if (heard === 3) this.close();
+          }
+        })(a);
+        b.send(Buffer.from('xxx'));
+        ${running};
+        console.log('heard ' + heard);
+      `);
+    const dead = run(code(false));
+    const alive = run(code(true));
+    expect(await dead.ended()).toBe(1);
+    expect(dead.output).toContain('Error: elsewhere');
+    expect(await alive.ended()).toBe(0);
+    const lines = ['caught elsewhere\n', 'heard 3\n'];
+    expect(alive.output).toBe((sync ? lines.reverse() : lines).join(''));
+  });
+
+  it('ends with a promise that a handler leaves rejected, and the loop does not mind', async () => {
+    const program = run(
+      inAsync(`
+        process.on('unhandledRejection', (error) => console.log('unhandled ' + error.message));
+        const [a, b] = Socket.pair();
+        new (class extends Quiet {
+          handleRead() {
+            if (this.recv(100) === null) return;
+            void Promise.reject(new Error('elsewhere'));
+            setTimeout(() => b.close(), 20);
+            if (${sync}) b.close();
+          }
+        })(a);
+        b.send(Buffer.from('x'));
+        ${running};
+        await null;
+        setTimeout(() => console.log('over'), 50);
+      `),
+    );
+    expect(await program.ended()).toBe(0);
+    expect(program.output).toBe('unhandled elsewhere\nover\n');
+  });
+});
+
+describe.each(WAYS)('The system’s clock (%s)', (_, how) => {
+  it('is not asked: set back or ahead, it moves no timeout and ends no pass', async () => {
+    const map = new ChannelMap();
+    const real = Date.now;
+    let steps = 0;
+    // Back by a day, then ahead by one, and so on.
+    jest.spyOn(Date, 'now').mockImplementation(() => {
+      steps += 1;
+      return real() + (steps % 2 === 0 ? 86_400_000 : -86_400_000);
+    });
+    const events: string[] = [];
+    const [own, peer] = Socket.pair();
+    keep(peer);
+    const channel = new (class extends Dispatcher {
+      override writable(): boolean {
+        return false;
+      }
+      override handleTimeout(): Handled {
+        events.push('timeout');
+        this.close();
+      }
+    })(own, map);
+    channel.setIdleTimeout(150);
+    const start = performance.now();
+    await drive(how, () => events.length > 0, { map });
+    expect(performance.now() - start).toBeGreaterThanOrEqual(149);
+    closeAll(map);
+
+    const [silent] = Socket.pair().map(keep) as [Socket, Socket];
+    const other = new Dispatcher(silent, map);
+    other.writable = () => false;
+    other.handleRead = () => other.close();
+    const begin = performance.now();
+    loopSync({ map, timeout: 100, count: 1, usePoll: how.usePoll });
+    closeAll(map);
+    expect(performance.now() - begin).toBeLessThan(2000);
+  });
+
+  it('has no place in lib/', () => {
+    const lib = join(ROOT, 'lib');
+    for (const file of readdirSync(lib, { recursive: true, encoding: 'utf8' })) {
+      if (!file.endsWith('.ts')) continue;
+      const code = readFileSync(join(lib, file), 'utf8');
+      expect({ file, asks: /\bDate\b|hrtime/.test(code) }).toEqual({ file, asks: false });
+    }
+  });
+});
+
+describe.each(WAYS.filter(([, { sync }]) => sync))('A wait (%s)', (_, how) => {
+  it('that a signal ends when it is too late finds no channel idle that has input', () => {
+    const map = new ChannelMap();
+    const [own, peer] = Socket.pair();
+    const events: string[] = [];
+    const channel = new (class extends Dispatcher {
+      override writable(): boolean {
+        return false;
+      }
+      override handleRead(): Handled {
+        events.push(`${keep(own).recv(100)}`);
+      }
+      override handleTimeout(): Handled {
+        events.push('timeout');
+      }
+    })(own, map);
+    channel.setIdleTimeout(20);
+    // The process is stopped in the kernel, and continued: no events, says epoll_wait(2).
+    jest.spyOn(map.acquire(), 'select').mockImplementationOnce(() => {
+      keep(peer).send(Buffer.from('in time'));
+      for (const end = performance.now() + 40; performance.now() < end; );
+      return 0;
+    });
+    try {
+      loopSync({ map, timeout: 1000, count: 1, usePoll: how.usePoll });
+    } finally {
+      map.release();
+      closeAll(map);
+    }
+    expect(events).toEqual(['in time']);
+  });
+});
+
+describe('Worker threads', () => {
+  it('that run loops can be terminated at any moment', async () => {
+    const program = new Program(process.execPath, [
+      '--import',
+      'tsx',
+      join(__dirname, 'terminate-workers.ts'),
+      '--rounds',
+      '4',
+    ]);
+    programs.push(program);
+    const status = await program.ended(40_000);
+    // Each has had an epoll descriptor, which nobody can close for a thread that runs no code any more.
+    expect(program.output).toMatch(
+      /^4 rounds of 8 workers, seed \d+: \d+ terminated in their loops; left over: 0 sockets, \d\d? epoll/m,
+    );
+    expect(status).toBe(0);
+  }, 60_000);
+});

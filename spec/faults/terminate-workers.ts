@@ -1,0 +1,129 @@
+// Worker threads that run loops, terminated at random moments. A crash takes the whole process along,
+// and what a worker leaves behind shows in the descriptors and the memory of the process.
+//
+//   npx tsx spec/faults/terminate-workers.ts --rounds 200 [--seed 1]
+//
+// In each round eight workers run loops that are busy with connections of their own: loop() and
+// loopSync(), in both orders. One in four is terminated while it still loads, the others within
+// 100 ms of their loop's beginning. This process itself must not load the library: a worker that is
+// alone with the add-on is the hard case (`pinAddon` in lib/libc.ts).
+//
+// A worker that is terminated runs no code any more, so that nobody closes its descriptors. It writes
+// down in shared memory what it opens, and that is closed here; what is then left is told.
+
+import { once } from 'node:events';
+import { closeSync, readdirSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Worker } from 'node:worker_threads';
+import { withBuild } from '../support/build';
+
+const WORKERS = 8;
+/** Connections in each worker. */
+const PAIRS = 4;
+/** How long a worker may load, and how long it may run, in ms. */
+const LOADING = 150;
+const RUNNING = 100;
+
+const WORKER = `
+  const { parentPort, workerData } = require('node:worker_threads');
+  const { Dispatcher, Socket, loop, loopSync } = require('./index.js');
+  class Player extends Dispatcher {
+    writable() { return false; }
+    handleRead() {
+      const ball = this.recv(100);
+      if (ball !== null) this.send(ball);
+    }
+    handleTimeout() {}
+    handleClose() { this.close(); }
+  }
+  for (let pair = 0; pair < ${PAIRS}; pair += 1) {
+    const sockets = Socket.pair();
+    sockets.forEach((socket, end) => {
+      workerData.opened[2 * pair + end] = socket.fileno();
+      new Player(socket).setIdleTimeout(5);
+    });
+    sockets[0].send(Buffer.from('x'));
+  }
+  parentPort.postMessage('running');
+  const options = { usePoll: workerData.usePoll };
+  if (workerData.sync) loopSync(options);
+  else void loop(options);
+`;
+
+/** The same numbers for the same seed (mulberry32). */
+function randomFrom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+const pause = (duration: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, duration));
+
+/** How many descriptors of a kind this process has. */
+function count(kind: RegExp): number {
+  let found = 0;
+  for (const fd of readdirSync('/proc/self/fd')) {
+    try {
+      if (kind.test(readlinkSync(`/proc/self/fd/${fd}`))) found += 1;
+    } catch {
+      // The descriptor that read the directory is gone by now.
+    }
+  }
+  return found;
+}
+
+/** @returns whether the worker had begun its loop */
+async function runOne(file: string, index: number, random: () => number): Promise<boolean> {
+  const opened = new Int32Array(new SharedArrayBuffer(2 * PAIRS * 4)).fill(-1);
+  const workerData = { opened, sync: index % 2 === 1, usePoll: index % 4 > 1 };
+  const worker = new Worker(file, { workerData, execArgv: [] });
+  const exit = once(worker, 'exit');
+  const begun = once(worker, 'message');
+  const loads = random() < 0.25;
+  if (loads) await pause(random() * LOADING);
+  else {
+    await begun;
+    await pause(random() * RUNNING);
+  }
+  await worker.terminate();
+  await exit;
+  for (const fd of opened) if (fd !== -1) closeSync(fd);
+  return !loads;
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: { rounds: { type: 'string', default: '200' }, seed: { type: 'string' } },
+  });
+  const rounds = Number(values.rounds);
+  const seed = Number(values.seed ?? Date.now() % 1e6);
+  const random = randomFrom(seed);
+  await withBuild({ 'worker.js': WORKER }, async (directory) => {
+    const file = join(directory, 'worker.js');
+    const sockets = count(/^socket:/);
+    const epoll = count(/eventpoll/);
+    let busy = 0;
+    let memory = 0;
+    for (let round = 0; round < rounds; round += 1) {
+      const indices = Array.from({ length: WORKERS }, (_, index) => index);
+      const ran = await Promise.all(indices.map((index) => runOne(file, index, random)));
+      busy += ran.filter(Boolean).length;
+      // After the first tenth, in which everything is allocated for the first time.
+      if (round === Math.floor(rounds / 10)) memory = process.memoryUsage.rss();
+    }
+    const grown = Math.round((process.memoryUsage.rss() - memory) / 2 ** 20);
+    console.log(
+      `${rounds} rounds of ${WORKERS} workers, seed ${seed}: ${busy} terminated in their loops; ` +
+        `left over: ${count(/^socket:/) - sockets} sockets, ${count(/eventpoll/) - epoll} epoll; ` +
+        `memory grown by ${grown} MiB`,
+    );
+  });
+}
+
+void main();
