@@ -139,11 +139,11 @@ function encodeUnix({ path, raw }: UnixAddress, action: string): Buffer {
 export function decodeAddress(sockaddr: Buffer): Address {
   // The unnamed end of a socketpair may come without even a family.
   const family = sockaddr.length < 2 ? AF_UNIX : sockaddr.readUInt16LE(0);
-  if (family === AF_INET) {
+  if (family === AF_INET && sockaddr.length >= LAYOUT.sockaddrIn) {
     const host = `${sockaddr[4]}.${sockaddr[5]}.${sockaddr[6]}.${sockaddr[7]}`;
     return { host, port: sockaddr.readUInt16BE(2) };
   }
-  if (family === AF_INET6) return decodeInet6(sockaddr);
+  if (family === AF_INET6 && sockaddr.length >= LAYOUT.sockaddrIn6) return decodeInet6(sockaddr);
   if (family === AF_UNIX) return decodeUnix(sockaddr.subarray(2));
   throw badRange('decode an address', 'an IPv4, IPv6 or Unix sockaddr', sockaddr);
 }

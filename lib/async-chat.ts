@@ -709,6 +709,8 @@ export abstract class AsyncChat extends Dispatcher {
 
   /** @internal */
   override [beforeClose](): void {
+    // close() calls no handler.
+    this.#drainDue = false;
     flushGatheredOf(this);
     if (this.#out.refilling) {
       this.#out.stop();
@@ -718,7 +720,6 @@ export abstract class AsyncChat extends Dispatcher {
     // A record that is being gone through ends here.
     this.#dropInput();
     this.#endRecord();
-    this.#drainDue = false;
     this.#abandonProducers();
   }
 

@@ -158,6 +158,8 @@ export class ChannelMap extends Map<number, Channel> {
   /** Of its channels' timeouts. @internal */
   readonly deadlines = new Deadlines();
   #invalid: Entry[] = [];
+  /** Invalid ones whose number went to another channel before they could be told. */
+  #replaced: Entry[] = [];
   #trackingEpoch = 0;
   #lastSweep = 0;
   /** Snapshots that are not in use: one for each depth to which handlers call `poll`. */
@@ -198,7 +200,10 @@ export class ChannelMap extends Map<number, Channel> {
   }
 
   #enter(fd: number, channel: Channel, old: Entry | undefined): void {
-    if (old !== undefined) this.#retire(old);
+    if (old !== undefined) {
+      this.#retire(old);
+      if (old.invalid && old.channel !== channel) this.#replaced.push(old);
+    }
     // As in any Map, a replacement keeps the place of what it replaces.
     const entry = new Entry(fd, channel, old?.order ?? ++this.#lastOrder);
     this.#entries[fd] = entry;
@@ -375,6 +380,7 @@ export class ChannelMap extends Map<number, Channel> {
     return (
       this.#stale.length > 0 ||
       this.#invalid.length > 0 ||
+      this.#replaced.length > 0 ||
       this.#anyPrimed() ||
       (this.#selector?.alwaysReady ?? false)
     );
@@ -455,6 +461,16 @@ export class ChannelMap extends Map<number, Channel> {
       }
     }
     return entries.length === before;
+  }
+
+  /** Tells those whose socket was closed, and whose number went to another. @internal */
+  tellReplaced(hangUp: (channel: Channel) => void): boolean {
+    if (this.#replaced.length === 0) return false;
+    for (const { channel, fd } of this.#replaced.splice(0)) {
+      // Unless it has closed, or got another socket.
+      if (channel.fileno?.() === fd && this.get(fd) !== channel) hangUp(channel);
+    }
+    return true;
   }
 
   /** Gives a snapshot back. @internal */

@@ -2,7 +2,7 @@
 // A dispatcher with an output buffer: send() takes everything and sends it when it can. For simple
 // clients; AsyncChat has more of the same.
 
-import { Dispatcher, dropInput, type Handled } from './dispatcher';
+import { beforeClose, Dispatcher, dropInput, type Handled } from './dispatcher';
 import { badType } from './errors';
 import { Fifo } from './fifo';
 import { trackAttributes, trackPredicates } from './tracking';
@@ -53,11 +53,16 @@ export class DispatcherWithSend extends Dispatcher {
    */
   initiateSend(): void {
     const chunk = this.#takeChunk();
+    this.#waiting.pushFront(chunk);
     let sent = 0;
     try {
       sent = super.send(chunk.subarray(0, CHUNK));
     } finally {
-      if (sent < chunk.length) this.#waiting.pushFront(chunk.subarray(sent));
+      // Unless a handler, of a connection that is gone, has thrown it away or set another.
+      if (!this.#waiting.isEmpty() && this.#waiting.first() === chunk) {
+        this.#waiting.pop();
+        if (sent < chunk.length) this.#waiting.pushFront(chunk.subarray(sent));
+      }
       this.interestChanged();
     }
   }
@@ -90,6 +95,11 @@ export class DispatcherWithSend extends Dispatcher {
     if (!this.connected || this.#waiting.isEmpty()) return super.handleShutdown();
     this.pauseReading();
     this.#closesWhenSent = true;
+  }
+
+  /** @internal */
+  override [beforeClose](): void {
+    this.#closesWhenSent = false;
   }
 
   /** While there is output, and until there is a connection. */

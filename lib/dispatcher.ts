@@ -145,6 +145,8 @@ export class Dispatcher implements Channel {
   #life = 0;
   /** Set by close(), until the next socket. */
   #closed = false;
+  /** `handleConnect` is running: it is called once. */
+  #greeting = false;
   /** `handleClose` is running: a farewell that it sends to a dead peer must not start another. */
   #hangingUp = false;
   /** The last error that need not end this channel. */
@@ -329,6 +331,7 @@ export class Dispatcher implements Channel {
     map.set(this.#fd, this);
     this.#standsIn = map;
     this.#idle?.start(map);
+    if (this.#admission?.full) this.#admitAgain();
   }
 
   /**
@@ -436,13 +439,13 @@ export class Dispatcher implements Channel {
     const socket = this.#live('listen');
     if (this.#admission !== null || Object.keys(limits).length > 0) this.#limit(limits);
     this.accepting = true;
+    this.#admitAgain();
     method(socket, 'listen').call(socket, backlog);
   }
 
   #limit(limits: ListenLimits): void {
     this.#admission ??= new Admission(() => this.#admitAgain());
     this.#admission.limit(limits);
-    this.#admitAgain();
   }
 
   #admitAgain(): void {
@@ -783,7 +786,8 @@ export class Dispatcher implements Channel {
     if (this.accepting) return this.handleAccept();
     const life = this.#life;
     if (!this.connected && this.connecting) this.handleConnectEvent();
-    if (this.#life === life) adopt(this, this.handleRead());
+    // handleConnect may have paused it.
+    if (this.#life === life && !this.#readingPaused) adopt(this, this.handleRead());
   }
 
   /** Output can be sent, or a connect is over. Python's `handle_write_event`. */
@@ -807,9 +811,16 @@ export class Dispatcher implements Channel {
       const address = this.addr === null ? undefined : formatAddress(this.addr);
       throw failure(-errno, 'connect', address);
     }
+    // A pass that handleConnect runs itself.
+    if (this.#greeting) return;
     const life = this.#life;
     this.#idle?.touch();
-    adopt(this, this.handleConnect());
+    this.#greeting = true;
+    try {
+      adopt(this, this.handleConnect());
+    } finally {
+      this.#greeting = false;
+    }
     // handleConnect may have closed the channel, which then is not connected.
     if (this.#life !== life) return;
     this.connected = true;

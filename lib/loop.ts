@@ -87,11 +87,11 @@ function deliverByPoll({ entries, due }: Snapshot): void {
 
 /** Waits up to `wait` ms and delivers. @returns whether anything was due */
 function step(map: ChannelMap, order: TickOrder, wait: number): boolean {
-  const snapshot = map.select(order, wait);
-  const some = snapshot.entries.length > 0;
-  if (!some) {
+  const told = map.tellReplaced(hangUp);
+  const snapshot = map.select(order, told ? 0 : wait);
+  if (snapshot.entries.length === 0) {
     map.done(snapshot);
-    return false;
+    return told;
   }
   try {
     if (order === 'select') deliverBySelect(snapshot);

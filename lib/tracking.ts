@@ -98,13 +98,23 @@ function takeFieldsIn(channel: object): boolean {
   for (const name of names) {
     const field = Object.getOwnPropertyDescriptor(channel, name);
     if (field === undefined) continue;
-    if (own.has(field.value as object)) continue;
+    if (own.has(field.value as object)) {
+      // What would be found without it: the setter below is to see the next assignment, too.
+      if (inherited(channel, name) !== field.value || !Reflect.deleteProperty(channel, name)) {
+        return false;
+      }
+      continue;
+    }
     const movable = field.configurable && 'value' in field && typeof field.value !== 'function';
     if (!movable || !Reflect.deleteProperty(channel, name)) return false;
     const attributes = channel as Record<string, unknown>;
     attributes[name] = joined(field.value, attributes[name]);
   }
   return true;
+}
+
+function inherited(channel: object, name: string): unknown {
+  return Reflect.get(Object.getPrototypeOf(channel), name);
 }
 
 /**

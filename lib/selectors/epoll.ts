@@ -119,9 +119,16 @@ export class EpollSelector implements Selector {
   }
 
   rebuild(): void {
+    let epoll: Descriptor;
+    try {
+      epoll = openEpoll();
+    } catch {
+      // No descriptor is left: it is reported again, and tried again.
+      return;
+    }
     this.#watching?.watch.close();
     this.#epoll.close();
-    this.#epoll = openEpoll();
+    this.#epoll = epoll;
     // One that is closed by now is found by the map.
     for (const [fd, mask] of this.#registered) this.#control(EPOLL_CTL_ADD, fd, mask);
     if (this.#watching !== null) this.#watching.watch = this.#open(this.#watching.wake);
