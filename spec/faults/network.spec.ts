@@ -602,6 +602,8 @@ describe.each(WAYS)(
       const [heir, heirPeer] = first.fileno() === fd ? [first, second] : [second, first];
       expect(heir.fileno()).toBe(fd);
       chat.delChannel();
+      // Nobody may close the number for it, now that it is another's: not when it is collected, either.
+      own.detach();
       const next = new Chat(heir);
       peer.send(Buffer.from('for nobody\n'));
       await hears(next, keep(heirPeer));
