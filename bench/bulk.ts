@@ -77,7 +77,7 @@ const bench: Bench = {
       },
       metrics: METRICS,
       contenders: peers.map((peer) => underLoad(peer, load, [half, what], figures)),
-      rounds: 3,
+      rounds: 5,
     });
     return [
       shape(FETCH, 'fetch', [
