@@ -9,6 +9,8 @@ module.exports = {
   collectCoverageFrom: ['lib/**/*.ts'],
   coverageDirectory: 'coverage',
   coverageReporters: ['text', 'lcov'],
+  // Most of it is waiting, for other programs too: jest's own choice leaves one of two cores idle.
+  maxWorkers: '100%',
   workerIdleMemoryLimit: '512MB',
   testTimeout: 10_000,
 };
