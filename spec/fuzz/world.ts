@@ -838,7 +838,7 @@ export class World implements Watcher {
     this.#settling = true;
     this.#mischief = 0;
     for (const actor of this.#actors) this.#reform(actor);
-    const end = performance.now() + 5000;
+    const end = performance.now() + 15_000;
     for (let round = 1; this.#broken === null && this.map.size > 0; round += 1) {
       for (const raw of this.#raws) this.#finishRaw(raw);
       await this.#tick();
@@ -867,8 +867,13 @@ export class World implements Watcher {
     }
     // handleEof, which comes once, may have thrown instead of closing.
     if (channel.connecting || (channel.inputEnded && chat === null)) channel.close();
-    chat?.setTerminator(null);
-    chat?.closeWhenDone();
+    if (chat !== null) {
+      // A byte at a time, much output would take longer than anybody waits for.
+      chat.acInBufferSize = 65536;
+      chat.acOutBufferSize = 65536;
+      chat.setTerminator(null);
+      chat.closeWhenDone();
+    }
     actor.ending = chat !== null;
   }
 
