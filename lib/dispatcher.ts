@@ -44,7 +44,7 @@ import {
   textOf,
 } from './errors';
 import { flushGatheredOf } from './gather';
-import { adopt, fail, failOutside } from './guards';
+import { adopt, fail, failOutside, guard } from './guards';
 import { type Found, lookUpMeanwhile } from './host-lookup';
 import { IdleTimeout } from './idle-timeout';
 import { failure, type Memory } from './libc';
@@ -667,11 +667,7 @@ export class Dispatcher implements Channel {
   }
 
   #endInput(): void {
-    try {
-      this[inputOver]();
-    } catch (error) {
-      fail(this, error);
-    }
+    guard(this, () => this[inputOver]());
   }
 
   /** `handleClose`, but not for a channel that has closed, and not from within. */

@@ -66,8 +66,17 @@ export function deliver(channel: Channel, flags: number, entry: Entry | undefine
 
 /** Its descriptor is of no use any more. @throws {ExitNow} and nothing else */
 export function hangUp(channel: Channel): void {
+  guard(channel, () => channel.handleClose());
+}
+
+/**
+ * Any other handler. Those above spell the same out, as they are called for every event: they make no
+ * closure.
+ * @throws {ExitNow} and nothing else
+ */
+export function guard(channel: Channel, handler: () => unknown): void {
   try {
-    adopt(channel, channel.handleClose());
+    adopt(channel, handler());
   } catch (error) {
     fail(channel, error);
   }

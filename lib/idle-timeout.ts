@@ -5,7 +5,7 @@
 
 import type { Channel, ChannelMap } from './channel-map';
 import { Deadline } from './deadlines';
-import { adopt, fail } from './guards';
+import { guard } from './guards';
 
 interface Idler extends Channel {
   fileno(): number | null;
@@ -53,10 +53,6 @@ export class IdleTimeout {
     // At least one, so that the time does not come again within this tick.
     map.deadlines.set(this.#deadline, idle ? now + Math.max(duration, 1) : due);
     if (!idle) return;
-    try {
-      adopt(channel, channel.handleTimeout());
-    } catch (error) {
-      fail(channel, error);
-    }
+    guard(channel, () => channel.handleTimeout());
   }
 }

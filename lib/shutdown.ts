@@ -3,7 +3,7 @@
 import { type Channel, ChannelMap, socketMap } from './channel-map';
 import { Deadline } from './deadlines';
 import { badRange, badType } from './errors';
-import { adopt, fail } from './guards';
+import { guard } from './guards';
 import { closeAll, loop } from './loop';
 
 /** Options of `shutdown`. */
@@ -71,12 +71,9 @@ export async function shutdown(
 }
 
 function farewell(channel: Channel): void {
-  try {
-    if (channel.handleShutdown === undefined) channel.close();
-    else adopt(channel, channel.handleShutdown());
-  } catch (error) {
-    fail(channel, error);
-  }
+  guard(channel, () =>
+    channel.handleShutdown === undefined ? channel.close() : channel.handleShutdown(),
+  );
 }
 
 function emptied(map: ChannelMap, signal: AbortSignal | undefined): Promise<void> {
