@@ -56,8 +56,8 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
 
   it('ends a wait of the loop that would be longer', async () => {
     const { chat, map } = chatWithPeer((socket, map) => new LineChat(socket, map));
-    chat.setIdleTimeout(30);
     const start = performance.now();
+    chat.setIdleTimeout(30);
     if (how.sync) loopSync({ map, usePoll: how.usePoll });
     else await loop({ map, usePoll: how.usePoll });
     expect(performance.now() - start).toBeGreaterThanOrEqual(30);
