@@ -2,7 +2,7 @@
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import ts from 'typescript';
+import { compilerErrors } from './support/compile';
 import { Client, type Program, ROOT, runTypeScript, until } from './support/program';
 
 const PAGE = readFileSync(join(ROOT, 'docs', 'cookbook.md'), 'utf8');
@@ -68,15 +68,7 @@ describe('docs/cookbook.md', () => {
   });
 
   it('holds programs that the compiler accepts', () => {
-    const { config } = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile);
-    const { options } = ts.parseJsonConfigFileContent(config, ts.sys, ROOT);
-    const files = names.map((name) => join(folder, name));
-    const errors = ts
-      .getPreEmitDiagnostics(ts.createProgram(files, options))
-      .map(
-        (one) => `${one.file?.fileName}: ${ts.flattenDiagnosticMessageText(one.messageText, '\n')}`,
-      );
-    expect(errors).toEqual([]);
+    expect(compilerErrors(names.map((name) => join(folder, name)))).toEqual([]);
   }, 60_000);
 
   it(

@@ -1,16 +1,12 @@
 // The examples: `npm start` with clients that we did not write, and each server by itself.
 
-import { spawnSync } from 'node:child_process';
 import { AF_INET, ChannelMap, closeAll, loop } from 'asyncore';
 import { EchoServer } from '../docs/examples/echo-server';
 import { HttpServer } from '../docs/examples/http-request-handler';
+import { has } from './support/clients';
 import { Client, Program, runTypeScript } from './support/program';
 
 const LOCAL = { host: '127.0.0.1', port: 0 };
-
-function has(command: string): boolean {
-  return spawnSync(command, ['--version']).error === undefined;
-}
 
 describe('npm start', () => {
   let demo: Program;

@@ -3,7 +3,7 @@
 // shows of it: data that is lost, a hang, a wrong target, a dead server.
 
 import { execFileSync } from 'node:child_process';
-import { closeSync, constants, openSync, readdirSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import {
   type Address,
   AF_INET,
@@ -27,9 +27,9 @@ import {
   Socket,
   socketMap,
 } from 'asyncore';
-import koffi from 'koffi';
 import { drive, FAMILIES, localAddress, temporaryPath, WAYS, type Way } from './support/drive';
 import { keep } from './support/keep';
+import { giveDescriptorsBack, takeDescriptors } from './support/shortage';
 
 /** Writes its handlers down, and waits to write only while it connects. */
 class Recorder extends Dispatcher {
@@ -394,44 +394,12 @@ describe.each(WAYS)('A listener (%s)', (_, how) => {
   const itWithPromises = how.sync ? it.skip : it;
 
   describe('without a descriptor for a caller', () => {
-    const RLIMIT_NOFILE = 7;
-    const libc = koffi.load(null);
-    const getrlimit = libc.func('int getrlimit(int, void *)');
-    const setrlimit = libc.func('int setrlimit(int, void *)');
-    const before = Buffer.alloc(16); // struct rlimit { rlim_t rlim_cur; rlim_t rlim_max; }
-    const fillers: Socket[] = [];
-
-    beforeEach(() => {
-      getrlimit(RLIMIT_NOFILE, before);
-    });
-
-    afterEach(release);
-
-    /** Takes every descriptor there is, with the limit lowered so that they are few. */
-    function takeAll(): void {
-      const highest = Math.max(...readdirSync('/proc/self/fd').map(Number));
-      const limit = Buffer.from(before);
-      limit.writeBigUInt64LE(BigInt(highest + 8), 0);
-      setrlimit(RLIMIT_NOFILE, limit);
-      for (;;) {
-        try {
-          fillers.push(Socket.socket(AF_UNIX));
-        } catch (error) {
-          expect(error).toMatchObject({ code: 'EMFILE' });
-          return;
-        }
-      }
-    }
-
-    function release(): void {
-      for (const socket of fillers.splice(0)) socket.close();
-      setrlimit(RLIMIT_NOFILE, before);
-    }
+    afterEach(giveDescriptorsBack);
 
     async function survives(server: Listener): Promise<void> {
       await spend(how, 30);
       const client = call(server.name);
-      takeAll();
+      takeDescriptors();
       const end = performance.now() + 230;
       await drive(how, () => performance.now() >= end && server.errors.length > 0);
       expect(server.errors.length).toBeGreaterThanOrEqual(1);
@@ -444,7 +412,7 @@ describe.each(WAYS)('A listener (%s)', (_, how) => {
       expect(server.accepts).toBeLessThan(10);
       expect(server.callers).toEqual([]);
 
-      release();
+      giveDescriptorsBack();
       await drive(how, () => server.callers.length > 0);
       server.callers[0]?.send(Buffer.from('sorry for the delay'));
       expect(client.recv(100)?.toString()).toBe('sorry for the delay');
@@ -457,10 +425,10 @@ describe.each(WAYS)('A listener (%s)', (_, how) => {
     it('does so from the first wait on', async () => {
       const server = new Listener();
       call(server.name);
-      takeAll();
+      takeDescriptors();
       await drive(how, () => server.errors.length > 0);
       expect(server.errors[0]).toMatchObject({ code: 'EMFILE' });
-      release();
+      giveDescriptorsBack();
       await drive(how, () => server.callers.length > 0);
       expect(server.events).not.toContain('close');
     });
@@ -507,7 +475,7 @@ describe.each(WAYS)('A listener (%s)', (_, how) => {
       const other = new Recorder(a);
       await spend(how, 30);
       call(server.name);
-      takeAll();
+      takeDescriptors();
       await drive(how, () => server.errors.length > 0);
       b.send(Buffer.from('x'));
       await drive(how, () => other.received > 0);
@@ -522,9 +490,9 @@ describe.each(WAYS)('A listener (%s)', (_, how) => {
         log.push(`${type}: ${message}`);
       };
       call(server.name);
-      takeAll();
+      takeDescriptors();
       await drive(how, () => log.length > 0);
-      release();
+      giveDescriptorsBack();
       expect(log[0]).toMatch(
         /^error: uncaptured exception, keeping channel <Listener listening 127\.0\.0\.1:0 at 0x[0-9a-f]+> \(SocketError:EMFILE: /,
       );
@@ -533,10 +501,10 @@ describe.each(WAYS)('A listener (%s)', (_, how) => {
     it('can be closed meanwhile', async () => {
       const server = new Listener();
       call(server.name);
-      takeAll();
+      takeDescriptors();
       await drive(how, () => server.errors.length > 0);
       server.close();
-      release();
+      giveDescriptorsBack();
       await spend(how, 120);
       expect(server.callers).toEqual([]);
       expect(socketMap.size).toBe(0);

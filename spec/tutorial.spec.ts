@@ -1,10 +1,10 @@
 // The programs of docs/tutorial.md, as printed: each step is compiled, run and talked to.
 
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import ts from 'typescript';
+import { has } from './support/clients';
+import { compilerErrors } from './support/compile';
 import { Client, Program, ROOT, runTypeScript } from './support/program';
 
 const PAGE = readFileSync(join(ROOT, 'docs', 'tutorial.md'), 'utf8');
@@ -69,14 +69,7 @@ describe('docs/tutorial.md', () => {
   });
 
   it('holds programs that the compiler accepts', () => {
-    const { config } = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile);
-    const { options } = ts.parseJsonConfigFileContent(config, ts.sys, ROOT);
-    const errors = ts
-      .getPreEmitDiagnostics(ts.createProgram(mains, options))
-      .map(
-        (one) => `${one.file?.fileName}: ${ts.flattenDiagnosticMessageText(one.messageText, '\n')}`,
-      );
-    expect(errors).toEqual([]);
+    expect(compilerErrors(mains)).toEqual([]);
   }, 60_000);
 
   it(
@@ -161,7 +154,7 @@ describe('docs/tutorial.md', () => {
   );
 });
 
-const hasRedis = spawnSync('redis-server', ['--version']).error === undefined;
+const hasRedis = has('redis-server');
 
 (hasRedis ? describe : describe.skip)(
   'docs/tutorial.md, with a real redis-server (skipped where there is none)',

@@ -1,7 +1,6 @@
 // docs/examples/chat-room.ts: callers of Node's and nc; and several servers, with a Redis that loses
 // connections on purpose, and with a real one that is killed and comes back.
 
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -14,14 +13,11 @@ import {
   RequestChat,
   SimpleString,
 } from '../../docs/examples/support/resp';
+import { has } from '../support/clients';
 import { Client, Program, runTypeScript, until } from '../support/program';
 
 const EXAMPLE = 'docs/examples/chat-room.ts';
 const LOCAL = { host: '127.0.0.1', port: 0 };
-
-function has(command: string): boolean {
-  return spawnSync(command, ['--version']).error === undefined;
-}
 
 function portOf(listener: Dispatcher): number {
   const address = listener.socket?.getSockName?.();

@@ -1,17 +1,13 @@
 // docs/examples/dns-relay.ts: dig against a resolver of the test's own and against dnsmasq, and
 // datagrams that dig would not send.
 
-import { spawnSync } from 'node:child_process';
 import { createSocket, type Socket as Datagrams } from 'node:dgram';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { AF_INET, ChannelMap, closeAll, type InternetAddress, loop } from 'asyncore';
 import { DnsRelay } from '../../docs/examples/dns-relay';
+import { has } from '../support/clients';
 import { Program, runTypeScript, until } from '../support/program';
-
-function has(command: string): boolean {
-  return spawnSync(command, ['-v']).error === undefined;
-}
 
 const itWithDig = has('dig') ? it : it.skip;
 const itWithDnsmasq = has('dig') && has('dnsmasq') ? it : it.skip;

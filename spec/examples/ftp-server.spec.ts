@@ -28,12 +28,9 @@ import {
 import { FtpServer } from '../../docs/examples/ftp-server';
 import { FileTree } from '../../docs/examples/support/file-tree';
 import { Download } from '../../docs/examples/support/ftp-data';
+import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
 import { Client, Program, runTypeScript, until } from '../support/program';
-
-function has(command: string): boolean {
-  return spawnSync(command, ['--version']).status === 0;
-}
 
 const itWithCurl = has('curl') ? it : it.skip;
 const itWithLftp = has('lftp') ? it : it.skip;

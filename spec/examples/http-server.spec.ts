@@ -29,12 +29,9 @@ import {
 import { echo, HttpServer, type Limits } from '../../docs/examples/http-server';
 import { HttpError, type HttpRequest, type HttpResponse } from '../../docs/examples/support/http';
 import { StaticFiles } from '../../docs/examples/support/static-files';
+import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
 import { Client, Program, runTypeScript, until } from '../support/program';
-
-function has(command: string): boolean {
-  return spawnSync(command, ['--version']).error === undefined;
-}
 
 /** A test with a client that may not be there. */
 const itWith = (command: string) => (has(command) ? it : it.skip);
@@ -892,7 +889,7 @@ describe('Load generators (skipped where there are none)', () => {
     expect(found).not.toMatch(/Socket errors|Non-2xx/);
   });
 
-  const itWithAb = spawnSync('ab', ['-V']).error === undefined ? it : it.skip;
+  const itWithAb = has('ab') ? it : it.skip;
   itWithAb.each([[['-k']], [[]], [['-k', '-i']], [['-k', '-H', 'Accept-Encoding: gzip']]])(
     'ab %j',
     async (options) => {

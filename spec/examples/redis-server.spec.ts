@@ -1,6 +1,5 @@
 // docs/examples/redis-server.ts: literal bytes, the same against a real Redis, and Redis' own clients.
 
-import { spawnSync } from 'node:child_process';
 import { connect, type NetConnectOpts } from 'node:net';
 import {
   type Address,
@@ -14,12 +13,9 @@ import {
 import { createClient } from 'redis';
 import { RedisServer } from '../../docs/examples/redis-server';
 import { type Reply, ReplyChat, ReplyError, RequestChat } from '../../docs/examples/support/resp';
+import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
 import { Client, Program, until } from '../support/program';
-
-function has(command: string): boolean {
-  return spawnSync(command, ['--version']).error === undefined;
-}
 
 const itWithCli = has('redis-cli') ? it : it.skip;
 const itWithBenchmark = has('redis-benchmark') ? it : it.skip;

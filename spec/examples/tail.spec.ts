@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { LastLines } from '../../docs/examples/tail';
+import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
 import { Client, Program, ROOT, runTypeScript, until } from '../support/program';
 
@@ -10,7 +11,7 @@ const EXAMPLE = 'docs/examples/tail.ts';
 /** As a word of a shell's. */
 const TAIL = `'${process.execPath}' --import tsx ${EXAMPLE} --port 0`;
 
-const itWithNc = spawnSync('nc', ['-h']).error === undefined ? it : it.skip;
+const itWithNc = has('nc') ? it : it.skip;
 
 const programs: Program[] = [];
 const clients: Client[] = [];

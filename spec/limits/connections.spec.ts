@@ -1,7 +1,6 @@
 // How many connections a listener lets in: where the others wait, when they get in, and what a limit for
 // each address does.
 
-import { readdirSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import {
@@ -16,10 +15,10 @@ import {
   poll2,
   Socket,
 } from 'asyncore';
-import koffi from 'koffi';
 import { drive, FAMILIES, MATRIX, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
 import { until } from '../support/program';
+import { giveDescriptorsBack, takeDescriptors } from '../support/shortage';
 import { call, Listener, newMap, text, tick } from './support';
 
 let warnings: jest.SpyInstance;
@@ -363,35 +362,7 @@ describe.each(WAYS)('A listener with a limit (%s)', (_, how) => {
   });
 
   describe('and a shortage of descriptors', () => {
-    const RLIMIT_NOFILE = 7;
-    const libc = koffi.load(null);
-    const getrlimit = libc.func('int getrlimit(int, void *)');
-    const setrlimit = libc.func('int setrlimit(int, void *)');
-    const before = Buffer.alloc(16); // struct rlimit { rlim_t rlim_cur; rlim_t rlim_max; }
-    const fillers: Socket[] = [];
-
-    function takeAll(): void {
-      getrlimit(RLIMIT_NOFILE, before);
-      const highest = Math.max(...readdirSync('/proc/self/fd').map(Number));
-      const limit = Buffer.from(before);
-      limit.writeBigUInt64LE(BigInt(highest + 8), 0);
-      setrlimit(RLIMIT_NOFILE, limit);
-      for (;;) {
-        try {
-          fillers.push(Socket.socket(AF_UNIX));
-        } catch (error) {
-          expect(error).toMatchObject({ code: 'EMFILE' });
-          return;
-        }
-      }
-    }
-
-    function giveBack(): void {
-      for (const socket of fillers.splice(0)) socket.close();
-      setrlimit(RLIMIT_NOFILE, before);
-    }
-
-    afterEach(giveBack);
+    afterEach(giveDescriptorsBack);
 
     it('recovers from both, in whichever order they end', async () => {
       const { map, listener } = limited({ maxConnections: 2 });
@@ -399,13 +370,13 @@ describe.each(WAYS)('A listener with a limit (%s)', (_, how) => {
       await drive(how, () => listener.callers.length === 1, { map });
       call(listener.name);
       call(listener.name);
-      takeAll();
+      takeDescriptors();
       await drive(how, () => listener.errors.length > 0, { map });
       expect(listener.errors[0]).toMatchObject({ code: 'EMFILE', syscall: 'accept' });
       // One goes while it rests, and it is not full: his descriptor is the one that was missing.
       listener.callers[0]?.close();
       await drive(how, () => listener.callers.length === 2, { map });
-      giveBack();
+      giveDescriptorsBack();
       await drive(how, () => listener.callers.length === 3, { map });
       await tick(how, map, 10);
       expect(listener.callers).toHaveLength(3);
@@ -415,9 +386,9 @@ describe.each(WAYS)('A listener with a limit (%s)', (_, how) => {
     it('does not count who could not be accepted', async () => {
       const { map, listener } = limited({ maxConnections: 1 });
       call(listener.name);
-      takeAll();
+      takeDescriptors();
       await drive(how, () => listener.errors.length > 0, { map });
-      giveBack();
+      giveDescriptorsBack();
       await drive(how, () => listener.callers.length === 1, { map });
     });
   });

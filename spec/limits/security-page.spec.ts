@@ -2,7 +2,7 @@
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import ts from 'typescript';
+import { compilerErrors } from '../support/compile';
 import { Client, type Program, ROOT, runTypeScript } from '../support/program';
 import { chatWithPeer, LineChat } from './support';
 
@@ -22,13 +22,7 @@ describe('docs/security.md', () => {
   });
 
   it('holds a program that the compiler accepts', () => {
-    const path = join(ROOT, 'tsconfig.json');
-    const { config } = ts.readConfigFile(path, ts.sys.readFile);
-    const { options } = ts.parseJsonConfigFileContent(config, ts.sys, ROOT);
-    const errors = ts
-      .getPreEmitDiagnostics(ts.createProgram([file], options))
-      .map((one) => ts.flattenDiagnosticMessageText(one.messageText, '\n'));
-    expect(errors).toEqual([]);
+    expect(compilerErrors([file])).toEqual([]);
   }, 30_000);
 
   it('holds one that answers, hangs up on too much, and ends on SIGTERM', async () => {
