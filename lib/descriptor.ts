@@ -2,10 +2,11 @@
 //
 // A number is not an identity: the kernel hands it out again as soon as it is closed. So whoever
 // opens a descriptor holds it in one of these, the number is given up before close(2) runs, and
-// nothing can reach the next bearer of the number through an old object.
+// nothing can reach the next bearer of the number through an old object. Whatever a thread still holds
+// when it ends is closed.
 
 import { badRange } from './errors';
-import { check, close } from './libc';
+import { check, close, closeAtEnd, leaveAtEnd } from './libc';
 
 interface Held {
   readonly fd: number;
@@ -16,6 +17,7 @@ interface Held {
 
 /** Python's ResourceWarning: what was dropped without close() is closed, and said once. */
 const abandoned = new FinalizationRegistry<Held>(({ fd, what, released }) => {
+  leaveAtEnd(fd);
   close(fd);
   released?.();
   if (what !== null) {
@@ -39,6 +41,7 @@ export class Descriptor {
     if (!Number.isInteger(fd) || fd < 0) throw badRange('own a descriptor', 'its number', fd);
     this.#fd = fd;
     this.#held = { fd, what, released: null };
+    closeAtEnd(fd);
     abandoned.register(this, this.#held, this);
   }
 
@@ -56,6 +59,7 @@ export class Descriptor {
     const fd = this.#fd;
     if (fd === -1) return -1;
     this.#fd = -1;
+    leaveAtEnd(fd);
     abandoned.unregister(this);
     this.#held.released?.();
     return fd;

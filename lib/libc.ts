@@ -56,6 +56,17 @@ const SIGNATURES = {
 
 type Calls = Record<keyof typeof SIGNATURES, CFunction>;
 
+/**
+ * What a thread of Node does when it ends: `node::AddEnvironmentCleanupHook` of node.h, its opposite,
+ * and the isolate that they want. Node exports them to add-ons, under the names that C++ makes of them.
+ */
+const HOOKS = {
+  isolate: 'uintptr_t _ZN2v87Isolate10GetCurrentEv()',
+  add: 'void _ZN4node25AddEnvironmentCleanupHookEPN2v87IsolateEPFvPvES3_(uintptr_t, uintptr_t, uintptr_t)',
+  remove:
+    'void _ZN4node28RemoveEnvironmentCleanupHookEPN2v87IsolateEPFvPvES3_(uintptr_t, uintptr_t, uintptr_t)',
+} as const;
+
 /** Text out of C, and lists that C allocates: koffi's own helpers, off every hot path. */
 interface Loaded extends Calls {
   errno: () => number;
@@ -67,6 +78,8 @@ interface Loaded extends Calls {
   freeAddrInfo: (list: bigint) => void;
   bytesAt: (address: bigint, length: number) => Buffer;
   pollNode: Koffi['node']['poll'];
+  /** null in the main thread: when that ends, the kernel closes everything. */
+  closeAtEnd: { add: (fd: number) => void; remove: (fd: number) => void } | null;
 }
 
 let loaded: Loaded | undefined;
@@ -100,6 +113,17 @@ function load(): Loaded {
     // koffi.view aliases C's memory; copied at once, it cannot outlive it.
     bytesAt: (address, length) => Buffer.from(new Uint8Array(koffi.view(address, length))),
     pollNode: koffi.node.poll,
+    closeAtEnd: isMainThread ? null : closeHooks(c),
+  };
+}
+
+function closeHooks(c: ReturnType<Koffi['load']>): Loaded['closeAtEnd'] {
+  const [isolate, close] = [c.func(HOOKS.isolate)(), c.symbol('close')];
+  const [add, remove] = [c.func(HOOKS.add), c.func(HOOKS.remove)];
+  return {
+    // The hook is close(2) itself, and its one argument the descriptor.
+    add: (fd) => add(isolate, close, fd),
+    remove: (fd) => remove(isolate, close, fd),
   };
 }
 
@@ -374,6 +398,26 @@ export function shutdown(fd: number, how: number): number {
 export function close(fd: number): number {
   checkFd('close', fd);
   return once(libc().close, fd);
+}
+
+const closedAtEnd = new Set<number>();
+
+/**
+ * Has a descriptor closed when this thread ends, whichever way. A worker that is terminated runs no more
+ * JavaScript, so Node has to do it.
+ */
+export function closeAtEnd(fd: number): void {
+  const hooks = libc().closeAtEnd;
+  // Node aborts when it is told the same twice. A number comes twice if somebody else has closed it.
+  if (hooks === null || closedAtEnd.has(fd)) return;
+  checkFd('close', fd);
+  closedAtEnd.add(fd);
+  hooks.add(fd);
+}
+
+/** Takes `closeAtEnd` back. */
+export function leaveAtEnd(fd: number): void {
+  if (closedAtEnd.delete(fd)) libc().closeAtEnd?.remove(fd);
 }
 
 export function read(fd: number, buffer: Uint8Array): number {

@@ -165,3 +165,101 @@ describe('A descriptor that is dropped', () => {
     expect(await afterCollection(drop)).toEqual(outcome);
   });
 });
+
+describe('A descriptor of a worker thread', () => {
+  const INDEX = JSON.stringify(join(__dirname, '..', 'lib', 'index.ts'));
+
+  /**
+   * Runs `open` in a worker, which fills the list `fds`, and then `end`.
+   * @param end in the worker; without one, it is terminated
+   * @returns how the worker ended, and which of the descriptors are then still what they were
+   */
+  async function outcome(open: string, end = '', meanwhile = ''): Promise<unknown> {
+    const worker = `
+      const { closeSync, readlinkSync } = require('node:fs');
+      const { parentPort } = require('node:worker_threads');
+      const { ChannelMap, Dispatcher, FileDispatcher, Socket, loop } = require(${INDEX});
+      const held = globalThis.held = [];
+      const fds = [];
+      ${open}
+      parentPort.postMessage(fds.map((fd) => [fd, readlinkSync('/proc/self/fd/' + fd)]));
+      ${end === '' ? 'setInterval(() => {}, 1000);' : end}
+    `;
+    const program = new Program(process.execPath, [
+      '--no-warnings',
+      '--require',
+      'tsx/cjs',
+      '-e',
+      `
+      const { openSync, readdirSync, readlinkSync } = require('node:fs');
+      const { Worker } = require('node:worker_threads');
+      const is = (fd) => { try { return readlinkSync('/proc/self/fd/' + fd); } catch { return 'closed'; } };
+      const worker = new Worker(${JSON.stringify(worker)}, { eval: true });
+      let opened = [];
+      worker.on('message', (fds) => {
+        opened = fds;
+        ${meanwhile}
+        ${end === '' ? 'worker.terminate();' : ''}
+      });
+      worker.on('exit', (code) => {
+        const open = opened.map(([fd, was]) => is(fd) === was);
+        console.log(JSON.stringify({ code, open }));
+      });
+      `,
+    ]);
+    expect(await program.ended()).toBe(0);
+    return JSON.parse(program.output);
+  }
+
+  const PAIR = 'held.push(...Socket.pair()); fds.push(...held.map((socket) => socket.fileno()));';
+
+  it.each([
+    ['is terminated', '', 1],
+    ['ends with it open', '0;', 0],
+    ['exits', 'process.exit(3);', 3],
+  ])('is closed when the thread %s', async (_, end, code) => {
+    expect(await outcome(PAIR, end)).toEqual({ code, open: [false, false] });
+  });
+
+  it('is closed in a loop, too, with the loop’s own', async () => {
+    const open = `
+      const { readdirSync } = require('node:fs');
+      // But for the descriptor that reads the directory.
+      const link = (fd) => { try { return fd + ' ' + readlinkSync('/proc/self/fd/' + fd); } catch {} };
+      const all = () => readdirSync('/proc/self/fd').map(link).filter(Boolean);
+      const before = new Set(all());
+      const map = new ChannelMap();
+      const [one, other] = Socket.pair();
+      const channel = new Dispatcher(one, map);
+      new FileDispatcher(other.fileno(), map).writable = () => false;
+      channel.handleWrite = () => {};
+      held.push(other, loop({ map, timeout: 10 }));
+      for (const one of all()) if (!before.has(one)) fds.push(parseInt(one));
+    `;
+    const { open: left } = (await outcome(open)) as { open: boolean[] };
+    expect(left).toEqual([false, false, false, false]);
+  });
+
+  it('is left open when it was given away', async () => {
+    const open = `${PAIR} held[0].detach();`;
+    expect(await outcome(open)).toEqual({ code: 1, open: [true, false] });
+  });
+
+  it('is left alone when it was closed, and another thread has its number by now', async () => {
+    const open = `${PAIR} for (const socket of held) socket.close(); fds.length = 0;`;
+    const meanwhile =
+      "for (const _ of [1, 2, 3, 4]) opened.push([openSync('/dev/null'), '/dev/null']);";
+    expect(await outcome(open, '', meanwhile)).toEqual({ code: 1, open: [true, true, true, true] });
+  });
+
+  it('may come twice, when somebody else has closed it between', async () => {
+    const open = `
+      const [a, b] = Socket.pair();
+      closeSync(a.fileno());
+      held.push(a, b, ...Socket.pair());
+      fds.push(b.fileno(), held[2].fileno(), held[3].fileno());
+      if (held[2].fileno() !== a.fileno()) throw new Error('the number did not come again');
+    `;
+    expect(await outcome(open)).toEqual({ code: 1, open: [false, false, false] });
+  });
+});
