@@ -166,7 +166,7 @@ export class ChannelMap extends Map<number, Channel> {
   readonly #snapshots: Snapshot[] = [];
   readonly #deferred = new Set<Deferred>();
   /** Told once when the map is empty. */
-  #awaiting: (() => void)[] = [];
+  readonly #awaiting = new Set<() => void>();
   #wake: (() => void) | null = null;
   /** The loop that runs on this map. @internal */
   runner: { fail(error: unknown): void } | null = null;
@@ -327,9 +327,14 @@ export class ChannelMap extends Map<number, Channel> {
     this.#wake?.();
   }
 
-  /** Has `empty` called, once, when the last channel has left. @internal */
-  whenEmpty(empty: () => void): void {
-    this.#awaiting.push(empty);
+  /**
+   * Has `empty` called, once, when the last channel has left.
+   * @returns what takes that back
+   * @internal
+   */
+  whenEmpty(empty: () => void): () => void {
+    this.#awaiting.add(empty);
+    return () => this.#awaiting.delete(empty);
   }
 
   /** Keeps the selector open in between. @internal */
@@ -646,7 +651,8 @@ export class ChannelMap extends Map<number, Channel> {
   #settle(): void {
     if (this.size > 0) return;
     this.#wake?.();
-    for (const empty of this.#awaiting.splice(0)) empty();
+    for (const empty of this.#awaiting) empty();
+    this.#awaiting.clear();
     if (this.#users > 0) return;
     this.#selector?.close();
     this.#selector = null;

@@ -78,11 +78,14 @@ function farewell(channel: Channel): void {
 
 function emptied(map: ChannelMap, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal?.reason);
-    signal?.addEventListener('abort', abort, { once: true });
-    map.whenEmpty(() => {
+    const forget = map.whenEmpty(() => {
       signal?.removeEventListener('abort', abort);
       resolve();
     });
+    const abort = (): void => {
+      forget();
+      reject(signal?.reason);
+    };
+    signal?.addEventListener('abort', abort, { once: true });
   });
 }

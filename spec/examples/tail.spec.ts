@@ -88,7 +88,10 @@ describe('A viewer', () => {
   it('finds the last lines, and hears what comes', async () => {
     const program = tail('--lines', '2');
     const early = await viewerOf(program);
-    program.child.stdin.write('one\ntwo\nthree\nfo');
+    program.child.stdin.write('one\n');
+    // He has been let in, then, and hears the rest as it comes.
+    await early.hears('one\n');
+    program.child.stdin.write('two\nthree\nfo');
     await early.hears('one\ntwo\nthree\nfo');
     const late = await viewerOf(program);
     await late.hears('three\nfo');
