@@ -76,7 +76,7 @@ interface Loaded extends Calls {
   inetNtop: (family: number, address: Uint8Array, text: Buffer, size: number) => unknown;
   getAddrInfo: (host: string, service: null, hints: Uint8Array, list: BigUint64Array) => number;
   freeAddrInfo: (list: bigint) => void;
-  bytesAt: (address: bigint, length: number) => Buffer;
+  memcpy: (to: Buffer, from: bigint, length: number) => void;
   pollNode: Koffi['node']['poll'];
   /** null in the main thread: when that ends, the kernel closes everything. */
   closeAtEnd: { add: (fd: number) => void; remove: (fd: number) => void } | null;
@@ -110,8 +110,7 @@ function load(): Loaded {
     inetNtop: c.func('void *inet_ntop(int, void *, void *, uint32_t)'),
     getAddrInfo: c.func('int getaddrinfo(const char *, const char *, void *, void *)'),
     freeAddrInfo: c.func('void freeaddrinfo(void *)'),
-    // koffi.view aliases C's memory; copied at once, it cannot outlive it.
-    bytesAt: (address, length) => Buffer.from(new Uint8Array(koffi.view(address, length))),
+    memcpy: c.func('void memcpy(void *, uintptr_t, size_t)'),
     pollNode: koffi.node.poll,
     closeAtEnd: isMainThread ? null : closeHooks(c),
   };
@@ -532,13 +531,23 @@ export function getaddrinfo(host: string, family: number, type: number): Buffer[
   const head = list[0] as bigint;
   const sockaddrs: Buffer[] = [];
   for (let entry = head; entry !== 0n; ) {
-    const info = c.bytesAt(entry, size);
+    const info = bytesAt(entry, size);
     const length = info.readUInt32LE(addrlen);
-    sockaddrs.push(c.bytesAt(info.readBigUInt64LE(addr), length));
+    sockaddrs.push(bytesAt(info.readBigUInt64LE(addr), length));
     entry = info.readBigUInt64LE(next);
   }
   c.freeAddrInfo(head);
   return sockaddrs;
+}
+
+/**
+ * Copied: the list is about to be freed. By memcpy(3), as koffi's own way makes a view of it, which
+ * takes the process along when a worker is terminated meanwhile.
+ */
+function bytesAt(address: bigint, length: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  libc().memcpy(bytes, address, length);
+  return bytes;
 }
 
 /** Which ways a descriptor is watched. */

@@ -237,7 +237,9 @@ describe('A descriptor of a worker thread', () => {
       for (const one of all()) if (!before.has(one)) fds.push(parseInt(one));
     `;
     const { open: left } = (await outcome(open)) as { open: boolean[] };
-    expect(left).toEqual([false, false, false, false]);
+    // Two sockets, the duplicate of one, and the epoll instance.
+    const opened = process.env.ASYNCORE_SELECTOR === 'poll' ? 3 : 4;
+    expect(left).toEqual(Array(opened).fill(false));
   });
 
   it('is left open when it was given away', async () => {

@@ -101,6 +101,7 @@ const MEMORY: Record<string, Pairs> = {
     [2, fixed(48)],
     [3, fixed(8)],
   ],
+  memcpy: [[0, 2]],
 };
 
 /** No memory of the program's: numbers, C strings, and what C has allocated. */
