@@ -272,7 +272,7 @@ export class World implements Watcher {
     this.#depth += 1;
     if (name === 'handleRead') actor.reading = true;
     try {
-      return this.#enact(actor, name, body);
+      return this.#enact(actor, name, args, body);
     } catch (error) {
       // It is called again, or the rest of the record is not collected.
       if (name === 'handleConnect') actor.connects -= 1;
@@ -285,11 +285,15 @@ export class World implements Watcher {
   }
 
   /** Runs a handler, with mischief before and behind it. */
-  #enact(actor: Actor, name: string, body: () => Handled): Handled {
+  #enact(actor: Actor, name: string, args: unknown[], body: () => Handled): Handled {
     const collects = name === 'collectIncomingData';
     const counts = collects || name === 'foundTerminator';
     if (name !== 'handleClose' && !counts && this.#random.chance(this.#mischief)) this.#misbehave();
-    if (actor.closed) return;
+    if (actor.closed) {
+      // Nobody else will: his caller would wait for ever.
+      if (name === 'handleAccepted') (args[0] as Socket).close();
+      return;
+    }
     const result = body();
     if (result !== undefined || !this.#random.chance(this.#mischief)) return result;
     if (this.#random.chance(0.2)) return Promise.reject(this.#throwable());
