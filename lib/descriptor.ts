@@ -17,7 +17,6 @@ interface Held {
 
 /** Python's ResourceWarning: what was dropped without close() is closed, and said once. */
 const abandoned = new FinalizationRegistry<Held>(({ fd, what, released }) => {
-  leaveAtEnd(fd);
   close(fd);
   released?.();
   if (what !== null) {
@@ -56,10 +55,15 @@ export class Descriptor {
 
   /** Gives the number up without closing it. Returns it, or -1 when it is gone already. */
   release(): number {
+    const fd = this.#giveUp();
+    if (fd !== -1) leaveAtEnd(fd);
+    return fd;
+  }
+
+  #giveUp(): number {
     const fd = this.#fd;
     if (fd === -1) return -1;
     this.#fd = -1;
-    leaveAtEnd(fd);
     abandoned.unregister(this);
     this.#held.released?.();
     return fd;
@@ -70,7 +74,7 @@ export class Descriptor {
    * @throws {SocketError} EBADF when somebody else has closed the number
    */
   close(): void {
-    const fd = this.release();
+    const fd = this.#giveUp();
     if (fd !== -1) check(close(fd), 'close');
   }
 }

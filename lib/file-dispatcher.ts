@@ -9,7 +9,7 @@ import { Descriptor } from './descriptor';
 import { Dispatcher } from './dispatcher';
 import { badRange, badType, checkInteger, closedSocket } from './errors';
 import * as libc from './libc';
-import { ERRNO, F_DUPFD_CLOEXEC } from './platform';
+import { ERRNO } from './platform';
 import { type SocketLike, type SocketOwner, setNonBlocking, socketClosing } from './socket';
 
 /**
@@ -27,7 +27,7 @@ export class FileWrapper implements SocketLike, Disposable {
    * @throws {SocketError} `EBADF`, `EMFILE`
    */
   constructor(fd: number) {
-    this.#descriptor = new Descriptor(libc.check(libc.fcntl(fd, F_DUPFD_CLOEXEC), 'dup'), 'file');
+    this.#descriptor = new Descriptor(libc.check(libc.dup(fd), 'dup'), 'file');
   }
 
   /** The duplicate; -1 when closed. */

@@ -19,7 +19,15 @@
 import { fstatSync, readFileSync } from 'node:fs';
 import { isMainThread, markAsUntransferable } from 'node:worker_threads';
 import { badRange, badType, checkInteger, errorCode, SocketError } from './errors';
-import { EAI, ERRNO, F_GETFD, LAYOUT, RTLD_LAZY_NODELETE, requirePlatform } from './platform';
+import {
+  EAI,
+  ERRNO,
+  F_DUPFD_CLOEXEC,
+  F_GETFD,
+  LAYOUT,
+  RTLD_LAZY_NODELETE,
+  requirePlatform,
+} from './platform';
 
 type Koffi = typeof import('koffi');
 type CFunction = (...args: unknown[]) => number;
@@ -79,7 +87,15 @@ interface Loaded extends Calls {
   memcpy: (to: Buffer, from: bigint, length: number) => void;
   pollNode: Koffi['node']['poll'];
   /** null in the main thread: when that ends, the kernel closes everything. */
-  closeAtEnd: { add: (fd: number) => void; remove: (fd: number) => void } | null;
+  hooks: Hooks | null;
+}
+
+/** `add` and `remove` take the isolate, the hook, which is close(2) itself, and its one argument. */
+interface Hooks {
+  isolate: number;
+  close: unknown;
+  add: CFunction;
+  remove: CFunction;
 }
 
 let loaded: Loaded | undefined;
@@ -112,17 +128,14 @@ function load(): Loaded {
     freeAddrInfo: c.func('void freeaddrinfo(void *)'),
     memcpy: c.func('void memcpy(void *, uintptr_t, size_t)'),
     pollNode: koffi.node.poll,
-    closeAtEnd: isMainThread ? null : closeHooks(c),
-  };
-}
-
-function closeHooks(c: ReturnType<Koffi['load']>): Loaded['closeAtEnd'] {
-  const [isolate, close] = [c.func(HOOKS.isolate)(), c.symbol('close')];
-  const [add, remove] = [c.func(HOOKS.add), c.func(HOOKS.remove)];
-  return {
-    // The hook is close(2) itself, and its one argument the descriptor.
-    add: (fd) => add(isolate, close, fd),
-    remove: (fd) => remove(isolate, close, fd),
+    hooks: isMainThread
+      ? null
+      : {
+          isolate: c.func(HOOKS.isolate)(),
+          close: c.symbol('close'),
+          add: c.func(HOOKS.add),
+          remove: c.func(HOOKS.remove),
+        },
   };
 }
 
@@ -166,6 +179,28 @@ function call(
   do result = once(fn, a, b, c, d, e, f);
   while (result === -ERRNO.EINTR);
   return result;
+}
+
+/** What this worker's end closes. Node aborts when it is told one twice. */
+const closedAtEnd = new Set<number>();
+
+/**
+ * For a call that opens a descriptor, and returns it. A worker that is terminated runs no more
+ * JavaScript, so Node is told at once to close it then: in the same function, as a function's beginning
+ * is where termination strikes, but not that of a native one.
+ */
+function open(fn: CFunction, a?: unknown, b?: unknown, c?: unknown, d?: unknown): number {
+  const { hooks, errno } = loaded as Loaded;
+  for (;;) {
+    const fd = fn(a, b, c, d);
+    if (fd !== -1) {
+      if (hooks !== null && !closedAtEnd.has(fd)) hooks.add(hooks.isolate, hooks.close, fd);
+      if (hooks !== null) closedAtEnd.add(fd);
+      return fd;
+    }
+    const negated = -errno();
+    if (negated !== -ERRNO.EINTR) return negated;
+  }
 }
 
 /** Passes a result through, and throws an errno. */
@@ -264,7 +299,7 @@ export function socket(family: number, type: number, protocol: number): number {
   checkInt('socket', 'family', family);
   checkInt('socket', 'type', type);
   checkInt('socket', 'protocol', protocol);
-  return call(libc().socket, family, type, protocol);
+  return open(libc().socket, family, type, protocol);
 }
 
 /** @returns two descriptors, or a negated errno */
@@ -277,8 +312,14 @@ export function socketpair(
   checkInt('socketpair', 'type', type);
   checkInt('socketpair', 'protocol', protocol);
   const fds = new Int32Array(2);
-  const result = call(libc().socketpair, family, type, protocol, fds);
-  return result < 0 ? result : [fds[0] as number, fds[1] as number];
+  const { hooks, socketpair } = libc();
+  if (socketpair(family, type, protocol, fds) === -1) return answer(-1);
+  const [one, other] = [fds[0] as number, fds[1] as number];
+  // As in `open`.
+  if (hooks !== null && !closedAtEnd.has(one)) hooks.add(hooks.isolate, hooks.close, one);
+  if (hooks !== null && !closedAtEnd.has(other)) hooks.add(hooks.isolate, hooks.close, other);
+  if (hooks !== null) closedAtEnd.add(one).add(other);
+  return [one, other];
 }
 
 export function bind(fd: number, sockaddr: Uint8Array): number {
@@ -299,7 +340,7 @@ export function connect(fd: number, sockaddr: Uint8Array): number {
 
 export function accept4(fd: number, slot: SockaddrSlot, flags: number): number {
   checkFd('accept', fd);
-  return call(libc().accept4, fd, slot.bytes, slot.fresh(), flags);
+  return open(libc().accept4, fd, slot.bytes, slot.fresh(), flags);
 }
 
 export function getsockname(fd: number, slot: SockaddrSlot): number {
@@ -396,27 +437,25 @@ export function shutdown(fd: number, how: number): number {
 /** Never retried: Linux gives the number back before it can be interrupted. */
 export function close(fd: number): number {
   checkFd('close', fd);
-  return once(libc().close, fd);
+  const { hooks, close } = libc();
+  // One after the other, as in `open`.
+  if (closedAtEnd.delete(fd)) hooks?.remove(hooks.isolate, hooks.close, fd);
+  return answer(close(fd));
 }
 
-const closedAtEnd = new Set<number>();
-
-/**
- * Has a descriptor closed when this thread ends, whichever way. A worker that is terminated runs no more
- * JavaScript, so Node has to do it.
- */
+/** Has a descriptor that was opened elsewhere closed, too, when this worker ends. */
 export function closeAtEnd(fd: number): void {
-  const hooks = libc().closeAtEnd;
-  // Node aborts when it is told the same twice. A number comes twice if somebody else has closed it.
+  const { hooks } = libc();
   if (hooks === null || closedAtEnd.has(fd)) return;
   checkFd('close', fd);
+  hooks.add(hooks.isolate, hooks.close, fd);
   closedAtEnd.add(fd);
-  hooks.add(fd);
 }
 
-/** Takes `closeAtEnd` back. */
+/** Leaves one open that is given away. */
 export function leaveAtEnd(fd: number): void {
-  if (closedAtEnd.delete(fd)) libc().closeAtEnd?.remove(fd);
+  const { hooks } = libc();
+  if (hooks !== null && closedAtEnd.delete(fd)) hooks.remove(hooks.isolate, hooks.close, fd);
 }
 
 export function read(fd: number, buffer: Uint8Array): number {
@@ -441,6 +480,12 @@ export function fcntl(fd: number, command: number, argument = 0): number {
   return answer(libc().fcntl(fd, command, 'int', argument));
 }
 
+/** The same file under another number, which no child inherits. */
+export function dup(fd: number): number {
+  checkFd('dup', fd);
+  return open(libc().fcntl, fd, F_DUPFD_CLOEXEC, 'int', 0);
+}
+
 /** Whether there is anything under this number. */
 export function isOpen(fd: number): boolean {
   return fcntl(fd, F_GETFD) >= 0;
@@ -448,7 +493,7 @@ export function isOpen(fd: number): boolean {
 
 export function epollCreate(flags: number): number {
   checkInt('epoll_create1', 'flags', flags);
-  return call(libc().epoll_create1, flags);
+  return open(libc().epoll_create1, flags);
 }
 
 /** `event` holds one struct epoll_event at its start. */
