@@ -162,9 +162,9 @@ class ScriptedReader {
   ) {}
 
   beforePass(allOfIt = false): void {
-    const most = allOfIt ? ALL : (this.plan.appetite[this.#passes] ?? ALL);
-    this.#passes += 1;
-    this.read(most);
+    // How many passes it takes until all is still is not the same in CPython: those are not counted.
+    const pass = allOfIt ? Infinity : this.#passes++;
+    this.read(this.plan.appetite[pass] ?? ALL);
   }
 
   /** At most so many bytes, and never past the point where it leaves. */

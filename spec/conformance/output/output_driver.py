@@ -227,9 +227,10 @@ class Reader:
     def before_pass(self, all_of_it=False):
         appetite = self.plan["appetite"]
         most = LONGEST * 64
-        if not all_of_it and self.passes < len(appetite):
-            most = appetite[self.passes]
-        self.passes += 1
+        if not all_of_it:
+            if self.passes < len(appetite):
+                most = appetite[self.passes]
+            self.passes += 1
         self.read(most)
 
     def read(self, most):
