@@ -106,12 +106,8 @@ function inTime(script: Script, ours: Result, theirs: Result, lost: boolean): Ti
     // A push has found out there that the reader has left; here it is sent when the event ends.
     if (their === 'close' && ours.left && isGathered(script, before.at(-1))) return gathered;
     // So much more had left here before a discardBuffers, that the kernel was full after it.
-    const acts = actsOf(script);
-    const discarded = before.some((event) => {
-      return acts.get(Number(event.split(' ')[1]))?.act.act === 'discardBuffers';
-    });
     if (
-      discarded &&
+      hasDiscarded(script, before) &&
       (longer > 0 || ours.left) &&
       /^(act|record)/.test(our) &&
       /^(more|close)/.test(their)
@@ -123,15 +119,26 @@ function inTime(script: Script, ours: Result, theirs: Result, lost: boolean): Ti
   // The same events: then something was cut off, and more of it had left here. A reader that leaves
   // has then received the same number of bytes, of what came later in part.
   if (longer > 0 || (longer === 0 && ours.left)) return ahead;
+  // As much, but more of it from before a discardBuffers. Or less: a producer that discards, pushes and
+  // then throws ends the channel, and its push, inside more(), has been sent at once there.
+  const threw = ours.events.some((event) => event.startsWith('error'));
+  if (hasDiscarded(script, ours.events) && (longer === 0 || threw)) return ahead;
   // What the kernel takes before it is full depends on how the bytes are divided among the sends.
   const full = 2 * theirs.received.length >= ours.sendBuffer;
-  if (full && -longer <= ours.sendBuffer / 2) return ahead;
+  if (full && -longer <= ours.sendBuffer) return ahead;
   if (lost) return { row: 'lost', difference: null };
   return { row: 'time', difference: 'not the bytes that CPython sent' };
 }
 
 const ahead: Timing = { row: 'time', difference: null };
 const gathered: Timing = { row: 'gathered', difference: null };
+
+function hasDiscarded(script: Script, events: string[]): boolean {
+  const acts = actsOf(script);
+  return events.some((event) => {
+    return acts.get(Number(event.split(' ')[1]))?.act.act === 'discardBuffers';
+  });
+}
 
 function isGathered(script: Script, event = ''): boolean {
   const id = event.startsWith('act ') ? Number(event.split(' ')[1]) : null;
