@@ -14,7 +14,16 @@
 // small pushes made while this chat handles a read event leave together when the event ends, as a
 // burst of requests is best answered by one send (gather.ts).
 
-import { beforeClose, Dispatcher, dropInput, type Handled, inputOver, life } from './dispatcher';
+import { SOCK_STREAM } from './constants';
+import {
+  beforeClose,
+  Dispatcher,
+  dropInput,
+  type Handled,
+  hasClosed,
+  inputOver,
+  life,
+} from './dispatcher';
 import { badRange, badType, notImplemented } from './errors';
 import { Fifo } from './fifo';
 import {
@@ -28,7 +37,7 @@ import {
   sendGathered,
   takeGathered,
 } from './gather';
-import { adopt, fail } from './guards';
+import { adopt, fail, guard } from './guards';
 import { Memory } from './libc';
 import { encoded, type FifoItem, OutputQueue } from './output-queue';
 import type { Producer } from './producers';
@@ -250,8 +259,8 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   override handleReadEvent(): Handled {
-    // A read event inside another one's handler sends at once.
-    if (!beginGathering(this)) return super.handleReadEvent();
+    // A read event inside another one's handler sends at once, and each datagram is one push.
+    if (!this.#isStream() || !beginGathering(this)) return super.handleReadEvent();
     try {
       return super.handleReadEvent();
     } finally {
@@ -525,7 +534,8 @@ export abstract class AsyncChat extends Dispatcher {
   /**
    * Sends what `producer` yields, as soon as all that was pushed before is sent; it is asked
    * whenever there is room. Data is taken as well. Python's `push_with_producer`.
-   * @returns as `push`
+   * @returns as `push`; false, too, when the channel has closed: a producer with a method `close` is
+   *   then closed, as are those that wait when the channel closes
    * @throws {TypeError} for what has no method `more`
    *
    * @example
@@ -537,7 +547,9 @@ export abstract class AsyncChat extends Dispatcher {
     if (typeof producer?.more !== 'function') {
       throw badType('push a producer', 'an object with a method more()', producer);
     }
-    if (this.#refuses('pushWithProducer')) {
+    // The caller has gone while its answer was looked for: who holds a descriptor must let go of it.
+    const tooLate = this[hasClosed] && producer.close !== undefined;
+    if (tooLate || this.#refuses('pushWithProducer')) {
       producer.close?.();
       return false;
     }
@@ -561,6 +573,11 @@ export abstract class AsyncChat extends Dispatcher {
     return true;
   }
 
+  #isStream(): boolean {
+    const socket = super.socket;
+    return !(socket instanceof Socket) || socket.type === SOCK_STREAM;
+  }
+
   #chunkSize(): number {
     const size = this.acOutBufferSize;
     if (!(size >= 1)) throw badRange('send', 'an acOutBufferSize of 1 or more', size);
@@ -576,7 +593,7 @@ export abstract class AsyncChat extends Dispatcher {
   #announceDrain(): void {
     if (!this.#drainDue || !this.#out.isEmpty()) return;
     this.#drainDue = false;
-    adopt(this, this.handleDrain());
+    guard(this, () => this.handleDrain());
   }
 
   /** All has been sent, after a `push` returned false. Does nothing, unless overridden. */
@@ -628,7 +645,7 @@ export abstract class AsyncChat extends Dispatcher {
   refillBuffer(): void {
     flushGatheredOf(this);
     if (this.#out.refilling) return;
-    this.#out.refill(this.#chunkSize());
+    this.#out.refill(this.#chunkSize(), this.#isStream());
     if (!this.#out.takeClose()) return;
     this[dropInput]();
     adopt(this, this.handleClose());

@@ -67,10 +67,15 @@ export class DispatcherWithSend extends Dispatcher {
     }
   }
 
-  /** The head of what waits, small pieces joined: each byte is copied once at most. */
+  /**
+   * The head of what waits, small pieces joined. Where the kernel takes nothing, only when as much again
+   * has come behind it: so each byte is copied a few times at most.
+   */
   #takeChunk(): Buffer {
     const pieces: Buffer[] = [];
     let size = 0;
+    const head = this.#waiting.isEmpty() ? 0 : this.#waiting.first().length;
+    if (head > 0 && this.#waiting.byteLength < 2 * head) return this.#waiting.pop()[1] as Buffer;
     while (size < CHUNK && !this.#waiting.isEmpty()) {
       const piece = this.#waiting.first();
       if (size > 0 && size + piece.length > CHUNK) break;
@@ -95,6 +100,7 @@ export class DispatcherWithSend extends Dispatcher {
     if (!this.connected || this.#waiting.isEmpty()) return super.handleShutdown();
     this.pauseReading();
     this.#closesWhenSent = true;
+    this.interestChanged();
   }
 
   /** @internal */
@@ -104,7 +110,7 @@ export class DispatcherWithSend extends Dispatcher {
 
   /** While there is output, and until there is a connection. */
   override writable(): boolean {
-    return !this.connected || !this.#waiting.isEmpty();
+    return !this.connected || this.#closesWhenSent || !this.#waiting.isEmpty();
   }
 
   /**

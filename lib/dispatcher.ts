@@ -25,6 +25,7 @@ import {
   AF_INET,
   AF_UNIX,
   IPPROTO_TCP,
+  MSG_OOB,
   SO_ERROR,
   SO_REUSEADDR,
   SOCK_DGRAM,
@@ -48,7 +49,7 @@ import { adopt, fail, failOutside, guard } from './guards';
 import { type Found, lookUpMeanwhile } from './host-lookup';
 import { IdleTimeout } from './idle-timeout';
 import { failure, type Memory } from './libc';
-import { ERRNO, TCP_SYN_SENT } from './platform';
+import { ERRNO, TCP_ESTABLISHED, TCP_SYN_SENT } from './platform';
 import { onRelease, Socket, type SocketLike, sendFrom, socketClosing } from './socket';
 import { isTracked, predicateReplaced, trackAttributes, trackPredicates } from './tracking';
 
@@ -81,6 +82,8 @@ const ACCEPT_PAUSE = 100;
 
 /** There will be no more input: what is held of it goes to the program now. @internal */
 export const inputOver = Symbol('inputOver');
+/** Whether it has closed, and has no other socket yet. @internal */
+export const hasClosed = Symbol('hasClosed');
 /** The socket is about to be closed. @internal */
 export const beforeClose = Symbol('beforeClose');
 /** What has come and nobody reads is dropped. @internal */
@@ -155,6 +158,8 @@ export class Dispatcher implements Channel {
   #connectErrno = 0;
   /** Counts the calls of connect(): a look-up for an earlier one comes too late. */
   #connects = 0;
+  /** The kernel has not heard of the connect yet. To send would be an error, and is to wait. */
+  #lookingUp = false;
   #serial = 0;
 
   /**
@@ -302,7 +307,7 @@ export class Dispatcher implements Channel {
    * is seen at once only when it is told.
    */
   interestChanged(): void {
-    if (this.#fd !== null) this.map.interestChanged(this.#fd);
+    if (this.#fd !== null) this.#standsIn.interestChanged(this.#fd);
   }
 
   /**
@@ -316,7 +321,7 @@ export class Dispatcher implements Channel {
 
   /** @internal */
   [predicateReplaced](): void {
-    if (#fd in this && this.#fd !== null) this.map.reclassify(this.#fd);
+    if (#fd in this && this.#fd !== null) this.#standsIn.reclassify(this.#fd);
   }
 
   // -------------------------------------------------------------------------------------------
@@ -337,12 +342,19 @@ export class Dispatcher implements Channel {
   /**
    * Takes it out again, and leaves the socket open. `fileno()` is null then. Silent when it is not
    * in. Python's `del_channel`.
+   * @param map default: its own, and the one that `addChannel` was given last
    */
-  delChannel(map: ChannelMap = this.map): void {
+  delChannel(map?: ChannelMap): void {
     const fd = this.#fd;
     this.#fd = null;
     this.#idle?.stop();
-    if (fd !== null && map.get(fd) === this) map.delete(fd);
+    if (fd === null) return;
+    this.#leave(map ?? this.map, fd);
+    if (map === undefined && this.#standsIn !== this.map) this.#leave(this.#standsIn, fd);
+  }
+
+  #leave(map: ChannelMap, fd: number): void {
+    if (map.get(fd) === this) map.delete(fd);
   }
 
   /**
@@ -362,6 +374,9 @@ export class Dispatcher implements Channel {
    * @throws {RangeError} when the socket is closed
    */
   setSocket(socket: SocketLike, map: ChannelMap = this.map): void {
+    // What was pushed is for the socket before this one.
+    flushGatheredOf(this);
+    if (typeof socket?.fileno !== 'function') throw badType('set a socket', 'a socket', socket);
     const fd = socket.fileno();
     if (!(fd >= 0)) throw closedSocket('set a socket');
     const before = this.#socket;
@@ -374,6 +389,7 @@ export class Dispatcher implements Channel {
     this.#life += 1;
     this.#closed = false;
     this.#inputEnded = false;
+    this.#lookingUp = false;
     this.#connectErrno = 0;
     if (socket.owner !== undefined) socket.owner = this;
     this.addChannel(map);
@@ -381,7 +397,7 @@ export class Dispatcher implements Channel {
 
   /** Somebody closes the socket and not the channel: what poll(2) would call POLLNVAL. @internal */
   [socketClosing](): void {
-    if (this.#fd !== null) this.map.invalidate(this.#fd);
+    if (this.#fd !== null) this.#standsIn.invalidate(this.#fd);
   }
 
   /**
@@ -437,6 +453,7 @@ export class Dispatcher implements Channel {
    */
   listen(backlog = 128, limits: ListenLimits = {}): void {
     const socket = this.#live('listen');
+    if (typeof limits !== 'object' || limits === null) throw badType('listen', 'limits', limits);
     if (this.#admission !== null || Object.keys(limits).length > 0) this.#limit(limits);
     this.accepting = true;
     this.#admitAgain();
@@ -450,8 +467,8 @@ export class Dispatcher implements Channel {
 
   #admitAgain(): void {
     if (this.#fd === null || !this.#accepting) return;
-    if (this.#admission?.full) this.map.rest(this.#fd, Infinity);
-    else this.map.resume(this.#fd);
+    if (this.#admission?.full) this.#standsIn.rest(this.#fd, Infinity);
+    else this.#standsIn.resume(this.#fd);
   }
 
   /**
@@ -496,9 +513,10 @@ export class Dispatcher implements Channel {
     }
     this.#connects += 1;
     this.#connectErrno = 0;
+    this.#lookingUp = false;
     this.connected = false;
     this.connecting = true;
-    if (this.#fd !== null) this.map.resume(this.#fd);
+    if (this.#fd !== null) this.#standsIn.resume(this.#fd);
     else if (socket.fileno() >= 0) this.setSocket(socket);
     if (named !== null) this.#lookUp(socket as Socket, named);
     else if (this.#startConnecting(socket, address)) this.handleConnectEvent();
@@ -531,7 +549,8 @@ export class Dispatcher implements Channel {
   /** The socket is no business of the kernel's until then, as an unconnected one reports a hang-up. */
   #lookUp(socket: Socket, address: InternetAddress): void {
     this.addr = address;
-    const { map } = this;
+    this.#lookingUp = true;
+    const map = this.#standsIn;
     const fd = this.#fd as number;
     const life = this.#life;
     const connects = this.#connects;
@@ -539,6 +558,7 @@ export class Dispatcher implements Channel {
     lookUpMeanwhile(map, address.host, socket, (found) => {
       // The channel may have moved on.
       if (this.#life !== life || this.#connects !== connects) return;
+      this.#lookingUp = false;
       map.resume(fd);
       try {
         if (this.#startConnecting(socket, address, found)) this.handleConnectEvent();
@@ -583,7 +603,7 @@ export class Dispatcher implements Channel {
     } catch (error) {
       if (codeOf(error) === 'ECONNABORTED') return null;
       if (SHORTAGE.has(codeOf(error) ?? '')) {
-        if (this.#fd !== null) this.map.rest(this.#fd, ACCEPT_PAUSE);
+        if (this.#fd !== null) this.#standsIn.rest(this.#fd, ACCEPT_PAUSE);
         this.#spared = { error };
       }
       throw error;
@@ -597,6 +617,7 @@ export class Dispatcher implements Channel {
    * @throws {TypeError} for what is no Uint8Array; strings are for chats
    */
   send(data: Uint8Array): number {
+    if (this.#lookingUp) return 0;
     try {
       return this.#sent(this.#live('send').send(data));
     } catch (error) {
@@ -633,6 +654,7 @@ export class Dispatcher implements Channel {
    * @throws {RangeError} when `size` cannot be meant
    */
   recv(size: number): Buffer | null {
+    if (this.#lookingUp) return null;
     let data: Buffer | null;
     try {
       data = this.#live('recv').recv(size);
@@ -687,6 +709,11 @@ export class Dispatcher implements Channel {
   }
 
   /** @internal */
+  get [hasClosed](): boolean {
+    return this.#closed;
+  }
+
+  /** @internal */
   [inputOver](): void {}
 
   /**
@@ -709,11 +736,19 @@ export class Dispatcher implements Channel {
 
   /** Leaves the map and closes the socket. Idempotent; calls no handler. */
   close(): void {
-    if (!this.#closed) {
-      this.#closed = true;
-      this[beforeClose]();
+    const first = !this.#closed;
+    this.#closed = true;
+    try {
+      if (first) this[beforeClose]();
+    } finally {
+      // Also when ExitNow has come out of it: what is left of a channel would spin.
+      this.#closeSocket();
     }
+  }
+
+  #closeSocket(): void {
     this.#life += 1;
+    this.#lookingUp = false;
     this.connected = false;
     this.accepting = false;
     this.connecting = false;
@@ -864,6 +899,7 @@ export class Dispatcher implements Channel {
   /** Urgent data has arrived: `recv(1, MSG_OOB)` from the Socket. Logs a warning, unless overridden. */
   handleExpt(): Handled {
     this.logInfo('unhandled incoming priority event', 'warning');
+    if (this.#socket instanceof Socket) dropUrgent(this.#socket);
   }
 
   /** There is input to `recv`, or its end. Logs a warning, unless overridden. */
@@ -892,7 +928,8 @@ export class Dispatcher implements Channel {
     const life = this.#life;
     for (let left = ACCEPTS_PER_EVENT; left > 0; left -= 1) {
       if (!this.#acceptOne()) return;
-      if (this.#life !== life || !this.#accepting || !this.readable()) return;
+      if (this.#life !== life || !this.#accepting || this.#readingPaused) return;
+      if (!this.readable()) return;
     }
   }
 
@@ -967,6 +1004,15 @@ trackAttributes(
 );
 trackPredicates(Dispatcher.prototype, 'readable', 'writable');
 
+/** An urgent byte that nobody reads would be told of at every tick, for ever: in Python it is. */
+function dropUrgent(socket: Socket): void {
+  try {
+    socket.recv(1, MSG_OOB);
+  } catch {
+    // An override has read it, or it is in line (SO_OOBINLINE).
+  }
+}
+
 function acceptedFrom(socket: SocketLike): Address | null {
   return socket instanceof Socket ? socket.acceptedFrom : null;
 }
@@ -975,7 +1021,9 @@ function isConnecting(socket: SocketLike): boolean {
   if (!(socket instanceof Socket) || socket.type !== SOCK_STREAM || socket.family === AF_UNIX) {
     return false;
   }
-  return socket.getSockOpt(IPPROTO_TCP, TCP_INFO, 1)[0] === TCP_SYN_SENT;
+  const state = socket.getSockOpt(IPPROTO_TCP, TCP_INFO, 1)[0] as number;
+  // Or has been one until just now: its first event tells.
+  return state === TCP_SYN_SENT || state === TCP_ESTABLISHED;
 }
 
 /** A method that not every stand-in for a socket has. */

@@ -8,7 +8,7 @@
 // A would-block is in none of them: it is an answer, and the calls return it as null.
 
 import { inspect } from 'node:util';
-import { ERRNO } from './platform';
+import { EAI, ERRNO } from './platform';
 
 const NAMES = new Map<number, string>();
 for (const [name, errno] of Object.entries(ERRNO)) {
@@ -38,7 +38,7 @@ export class SocketError extends Error {
   override name = 'SocketError';
   /** The C name: `ECONNRESET`. */
   readonly code: string;
-  /** The C number, positive: 104. A failed name lookup has getaddrinfo(3)'s, negative. */
+  /** The C number, positive: 104. A failed look-up of a name has getaddrinfo(3)'s, negative: -2. */
   readonly errno: number;
   /** The call that failed: `recv`. */
   readonly syscall: string;
@@ -54,9 +54,19 @@ export class SocketError extends Error {
   }
 }
 
+/** A host name cannot be looked up. @param code as `dns.lookup` has it: `ENOTFOUND` */
+export function lookupError(code: string, host: string): SocketError {
+  const known = Object.entries(EAI).find(([, name]) => name === code);
+  const errno = known === undefined ? 0 : Number(known[0]);
+  return new SocketError(code, errno, 'getaddrinfo', 'the name cannot be looked up', host);
+}
+
 /**
  * Thrown by a handler, leaves the loop, whose promise rejects with it; every other exception ends
  * its own channel only. The channel map is left as it was. Python's `asyncore.ExitNow`.
+ *
+ * A handler may also be called from outside the loop: a `push` in a timer finds that the peer has gone,
+ * and calls `handleClose`. What is thrown then comes out of that `push`.
  *
  * @example
  * await loop().catch((error) => {

@@ -43,7 +43,11 @@ export class Fifo<Item> implements Iterable<Item> {
 
   /** The item that is next. @throws {RangeError} when there is none */
   first(): Item {
-    if (this.isEmpty()) throw new RangeError('Cannot look at the first item of an empty fifo');
+    if (this.isEmpty()) {
+      throw Object.assign(new RangeError('Cannot look at the first item of an empty fifo'), {
+        code: 'ERR_OUT_OF_RANGE',
+      });
+    }
     return this.#items[this.#head] as Item;
   }
 

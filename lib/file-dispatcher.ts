@@ -10,7 +10,13 @@ import { Dispatcher } from './dispatcher';
 import { badRange, badType, checkInteger, closedSocket } from './errors';
 import * as libc from './libc';
 import { ERRNO } from './platform';
-import { type SocketLike, type SocketOwner, setNonBlocking, socketClosing } from './socket';
+import {
+  type SocketLike,
+  type SocketOwner,
+  setNonBlocking,
+  shortened,
+  socketClosing,
+} from './socket';
 
 /**
  * A descriptor with the methods of a socket. Python's `asyncore.file_wrapper`.
@@ -53,7 +59,7 @@ export class FileWrapper implements SocketLike, Disposable {
     const buffer = Buffer.allocUnsafe(size);
     const result = libc.read(fd, buffer);
     if (result === -ERRNO.EAGAIN) return null;
-    return buffer.subarray(0, libc.check(result, 'read'));
+    return shortened(buffer, libc.check(result, 'read'));
   }
 
   /** The same as `recv`. */

@@ -41,8 +41,13 @@ export function beginGathering(candidate: Gatherer): boolean {
 
 /** The read event is over. */
 export function endGathering(): void {
-  flushGathered();
-  gatherer = null;
+  try {
+    flushGathered();
+  } finally {
+    // Also when ExitNow has come out of a handler: the next read event is another's.
+    gatherer = null;
+    used = 0;
+  }
 }
 
 /** @returns whether `data` has been taken, `limit` being the most that may be here */

@@ -5,7 +5,7 @@ import { lookup } from 'node:dns';
 import { lookUpHost } from './address';
 import type { ChannelMap } from './channel-map';
 import { AF_INET6 } from './constants';
-import { SocketError } from './errors';
+import { lookupError } from './errors';
 
 /** Returns the literal that was found. @throws {SocketError} `ENOTFOUND`, … */
 export type Found = () => string;
@@ -25,8 +25,7 @@ export function lookUpMeanwhile(
   lookup(host, { family: socket.family === AF_INET6 ? 6 : 4 }, (error, literal) => {
     first(() => {
       if (error === null) return literal;
-      const { code = 'ENOTFOUND', errno = 0 } = error;
-      throw new SocketError(code, errno, 'getaddrinfo', 'the look-up failed', host);
+      throw lookupError(error.code ?? 'ENOTFOUND', host);
     });
   });
 }

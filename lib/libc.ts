@@ -18,7 +18,7 @@
 
 import { fstatSync, readFileSync } from 'node:fs';
 import { isMainThread, markAsUntransferable } from 'node:worker_threads';
-import { badRange, badType, checkInteger, errorCode, SocketError } from './errors';
+import { badRange, badType, checkInteger, errorCode, lookupError, SocketError } from './errors';
 import {
   EAI,
   ERRNO,
@@ -280,7 +280,7 @@ export class Memory {
 
 /** A sockaddr that the kernel fills in. Reused by every call: decode it before the next one. */
 export class SockaddrSlot {
-  readonly bytes = Buffer.alloc(LAYOUT.sockaddrStorage);
+  readonly bytes: Buffer = Buffer.alloc(LAYOUT.sockaddrStorage);
   readonly #length = new Uint32Array(1);
 
   /** What the length argument points to, set to how much there is room for. */
@@ -570,8 +570,7 @@ export function getaddrinfo(host: string, family: number, type: number): Buffer[
   const list = new BigUint64Array(1);
   const result = c.getAddrInfo(host, null, new Uint8Array(hints.buffer), list);
   if (result !== 0) {
-    const code = EAI[result] ?? `EAI ${result}`;
-    throw new SocketError(code, result, 'getaddrinfo', 'the name cannot be looked up', host);
+    throw lookupError(EAI[result] ?? `EAI ${result}`, host);
   }
   const head = list[0] as bigint;
   const sockaddrs: Buffer[] = [];

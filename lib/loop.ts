@@ -96,6 +96,12 @@ function step(map: ChannelMap, order: TickOrder, wait: number): boolean {
   try {
     if (order === 'select') deliverBySelect(snapshot);
     else deliverByPoll(snapshot);
+  } catch (exit) {
+    // The kernel tells again of what nobody has looked at; of what a channel holds itself, it cannot.
+    for (const { live, channel, fd } of snapshot.entries) {
+      if (live && channel.holdsInput === true) map.interestChanged(fd);
+    }
+    throw exit;
   } finally {
     map.done(snapshot);
   }
@@ -116,12 +122,12 @@ function pass(map: ChannelMap, order: TickOrder, timeout: number): void {
   if (map.size === 0) return;
   // A handler may call poll() and wait for the answer to what it has just pushed.
   flushGathered();
-  map.runDeferred();
   map.acquire();
   try {
     const end = timeout === 0 ? 0 : performance.now() + timeout;
     let left = timeout;
     do {
+      map.runDeferred();
       map.ask(order, fail);
       const next = map.nextDeadline;
       const wait = next === Infinity ? left : Math.min(left, next - performance.now());
@@ -136,6 +142,8 @@ function pass(map: ChannelMap, order: TickOrder, timeout: number): void {
     map.sweep();
   } finally {
     map.release();
+    // A loop that waits meanwhile may wait in the other order, for other events.
+    map.poke();
   }
 }
 

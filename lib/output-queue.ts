@@ -106,13 +106,20 @@ export class OutputQueue {
     this.buffer = NOTHING;
   }
 
-  /** Tells the producers that wait that nobody will ask them. They stay where they are. */
+  /**
+   * Closes the producers that wait, as nobody will ask them, and takes them off. What cannot be closed
+   * stays: a channel may connect again, and in Python goes on where it was.
+   */
   abandon(failed: (error: unknown) => void): void {
     if (this.#fifo.isEmpty()) return;
-    for (const item of [...this.#fifo]) {
-      if (typeof item !== 'object' || item === null || item instanceof Uint8Array) continue;
+    const items = [...this.#fifo];
+    const closable = items.filter(isClosable);
+    if (closable.length === 0) return;
+    this.#fifo.clear();
+    for (const item of items) if (!isClosable(item)) this.#fifo.push(item);
+    for (const producer of closable) {
       try {
-        item.close?.();
+        producer.close();
       } catch (error) {
         failed(error);
       }
@@ -136,10 +143,11 @@ export class OutputQueue {
 
   /**
    * Tops the buffer up to `size` bytes, small items together, until null comes up.
+   * @param together false: one item at a time, which becomes a datagram
    *
    * What a producer throws is thrown from here, but not before that is sent which came before it.
    */
-  refill(size: number): void {
+  refill(size: number, together: boolean): void {
     const failure = this.takeFailure();
     if (failure !== null) throw failure.error;
     this.#refilling = true;
@@ -148,7 +156,7 @@ export class OutputQueue {
       // A piece by itself is sent from where it is.
       if (this.#buffer.length === 0) this.buffer = this.#take(size) ?? NOTHING;
       const length = this.#buffer.length;
-      if (length > 0 && length < Math.min(size, WORTH_SENDING)) this.#topUp(size);
+      if (together && length > 0 && length < Math.min(size, WORTH_SENDING)) this.#topUp(size);
     } finally {
       this.#refilling = false;
     }
@@ -226,4 +234,8 @@ export class OutputQueue {
     if (piece instanceof Uint8Array) return piece;
     throw badType('send what more() returned', 'a Uint8Array, string, null or undefined', piece);
   }
+}
+
+function isClosable(item: FifoItem): item is Producer & { close(): void } {
+  return typeof item === 'object' && item !== null && 'close' in item && item.close !== undefined;
 }

@@ -24,7 +24,8 @@ export const O_NONBLOCK = 0o4000;
 /** dlopen(3): resolve lazily, and never unload. */
 export const RTLD_LAZY_NODELETE = 0x1 | 0x1000;
 
-/** The first byte of struct tcp_info while a connect(2) is under way. */
+/** The first byte of struct tcp_info: there is a connection, or a connect(2) under way. */
+export const TCP_ESTABLISHED = 1;
 export const TCP_SYN_SENT = 2;
 
 /**

@@ -1,5 +1,5 @@
 /// <reference types="node" preserve="true" />
-// Producers: where a chat's output comes from. Imports nothing of ours.
+// Producers: where a chat's output comes from. They know no chat.
 //
 // A producer is anything with a method `more`. A chat asks it whenever it has room for output, and
 // not before, so what it holds need not be in memory; it is asked again until it is exhausted.
@@ -11,6 +11,7 @@
 
 import { closeSync, readSync } from 'node:fs';
 import { constants, deflateRawSync } from 'node:zlib';
+import { badRange, badType } from './errors';
 
 /** Something that yields output, piece by piece. */
 export interface Producer {
@@ -47,13 +48,17 @@ export class SimpleProducer implements Producer {
   readonly #data: Uint8Array;
   #offset = 0;
 
-  /** @throws {RangeError} when `bufferSize` is no positive integer */
+  /**
+   * @throws {RangeError} when `bufferSize` is no positive integer
+   * @throws {TypeError} for what is no data
+   */
   constructor(
     data: Uint8Array | string,
     /** Bytes in a piece at most. Python's `buffer_size`, 512 there as well. */
     readonly bufferSize = 512,
   ) {
     checkSize('bufferSize', bufferSize);
+    if (!isData(data)) throw badType(ACTION, 'a Uint8Array or a string', data);
     this.#data = typeof data === 'string' ? Buffer.from(data) : data;
   }
 
@@ -85,9 +90,10 @@ export class FileProducer implements Producer {
    * @throws {RangeError} when `start` or `end` is no place in a file
    */
   constructor(fd: number, { start = 0, end = Infinity }: { start?: number; end?: number } = {}) {
-    if (!(Number.isSafeInteger(start) && start >= 0)) throw badNumber('a place as start', start);
-    const isPlace = Number.isSafeInteger(end) || end === Infinity;
-    if (!(isPlace && end >= start)) throw badNumber('a place from start on as end', end);
+    const isPlace = Number.isSafeInteger(start) && start >= 0;
+    if (!isPlace) throw badRange(ACTION, 'a place as start', start);
+    const isEnd = (Number.isSafeInteger(end) || end === Infinity) && end >= start;
+    if (!isEnd) throw badRange(ACTION, 'a place from start on as end', end);
     this.#fd = fd;
     this.#at = start;
     this.#end = end;
@@ -139,27 +145,53 @@ export class FileProducer implements Producer {
 export class CompositeProducer implements Producer {
   readonly #sources: Iterator<Source>;
   #current: Producer | null = null;
+  /** The next source is being made: by a generator, which cannot be ended from within. */
+  #asking = false;
+  #closed = false;
 
+  /** @throws {TypeError} for what is not iterable */
   constructor(sources: Iterable<Source>) {
+    if (typeof sources?.[Symbol.iterator] !== 'function') {
+      throw badType(ACTION, 'an iterable of producers and data', sources);
+    }
     this.#sources = sources[Symbol.iterator]();
   }
 
-  /** The next piece of the first that has one. */
+  /**
+   * The next piece of the first that has one.
+   * @throws {TypeError} when a source is none, or its piece is none
+   */
   more(): Uint8Array | string {
     for (;;) {
-      const piece = this.#current?.more() ?? NOTHING;
+      const piece = this.#current === null ? NOTHING : pieceOf(this.#current);
       if (piece.length > 0) return piece;
-      const next = this.#sources.next();
-      if (next.done === true) {
+      const next = this.#next();
+      if (next === null) {
         this.#current = null;
         return NOTHING;
       }
-      this.#current = producerOf(next.value);
+      this.#current = producerOf(next);
     }
+  }
+
+  #next(): Source | null {
+    if (this.#closed) return null;
+    this.#asking = true;
+    let next: IteratorResult<Source>;
+    try {
+      next = this.#sources.next();
+    } finally {
+      this.#asking = false;
+    }
+    // It may have closed the channel, and this with it.
+    if (this.#closed) this.close();
+    return next.done === true || this.#closed ? null : next.value;
   }
 
   /** Closes those that are left. A generator is ended, and makes no more of them. */
   close(): void {
+    this.#closed = true;
+    if (this.#asking) return;
     this.#current?.close?.();
     this.#current = null;
     if (this.#sources.return !== undefined) {
@@ -185,7 +217,7 @@ abstract class Wrapper implements Producer {
 
   /** The wrapped one's next piece. It is not asked again after its last. */
   protected next(): Uint8Array {
-    const piece = this.#exhausted ? NOTHING : (this.#producer.more() ?? NOTHING);
+    const piece = this.#exhausted ? NOTHING : pieceOf(this.#producer);
     if (piece.length === 0) this.#exhausted = true;
     return typeof piece === 'string' ? Buffer.from(piece) : piece;
   }
@@ -314,7 +346,7 @@ export class CompressedProducer implements Producer {
    */
   constructor(source: Source, level = 5) {
     if (!(Number.isInteger(level) && level >= 0 && level <= 9)) {
-      throw badNumber('0 to 9 as level', level);
+      throw badRange(ACTION, '0 to 9 as level', level);
     }
     this.#input = new GlobbingProducer(source);
     this.#level = level;
@@ -377,20 +409,27 @@ function crc32(data: Uint8Array, before: number): number {
   return ~crc >>> 0;
 }
 
+const ACTION = 'make a producer';
+
+function isData(source: unknown): source is Uint8Array | string {
+  return typeof source === 'string' || source instanceof Uint8Array;
+}
+
 function producerOf(source: Source): Producer {
-  if (typeof source === 'string' || source instanceof Uint8Array) {
-    return new SimpleProducer(source, PIECE);
-  }
+  if (isData(source)) return new SimpleProducer(source, PIECE);
   if (typeof source?.more === 'function') return source;
-  throw new TypeError(
-    `Cannot make a producer: expected data or an object with a method more(), received ${source}`,
-  );
+  throw badType(ACTION, 'data or an object with a method more()', source);
+}
+
+/** Its next piece, empty after the last. A promise has no length, and would pass for the end. */
+function pieceOf(producer: Producer): Uint8Array | string {
+  const piece = producer.more() ?? NOTHING;
+  if (isData(piece)) return piece;
+  throw badType('use what more() returned', 'a Uint8Array, string, null or undefined', piece);
 }
 
 function checkSize(name: string, size: number): void {
-  if (!Number.isInteger(size) || size < 1) throw badNumber(`a positive integer as ${name}`, size);
-}
-
-function badNumber(expected: string, received: number): RangeError {
-  return new RangeError(`Cannot make a producer: expected ${expected}, received ${received}`);
+  if (!Number.isInteger(size) || size < 1) {
+    throw badRange(ACTION, `a positive integer as ${name}`, size);
+  }
 }

@@ -37,9 +37,14 @@ export async function shutdown(
   options: ShutdownOptions = {},
 ): Promise<number> {
   if (!(map instanceof ChannelMap)) throw badType('shut down', 'a ChannelMap', map);
+  if (typeof options !== 'object' || options === null)
+    throw badType('shut down', 'options', options);
   const { deadline = 10_000, signal } = options;
   if (typeof deadline !== 'number') throw badType('shut down', 'a deadline in ms', deadline);
   if (!(deadline >= 0)) throw badRange('shut down', 'a deadline of 0 ms or more', deadline);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw badType('shut down', 'an AbortSignal', signal);
+  }
   signal?.throwIfAborted();
 
   let cut = 0;
@@ -50,8 +55,7 @@ export async function shutdown(
   const cutUnlessRunning = (): void => {
     if (map.runner === null) cutRest();
   };
-  // One of them may close others.
-  for (const [fd, channel] of [...map]) if (map.get(fd) === channel) farewell(channel);
+  bidFarewell(map);
   if (map.size === 0) return 0;
   const end = new Deadline(cutRest);
   if (deadline !== Infinity) map.deadlines.set(end, performance.now() + deadline);
@@ -68,6 +72,20 @@ export async function shutdown(
     clearTimeout(timer);
   }
   return cut;
+}
+
+/** All are told, also when one throws ExitNow, with which the caller's promise then rejects. */
+function bidFarewell(map: ChannelMap): void {
+  let exit: { readonly error: unknown } | null = null;
+  for (const [fd, channel] of [...map]) {
+    try {
+      // One of them may have closed others.
+      if (map.get(fd) === channel) farewell(channel);
+    } catch (error) {
+      exit ??= { error };
+    }
+  }
+  if (exit !== null) throw exit.error;
 }
 
 function farewell(channel: Channel): void {

@@ -42,7 +42,7 @@ export interface SocketLike {
    * Up to `size` bytes; empty at the end of the stream; null when there is nothing yet. The Buffer is
    * handed on to the program, to keep: do not use its memory again.
    */
-  recv(size: number): Buffer | null;
+  recv(size: number, flags?: number): Buffer | null;
   /** How many bytes were taken; null when it would block. */
   send(data: Uint8Array): number | null;
   /** Asked for `SO_ERROR` of `SOL_SOCKET`: 0, or the errno of a connect that failed. */
@@ -50,20 +50,24 @@ export interface SocketLike {
   /** Called by `Dispatcher.close`, each time. */
   close(): void;
   /** Called by `setReuseAddr`. */
-  setSockOpt?(level: number, option: number, value: number): void;
+  setSockOpt?(level: number, option: number, value: number | boolean | Uint8Array): void;
   /** The peer's address. Throws an error with the code `ENOTCONN` when there is no connection. */
   getPeerName?(): Address;
   /** Its own address. The library does not ask. */
   getSockName?(): Address;
+  /** Called by `Dispatcher.bind`. */
   bind?(address: Address): void;
+  /** Called by `Dispatcher.listen`. */
   listen?(backlog?: number): void;
   /** 0 when the connection stands, or an errno, `EINPROGRESS` (115) while it is under way. */
   connectEx?(address: Address): number;
   /** The next caller; null when nobody waits. */
   accept?(): { socket: Socket; address: Address } | null;
-  /** The library does not call these three. */
+  /** Ends one direction, or both. The library does not call this, nor the next two. */
   shutdown?(how?: number): void;
-  recvFrom?(size: number): { data: Buffer; address: Address } | null;
+  /** One datagram and its sender, or null when there is none. */
+  recvFrom?(size: number, flags?: number): { data: Buffer; address: Address } | null;
+  /** One datagram to an address: how many bytes were taken, or null when it would block. */
   sendTo?(data: Uint8Array, address: Address): number | null;
   /** @internal */
   owner?: SocketOwner | null;
@@ -228,6 +232,12 @@ export class Socket implements SocketLike, Disposable {
     return fd;
   }
 
+  /** Who finds nothing to read may be waiting for the answer to what the channel holds back. */
+  #nothingYet(): null {
+    flushGatheredOf(this.owner);
+    return null;
+  }
+
   /** The same for a call that sends: what the channel holds back comes first. */
   #fdToSend(syscall: string): number {
     flushGatheredOf(this.owner);
@@ -307,7 +317,7 @@ export class Socket implements SocketLike, Disposable {
     const memory = slabWithRoomFor(size);
     const offset = memory === slab ? slabUsed : 0;
     const result = libc.recv(fd, memory, offset, size, flags);
-    if (result === -ERRNO.EAGAIN) return null;
+    if (result === -ERRNO.EAGAIN) return this.#nothingYet();
     return takeFromSlab(memory, offset, libc.check(result, 'recv'));
   }
 
@@ -317,7 +327,7 @@ export class Socket implements SocketLike, Disposable {
    */
   recvInto(buffer: Uint8Array, flags = 0): number | null {
     const result = libc.recvfrom(this.#fd('recv'), buffer, flags, null);
-    return result === -ERRNO.EAGAIN ? null : libc.check(result, 'recv');
+    return result === -ERRNO.EAGAIN ? this.#nothingYet() : libc.check(result, 'recv');
   }
 
   /**
@@ -331,12 +341,12 @@ export class Socket implements SocketLike, Disposable {
     // With MSG_TRUNC the kernel tells more than it writes: nothing old may show through.
     const data = (flags & MSG_TRUNC) === 0 ? Buffer.allocUnsafe(size) : Buffer.alloc(size);
     const result = libc.recvfrom(fd, data, flags, slot);
-    if (result === -ERRNO.EAGAIN) return null;
+    if (result === -ERRNO.EAGAIN) return this.#nothingYet();
     libc.check(result, 'recvfrom');
     // A stream has one sender, whom the kernel does not name.
     const named = this.family === AF_UNIX || slot.written.length > 0;
     const address = named ? decodeAddress(slot.written) : this.getPeerName();
-    return { data: data.subarray(0, Math.min(result, size)), address };
+    return { data: shortened(data, Math.min(result, size)), address };
   }
 
   /**
@@ -449,6 +459,12 @@ export class Socket implements SocketLike, Disposable {
   [inspect.custom](): string {
     return this.toString();
   }
+}
+
+/** The beginning of it. A little must not keep much: it is copied out. */
+export function shortened(data: Buffer, length: number): Buffer {
+  const part = data.subarray(0, length);
+  return length < data.length / 2 ? Buffer.from(part) : part;
 }
 
 function optionBytes(value: number | boolean | Uint8Array): Uint8Array {

@@ -1,5 +1,7 @@
 // The programs of docs/cookbook.md, as printed: compiled, run and talked to.
 
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { compilerErrors } from './support/compile';
@@ -51,8 +53,8 @@ const SLOW = 30_000;
 describe('docs/cookbook.md', () => {
   it('holds what is tested here, and links to it', () => {
     expect(names).toEqual([
-      ...['listen.mts', 'lines.mts', 'frames.mts', 'sort.mts', 'count.mts', 'database.mts'],
-      ...['ask.mts', 'limits.mts', 'shutdown.mts', 'embed.mts', 'frame-loop.mts'],
+      ...['listen.mts', 'lines.mts', 'frames.mts', 'udp.ts', 'sort.mts', 'count.mts'],
+      ...['database.mts', 'ask.mts', 'limits.mts', 'shutdown.mts', 'embed.mts', 'frame-loop.mts'],
       'double.test.mts',
     ]);
     const headings = [...PAGE.matchAll(/^## (.*)$/gm)].map((match) => match[1] as string);
@@ -105,6 +107,26 @@ describe('docs/cookbook.md', () => {
       await program.printed(/RangeError:A frame of 4294967295 bytes/);
       one.send(frame('y'));
       await until(() => one.received.endsWith('y'));
+    },
+    SLOW,
+  );
+
+  it(
+    'udp: answers everybody, and to an empty datagram, too',
+    async () => {
+      const { port } = await start('udp.ts');
+      const callers = [createSocket('udp4'), createSocket('udp4')];
+      try {
+        for (const text of ['hello', '', 'x'.repeat(2000)]) {
+          for (const caller of callers) {
+            const answer = once(caller, 'message');
+            caller.send(text, port, '127.0.0.1');
+            expect(String((await answer)[0])).toBe(text);
+          }
+        }
+      } finally {
+        for (const caller of callers) caller.close();
+      }
     },
     SLOW,
   );

@@ -17,6 +17,46 @@ export const DEVIATIONS: Record<string, Record<string, Deviation>> = {
       `,
     },
   },
+  'An urgent byte that nobody reads is told': {
+    'an urgent byte that nobody takes': {
+      both: `
+        A.expt connected
+        stdout "warning: unhandled incoming priority event\\n"
+        -- A
+        -- A
+      `,
+    },
+    'bare: every default handler, warnings shown': {
+      both: `
+        A.read connected
+        stdout "warning: unhandled read event\\n"
+        A.write connected
+        stdout "warning: unhandled write event\\n"
+        A.expt connected
+        stdout "warning: unhandled incoming priority event\\n"
+        -- A
+        A.read connected
+        stdout "warning: unhandled read event\\n"
+        A.write connected
+        stdout "warning: unhandled write event\\n"
+        -- A
+      `,
+    },
+    'handleRead raises, and handleError does not close': {
+      select: `
+        A.read connected
+        A.error connected oops
+        A.write connected
+        A.expt connected
+        -- A
+        A.read connected
+        A.error connected oops
+        A.write connected
+        -- A
+        A is connected readable writable, addr HOST:PORT, a descriptor
+      `,
+    },
+  },
   'One caller is accepted in each tick': {
     'two callers cost two passes': {
       both: `
