@@ -68,10 +68,10 @@ const SENDS_PER_EVENT = 16;
  *     super(socket);
  *     this.setTerminator('\r\n');
  *   }
- *   collectIncomingData(data: Buffer) {
+ *   override collectIncomingData(data: Buffer) {
  *     this._collectIncomingData(data);
  *   }
- *   foundTerminator() {
+ *   override foundTerminator() {
  *     this.push(`${this._getData()}\r\n`);
  *   }
  * }
@@ -509,8 +509,8 @@ export abstract class AsyncChat extends Dispatcher {
    * `initiateSend` before.
    *
    * @returns false when more than `highWaterMark` bytes wait now, so that it is time to stop until
-   *   `handleDrain`; and false, with a warning in the log, when the channel is being closed
-   *   (`closeWhenDone`) and the data is refused
+   *   `handleDrain`; and false, with a `warning` (see `ignoreLogTypes`), when the channel is being
+   *   closed (`closeWhenDone`) and the data is refused
    * @throws {TypeError} for what is neither a string nor a Uint8Array, and for a string when
    *   `useEncoding` is false
    */

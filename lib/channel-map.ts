@@ -212,6 +212,7 @@ export class ChannelMap extends Map<number, Channel> {
     this.#wake?.();
   }
 
+  /** Takes a channel out: none of its handlers is called any more. @returns whether there was one */
   override delete(fd: number): boolean {
     const entry = this.#entries[fd];
     if (entry === undefined) return false;

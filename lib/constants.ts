@@ -92,7 +92,8 @@ export const MSG_WAITALL = 0x100;
 export const MSG_NOSIGNAL = 0x4000;
 export const MSG_MORE = 0x8000;
 
-// How to shut down, and the longest accept queue that listen(2) is asked for by default.
+// How to shut down, and the longest accept queue that Linux allows unless it is told otherwise; `listen`
+// asks for 128 by default.
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;

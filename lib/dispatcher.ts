@@ -100,7 +100,7 @@ let lastSerial = 0;
  * class EchoHandler extends DispatcherWithSend {
  *   override handleRead() {
  *     const data = this.recv(8192);
- *     if (data) this.send(data);
+ *     if (data !== null) this.send(data);
  *   }
  * }
  *
@@ -242,7 +242,7 @@ export class Dispatcher implements Channel {
    * already back, too, from within `foundTerminator` on.
    *
    * @example
-   * async foundTerminator() {
+   * override async foundTerminator() {
    *   this.pauseReading();
    *   this.push(await this.database.answer(this._getData()));
    *   this.resumeReading(); // the next record's turn, in the order of the requests
@@ -896,13 +896,19 @@ export class Dispatcher implements Channel {
     return spared || this.#closed ? undefined : this.handleClose();
   }
 
-  /** Urgent data has arrived: `recv(1, MSG_OOB)` from the Socket. Logs a warning, unless overridden. */
+  /**
+   * Urgent data has arrived: `(this.socket as Socket).recv(1, MSG_OOB)`. Drops it and logs a warning,
+   * unless overridden. Python does not drop it.
+   */
   handleExpt(): Handled {
     this.logInfo('unhandled incoming priority event', 'warning');
     if (this.#socket instanceof Socket) dropUrgent(this.#socket);
   }
 
-  /** There is input to `recv`, or its end. Logs a warning, unless overridden. */
+  /**
+   * There is input to `recv`, or its end. Logs a warning, unless overridden, which `ignoreLogTypes` hides:
+   * so do the next two.
+   */
   handleRead(): Handled {
     this.logInfo('unhandled read event', 'warning');
   }

@@ -31,6 +31,7 @@ export class FileWrapper implements SocketLike, Disposable {
   /**
    * @param fd duplicated, and left to whom it belongs
    * @throws {SocketError} `EBADF`, `EMFILE`
+   * @throws {RangeError|TypeError} for what is no descriptor
    */
   constructor(fd: number) {
     this.#descriptor = new Descriptor(libc.check(libc.dup(fd), 'dup'), 'file');
@@ -97,6 +98,7 @@ export class FileWrapper implements SocketLike, Disposable {
     this.#descriptor.close();
   }
 
+  /** Closes it at the end of a block: `using`. */
   [Symbol.dispose](): void {
     this.close();
   }
@@ -146,7 +148,11 @@ export class FileDispatcher extends Dispatcher {
     setNonBlocking(fd);
   }
 
-  /** Wraps a duplicate of `fd` and enters the map. Python's `set_file`. */
+  /**
+   * Wraps a duplicate of `fd` and enters the map. Python's `set_file`.
+   * @throws {SocketError} `EBADF`, `EMFILE`
+   * @throws {RangeError|TypeError} for what is no descriptor
+   */
   setFile(fd: number): void {
     this.setSocket(new FileWrapper(fd));
   }

@@ -175,7 +175,7 @@ function checkMap(action: string, map: ChannelMap): ChannelMap {
  * @param map default `socketMap`
  * @throws {ExitNow} when a handler did
  * @throws {RangeError} when `timeout` is negative or NaN
- * @throws {TypeError} when `map` is no ChannelMap
+ * @throws {TypeError} when `timeout` is no number, or `map` no ChannelMap
  */
 export function poll(timeout = 0, map: ChannelMap = socketMap): void {
   pass(checkMap('poll', map), 'select', checkTimeout('poll', timeout));
@@ -431,6 +431,7 @@ class Runner {
  * @param map default `socketMap`
  * @param ignoreAll go on when a close() throws. Otherwise the first exception is thrown at once,
  *   and the rest of the map left as it was, as in Python; EBADF is never thrown, ExitNow always
+ * @throws {TypeError} when `map` is no ChannelMap
  */
 export function closeAll(map: ChannelMap = socketMap, ignoreAll = false): void {
   for (const channel of [...checkMap('closeAll', map).values()]) {

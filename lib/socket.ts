@@ -258,6 +258,7 @@ export class Socket implements SocketLike, Disposable {
   /**
    * Waits for callers, `backlog` of them unaccepted at most (128 by default).
    * @throws {SocketError} `EADDRINUSE`, `EOPNOTSUPP`
+   * @throws {RangeError|TypeError} for a backlog that is no 32-bit integer
    */
   listen(backlog = 128): void {
     libc.check(libc.listen(this.#fd('listen'), backlog), 'listen');
@@ -309,6 +310,7 @@ export class Socket implements SocketLike, Disposable {
    * there is nothing yet. With `flags` `MSG_PEEK` they stay to be read again, with `MSG_OOB` the
    * urgent byte is read.
    * @throws {SocketError} `ECONNRESET`, `ENOTCONN`, …
+   * @throws {RangeError|TypeError} for a size that cannot be meant
    */
   recv(size: number, flags = 0): Buffer | null {
     const fd = this.#fd('recv');
@@ -334,6 +336,7 @@ export class Socket implements SocketLike, Disposable {
    * One datagram and its sender, or null when there is none. What is longer than `size` bytes is cut
    * off by the kernel; one may be empty. Python's `recvfrom`.
    * @throws {SocketError} `ECONNREFUSED` when an earlier one has met nobody, …
+   * @throws {RangeError|TypeError} for a size that cannot be meant
    */
   recvFrom(size: number, flags = 0): { data: Buffer; address: Address } | null {
     const fd = this.#fd('recvfrom');
@@ -353,6 +356,7 @@ export class Socket implements SocketLike, Disposable {
    * How many bytes the kernel took, perhaps not all; null when it would block. A peer that is gone
    * is an EPIPE here, never a signal.
    * @throws {SocketError} `EPIPE`, `ECONNRESET`, `ENOTCONN`, …
+   * @throws {TypeError} for what is no Uint8Array
    */
   send(data: Uint8Array, flags = 0): number | null {
     libc.checkInt('send', 'flags', flags);
@@ -401,6 +405,7 @@ export class Socket implements SocketLike, Disposable {
   /**
    * Sets an option to an integer, to true or false, or to raw bytes.
    * @throws {SocketError} `ENOPROTOOPT`, `EINVAL`, `EPERM`, …
+   * @throws {RangeError|TypeError} for what is neither
    *
    * @example
    * const linger = Buffer.alloc(8); // struct linger { int l_onoff; int l_linger; }
@@ -448,6 +453,7 @@ export class Socket implements SocketLike, Disposable {
     this.#descriptor.close();
   }
 
+  /** Closes it at the end of a block: `using`. */
   [Symbol.dispose](): void {
     this.close();
   }
