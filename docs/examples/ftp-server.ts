@@ -45,6 +45,8 @@ const LONGEST_LINE = 4096;
 const MOST_LOGINS = 3;
 const MOST_CONNECTIONS = 200;
 const MOST_CONNECTIONS_FROM_ONE = 20;
+/** Bytes of replies that may wait. Each takes up memory beside its own. */
+const MOST_WAITING = 64 * 1024;
 /** In ms. */
 const IDLE_TIMEOUT = 5 * 60 * 1000;
 
@@ -63,12 +65,15 @@ export interface Account {
 type Access = 'none' | 'read' | 'write';
 
 class FtpSession extends AsyncChat {
+  override highWaterMark = MOST_WAITING;
   readonly server: FtpServer;
   access: Access = 'none';
   /** As USER has said, for PASS. */
   userName = '';
   directory = '/';
   isText = true;
+  /** EPSV ALL: the client makes all connections, and asks for them by EPSV. */
+  hasOnlyEpsv = false;
   /** Where the next transfer begins. */
   restartAt = 0;
   /** What RNTO renames. */
@@ -92,8 +97,13 @@ class FtpSession extends AsyncChat {
     this.reply('220 Ready');
   }
 
+  /** Whoever does not take his replies is not listened to until he does. */
   reply(text: string): void {
-    this.push(text + LINE_END);
+    if (!this.push(text + LINE_END)) this.pauseReading();
+  }
+
+  override handleDrain(): void {
+    this.resumeReading();
   }
 
   get localAddress(): InternetAddress {
@@ -119,8 +129,8 @@ class FtpSession extends AsyncChat {
     const line = this._getData()
       .toString()
       .replace(/^[^ -~]+|\r$/g, '');
-    const [, word = '', argument = ''] = /^(\S*) ?(.*)$/.exec(line) ?? [];
-    const reply = this.#execute(word.toUpperCase(), argument);
+    const [word = ''] = line.split(' ', 1);
+    const reply = this.#execute(word.toUpperCase(), line.slice(word.length + 1));
     if (reply !== null) this.reply(reply);
   }
 
@@ -130,6 +140,7 @@ class FtpSession extends AsyncChat {
     if (command.access !== 'none' && this.access === 'none') return '530 Log in first';
     if (command.access === 'write' && this.access !== 'write') return '550 You may only read';
     if (this.#transfer !== null && !WHILE_BUSY.has(name)) return '450 A transfer is under way';
+    if (this.hasOnlyEpsv && INSTEAD_OF_EPSV.has(name)) return '503 Not after EPSV ALL';
     try {
       return command.run(this, argument);
     } catch (error) {
@@ -311,6 +322,8 @@ function sendList(session: FtpSession, argument: string, line: (entry: Entry) =>
   const path = session.resolve(argument.replace(/^-\S* ?/, ''));
   return session.transfer(() => {
     const stats = tree.stat(path);
+    // About a file one asks by MLST.
+    if (line === facts && !stats.isDirectory()) return '501 Not a directory';
     const entries = stats.isDirectory() ? tree.list(path) : [{ name: posix.basename(path), stats }];
     return new Download(session, entries.map((entry) => line(entry) + LINE_END).join(''));
   });
@@ -318,10 +331,12 @@ function sendList(session: FtpSession, argument: string, line: (entry: Entry) =>
 
 function receive(session: FtpSession, argument: string, isAppended: boolean) {
   return session.transfer((start) => {
-    const fd = session.server.tree.open(session.resolve(argument), O_WRONLY | O_CREAT | O_APPEND);
+    // No file can be continued that is not there.
+    const flags = O_WRONLY | O_APPEND | (start === 0 ? O_CREAT : 0);
+    const fd = session.server.tree.open(session.resolve(argument), flags);
     let upload: Upload | null = null;
     try {
-      if (start > fstatSync(fd).size) return '554 The file is not that long';
+      if (start > fstatSync(fd).size) return TOO_FAR;
       if (!isAppended) ftruncateSync(fd, start);
       upload = new Upload(session, fd, session.isText);
       return upload;
@@ -348,6 +363,7 @@ function changeDirectory(session: FtpSession, argument: string): string {
 }
 
 const IN_BINARY_ONLY = '504 Say TYPE I first';
+const TOO_FAR = '554 The file is not that long';
 
 // ---------------------------------------------------------------------------------------------
 // The commands.
@@ -363,6 +379,7 @@ function command(names: string, access: Access, run: Run): void {
 }
 
 const WHILE_BUSY: ReadonlySet<string> = new Set(['ABOR', 'NOOP', 'QUIT', 'STAT']);
+const INSTEAD_OF_EPSV: ReadonlySet<string> = new Set(['EPRT', 'PASV', 'PORT']);
 
 const FEATURES = [
   ...['EPRT', 'EPSV', 'MDTM', 'MLST type*;size*;modify*;', 'REST STREAM', 'SIZE', 'TVFS', 'UTF8'],
@@ -429,7 +446,10 @@ command('PASV', 'read', (session) => {
 });
 
 command('EPSV', 'read', (session, protocol) => {
-  if (/^ALL$/i.test(protocol)) return '200 Done';
+  if (/^ALL$/i.test(protocol)) {
+    session.hasOnlyEpsv = true;
+    return '200 Done';
+  }
   const own = isIPv6(hostOf(session.localAddress)) ? '2' : '1';
   if (protocol !== '' && protocol !== own) return `522 Only (${own})`;
   return `229 Call (|||${session.listenForData()}|)`;
@@ -486,6 +506,10 @@ command('RETR', 'read', (session, argument) =>
   session.transfer((start) => {
     const fd = session.server.tree.open(session.resolve(argument), O_RDONLY);
     const file = new FileProducer(fd, { start });
+    if (start > fstatSync(fd).size) {
+      file.close();
+      return TOO_FAR;
+    }
     return new Download(session, session.isText ? new TextProducer(file) : file);
   }),
 );

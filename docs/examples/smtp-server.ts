@@ -11,7 +11,8 @@
 // - "250" after a message is a promise: the file is on the disk by then, and so is its name. To wait
 //   for a disk is fsync(2), so it is left to Node's threads, and meanwhile reading is paused: what
 //   this client has sent ahead keeps its order, and everybody else is served.
-// - A message is in memory until it is complete: connections × size, at worst.
+// - A message is in memory until it is complete: connections × size, at worst. A client who does not
+//   take the replies to what he says is not listened to until he does.
 // - Strings are bytes, one character for each (latin1): what comes is kept as it was.
 
 import { randomBytes } from 'node:crypto';
@@ -36,12 +37,14 @@ import { familyOf, listenOptions, run } from './support/program';
 /** Without its CRLF. */
 const LONGEST_LINE = 998;
 const MOST_RECIPIENTS = 100;
-/** Who is refused so often is not a mail client. */
+/** Who is refused so often, with no message in between, is not a mail client. */
 const MOST_REFUSALS = 20;
 const MOST_CONNECTIONS = 100;
 const MOST_CONNECTIONS_FROM_ONE = 20;
 /** A piece costs some 100 bytes more than it holds. */
 const MOST_PIECES = 4096;
+/** Bytes of replies that may wait: each reply is a piece. */
+const MOST_WAITING = 64 * 1024;
 /** RFC 5321 asks for five minutes. */
 const IDLE_TIMEOUT = 5 * 60 * 1000;
 
@@ -52,8 +55,13 @@ const CR = 0x0d;
 const LF = 0x0a;
 const DOT = 0x2e;
 
-/** A verb and its argument; blanks at the end are forgiven. */
-const COMMAND = /^(\S*) *(.*?)[ \t]*$/;
+/**
+ * A verb and its argument; blanks at the end are forgiven. The argument is found from its end: from its
+ * beginning, `.*?`, each blank in it would be tried as the first of those at the end.
+ */
+const COMMAND = /^(\S*) *(.*[^ \t]|)[ \t]*$/;
+/** Verbs of HTTP, or a header: a web page may have a browser say this, and mail in the body. */
+const NO_MAIL_CLIENT = /^(CONNECT|GET|HEAD|OPTIONS|POST|PUT)$|:$/;
 /** A domain, or an address as `[192.0.2.1]`. */
 const CLIENT_NAME = /^[\w.-]+$|^\[[\w.:-]+\]$/;
 /** `<sender@domain>`, a local part in quotes among them, and parameters. */
@@ -72,12 +80,17 @@ export class Maildir {
   #serial = 0;
 
   constructor(readonly path: string) {
-    for (const name of ['tmp', 'new', 'cur']) mkdirSync(join(path, name), { recursive: true });
-    // What is in a directory that is lost is lost. Nobody is served yet, so to block is harmless.
-    for (const directory of [path, dirname(resolve(path))]) {
+    const whole = resolve(path);
+    const made = mkdirSync(whole, { recursive: true }) ?? whole;
+    for (const name of ['tmp', 'new', 'cur']) mkdirSync(join(whole, name), { recursive: true });
+    // What is in a directory that is lost is lost, so on the disk must be all up to the one that the
+    // first has been made in. Nobody is served yet, so to block is harmless.
+    const top = dirname(made);
+    for (let directory = whole; ; directory = dirname(directory)) {
       const fd = openSync(directory, 'r');
       fsyncSync(fd);
       closeSync(fd);
+      if (directory === top) return;
     }
   }
 
@@ -123,6 +136,7 @@ class SmtpSession extends AsyncChat {
   override encoding: BufferEncoding = 'latin1';
   /** A client that has said all may end his stream, and still hears what became of it. */
   override allowHalfOpen = true;
+  override highWaterMark = MOST_WAITING;
   readonly #server: SmtpServer;
   /** As the client calls itself, and the protocol. Null: it has not. */
   #greeting: { readonly name: string; readonly protocol: string } | null = null;
@@ -132,7 +146,7 @@ class SmtpSession extends AsyncChat {
   /** Bytes of the message, kept or not. */
   #length = 0;
   #refusals = 0;
-  /** The last one, which may be under way. */
+  /** The one under way. */
   #delivery: Promise<void> | null = null;
 
   constructor(socket: Socket, server: SmtpServer) {
@@ -146,10 +160,21 @@ class SmtpSession extends AsyncChat {
   }
 
   #reply(text: string): void {
-    this.push(`${text}\r\n`);
-    if (!/^[45]/.test(text)) return;
+    if (!this.push(`${text}\r\n`)) this.pauseReading();
+    // What begins with 4 is not the client's mistake: he comes again, with the rest of the recipients.
+    if (!text.startsWith('5')) return;
     this.#refusals += 1;
     if (this.#refusals === MOST_REFUSALS) this.#hangUp('421 4.7.0 Too many errors');
+  }
+
+  /** A message that is being kept, and replies that wait: each stops reading, and both have to end. */
+  #resume(): void {
+    const isTaken = this.writableLength <= this.highWaterMark;
+    if (isTaken && this.#delivery === null) this.resumeReading();
+  }
+
+  override handleDrain(): void {
+    this.#resume();
   }
 
   /** Nothing that still arrives counts; when all is sent, the connection is closed. */
@@ -214,6 +239,7 @@ class SmtpSession extends AsyncChat {
     const [, word = '', argument = ''] = COMMAND.exec(text) ?? [];
     const verb = word.toUpperCase();
     if (verb === 'QUIT') this.#hangUp('221 2.0.0 Goodbye');
+    else if (NO_MAIL_CLIENT.test(verb)) this.#hangUp('554 5.7.0 This is for mail');
     else this.#reply(this.#execute(verb, argument));
   }
 
@@ -231,14 +257,21 @@ class SmtpSession extends AsyncChat {
 
   #deliver(message: Buffer): Promise<void> {
     this.pauseReading();
-    this.#delivery = this.#server.maildir.deliver(message).then(
-      (name) => this.#reply(`250 2.0.0 Kept as ${name}`),
+    const reply = this.#server.maildir.deliver(message).then(
+      (name) => {
+        this.#refusals = 0;
+        this.#reply(`250 2.0.0 Kept as ${name}`);
+      },
       (error) => {
         this.logInfo(`cannot keep a message: ${error}`, 'error');
         this.#reply('451 4.3.0 Cannot keep it now');
       },
     );
-    return this.#delivery.finally(() => this.resumeReading());
+    this.#delivery = reply.finally(() => {
+      this.#delivery = null;
+      this.#resume();
+    });
+    return this.#delivery;
   }
 
   /** The lines that whoever delivers a message puts above it. */

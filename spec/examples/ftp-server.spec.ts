@@ -23,6 +23,9 @@ import {
   Dispatcher,
   type InternetAddress,
   loop,
+  type Socket as OwnSocket,
+  SO_SNDBUF,
+  SOL_SOCKET,
   shutdown,
 } from 'asyncore';
 import { FtpServer } from '../../docs/examples/ftp-server';
@@ -311,7 +314,25 @@ const DIALOGUES: [what: string, who: string, said: string[], codes: string][] = 
     ],
     '501 501 501 504 501 504',
   ],
-  ['EPSV', 'ftp', ['EPSV', 'EPSV 1', 'EPSV 2', 'EPSV ALL', 'PASV'], '229 229 522 200 227'],
+  ['EPSV', 'ftp', ['EPSV', 'EPSV 1', 'EPSV 2', 'PASV'], '229 229 522 227'],
+  [
+    'EPSV ALL',
+    'ftp',
+    ['EPSV ALL', 'PASV', 'PORT 127,0,0,1,200,0', 'EPRT |1|127.0.0.1|51200|', 'LIST', 'EPSV'],
+    '200 503 503 503 425 229',
+  ],
+  [
+    'REST beyond what is there',
+    'ann',
+    ['TYPE I', 'EPSV', 'REST 1', 'STOR a', 'SIZE a'],
+    '200 229 350 550 550',
+  ],
+  [
+    'the same of APPE',
+    'ann',
+    ['TYPE I', 'EPSV', 'REST 1', 'APPE a', 'SIZE a'],
+    '200 229 350 550 550',
+  ],
 ];
 
 describe('FtpServer', () => {
@@ -365,6 +386,7 @@ describe('FtpServer', () => {
     expect(await session.ask('LIST up')).toMatch(/^550/);
     expect(await session.ask('LIST nothing')).toMatch(/^550/);
     expect(await session.ask('MLSD link')).toMatch(/^550/);
+    expect(await session.ask('MLSD text')).toMatch(/^501/);
   });
 
   it('sends files', async () => {
@@ -377,6 +399,11 @@ describe('FtpServer', () => {
     await session.ask('REST 4');
     expect(await session.ask('RETR nothing')).toMatch(/^550/);
     expect(await session.get('RETR text')).toBe(TEXT);
+    await session.ask(`REST ${TEXT.length}`);
+    expect(await session.get('RETR text')).toBe('');
+    await session.passive();
+    await session.ask(`REST ${TEXT.length + 1}`);
+    expect(await session.ask('RETR text')).toMatch(/^554/);
     await session.ask('TYPE A');
     expect(await session.get('RETR text')).toBe(TEXT.replaceAll('\n', '\r\n'));
     await session.passive();
@@ -397,6 +424,8 @@ describe('FtpServer', () => {
     expect(kept('new')).toBe('abcxyz');
     await session.put('STOR empty', '');
     expect(kept('empty')).toBe('');
+    await session.put('STOR  two  blanks and \u2028.', 'x');
+    expect(kept(' two  blanks and \u2028.')).toBe('x');
     await session.passive();
     await session.ask('REST 7');
     expect(await session.ask('STOR new')).toMatch(/^554/);
@@ -404,6 +433,40 @@ describe('FtpServer', () => {
     for (const path of ['sub', 'link', 'up/new', 'nothing/new', '']) {
       expect(await session.ask(`STOR ${path}`)).toMatch(/^550/);
     }
+  });
+
+  it.each([
+    ['without a blank', `${'a'.repeat(4000)}\rx`],
+    ['of blanks', `a${' '.repeat(4000)}\u2028`],
+    ['of PORT', `PORT ${'1,'.repeat(2000)}`],
+    ['of EPRT', `EPRT :1:${':'.repeat(4000)}x`],
+    ['of options', `LIST ${'-'.repeat(4000)}\rx`],
+  ])('answers long lines %s soon', async (_what, line) => {
+    // Tried character by character they took 25 ms each.
+    const session = await reader();
+    session.client.send(`${`${line}\n`.repeat(300)}QUIT\r\n`);
+    await session.client.hears('221', 3000);
+  });
+
+  it('does not listen to who does not take the replies, and answers all in order when he does', async () => {
+    const session = new Session();
+    await session.reply();
+    const { client } = session;
+    const commands = ['HELP', 'FEAT', 'SYST', 'NOOP'];
+    const replies: string[] = [];
+    for (const command of commands) replies.push(await session.ask(command));
+    const chat = [...map.values()].find((channel) => channel instanceof AsyncChat) as AsyncChat;
+    (chat.socket as OwnSocket).setSockOpt(SOL_SOCKET, SO_SNDBUF, 65536);
+    client.socket.pause();
+    const order = Array.from({ length: 20_000 }, (_, at) => ((at * at) % 251) % 4);
+    client.send(order.map((which) => `${commands[which]}\r\n`).join(''));
+    await until(() => chat.readingPaused);
+    expect(chat.writableLength).toBeLessThan(2 * 64 * 1024);
+    client.socket.resume();
+    const expected = order.map((which) => replies[which]).join('');
+    await until(() => client.received.length >= expected.length, 8000);
+    expect(client.received === expected).toBe(true);
+    expect(chat.readingPaused).toBe(false);
   });
 
   it.each([1, 2, 3, 1000])('receives text in pieces of %d', async (size) => {
