@@ -7,7 +7,7 @@
 //
 // There is no TLS here, and names are looked up for IPv4 only.
 
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AF_INET, AF_INET6, type ChannelMap } from 'asyncore';
 import { type Framing, framingOf, type Headers, HttpError, MessageChat } from './support/http';
@@ -34,6 +34,8 @@ export interface FetchOptions {
 
 /** One request, and its response. */
 class Fetch extends MessageChat {
+  /** The end of the stream may be the end of the body; a broken connection never is. */
+  override allowHalfOpen = true;
   #found: Response | null = null;
   #isOver = false;
 
@@ -87,9 +89,13 @@ class Fetch extends MessageChat {
     this.#end(mistake.message);
   }
 
-  override handleClose(): void {
+  override handleEof(): void {
     if (this.endsHere) this.foundEnd();
-    else this.#end('The server closed the connection too early');
+    else this.handleClose();
+  }
+
+  override handleClose(): void {
+    this.#end('The server closed the connection too early');
   }
 
   override handleTimeout(): void {
@@ -187,24 +193,29 @@ export class Fetcher {
   #fetch(index: number, url: string): void {
     const { folder } = this.options;
     const start = performance.now();
-    const fd = folder === '' ? null : openSync(join(folder, String(index + 1)), 'w');
+    let fd: number | null = null;
     let bytes = 0;
-    fetchUrl(url, {
-      ...this.options,
-      write: (data) => {
-        bytes += data.length;
-        this.bytes += data.length;
-        if (fd !== null) writeSync(fd, data);
-      },
-      end: (found) => {
-        if (fd !== null) closeSync(fd);
-        const result = typeof found === 'string' ? found : found.status;
-        this.done += 1;
-        this.#open -= 1;
-        this.options.tell({ url, bytes, time: performance.now() - start, result });
-        this.#fill();
-      },
-    });
+    const end = (found: Response | string): void => {
+      if (fd !== null) closeSync(fd);
+      const result = typeof found === 'string' ? found : found.status;
+      this.done += 1;
+      this.#open -= 1;
+      this.options.tell({ url, bytes, time: performance.now() - start, result });
+      this.#fill();
+    };
+    const write = (data: Buffer): void => {
+      bytes += data.length;
+      this.bytes += data.length;
+      // All of it, where write(2) may do with less.
+      if (fd !== null) writeFileSync(fd, data);
+    };
+    try {
+      if (folder !== '') fd = openSync(join(folder, String(index + 1)), 'w');
+    } catch (error) {
+      end((error as Error).message);
+      return;
+    }
+    fetchUrl(url, { ...this.options, write, end });
   }
 
   /** `[#####     ] 5 of 10, 1.2 MB, 3.4 MB/s` */
@@ -239,10 +250,10 @@ function fetchAndTell(
   const draw = (bar: string): void => {
     if (isTTY) process.stderr.write(`${CLEAR_LINE}${bar}`);
   };
-  const timer = setInterval(() => draw(String(fetcher)), 100);
+  let timer: NodeJS.Timeout | undefined;
   // One that cannot even begin is told of before there is a fetcher.
   let told = 0;
-  const fetcher: Fetcher = new Fetcher(urls, {
+  const fetcher = new Fetcher(urls, {
     ...options,
     tell: (outcome) => {
       draw('');
@@ -253,6 +264,7 @@ function fetchAndTell(
       if (told === urls.length) clearInterval(timer);
     },
   });
+  if (told < urls.length) timer = setInterval(() => draw(String(fetcher)), 100);
 }
 
 if (require.main === module) {

@@ -15,13 +15,14 @@ import {
   type Socket,
   socketMap,
 } from 'asyncore';
+import { trim } from './support/http';
 import { familyOf, listenOptions, run } from './support/program';
 
 const LARGEST_HEADERS = 64 * 1024;
 const LARGEST_BODY = 1024 * 1024;
 
 const REQUEST_LINE = /^(?<method>[A-Z]+) (?<target>[!-~]+) HTTP\/1\.[01]$/;
-const HEADER = /^(?<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(?<value>[^\0\r\n]*?)[ \t]*$/;
+const HEADER = /^(?<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):(?<value>[^\0\r\n]*)$/;
 
 const REASONS: Record<number, string> = {
   200: 'OK',
@@ -125,7 +126,7 @@ export class HttpRequestHandler extends AsyncChat {
       if (name === undefined || value === undefined) return false;
       const key = name.toLowerCase();
       const before = headers.get(key);
-      headers.set(key, before === undefined ? value : `${before}, ${value}`);
+      headers.set(key, before === undefined ? trim(value) : `${before}, ${trim(value)}`);
     }
     return true;
   }

@@ -67,6 +67,7 @@ const REASONS: Readonly<Record<number, string>> = {
   405: 'Method Not Allowed',
   408: 'Request Timeout',
   411: 'Length Required',
+  412: 'Precondition Failed',
   413: 'Content Too Large',
   416: 'Range Not Satisfiable',
   417: 'Expectation Failed',
@@ -86,20 +87,27 @@ export interface Limits {
   readonly maxBody: number;
   /** For all the headers of a request, in seconds. */
   readonly headerTimeout: number;
+  /** For all of a request, its body included, in seconds. */
+  readonly requestTimeout: number;
   /** For anything to happen on a connection, in seconds. */
   readonly idleTimeout: number;
   readonly maxConnections: number;
+  readonly maxConnectionsPerAddress: number;
 }
 
 const LIMITS: Limits = {
   maxBody: 1024 * 1024,
   headerTimeout: 10,
+  requestTimeout: 300,
   idleTimeout: 60,
   maxConnections: 10_000,
+  maxConnectionsPerAddress: Infinity,
 };
 
 class HttpConnection extends MessageChat {
   override allowHalfOpen = true;
+  /** Of the request that is coming, as soon as it is known: a HEAD gets no body, whatever it gets. */
+  #method = '';
   /** The request whose body is coming, without that. */
   #request: Omit<HttpRequest, 'body'> | null = null;
   /** What has come of it, and room for more. */
@@ -111,8 +119,10 @@ class HttpConnection extends MessageChat {
   #isWaiting = false;
   /** What a producer yields is being sent. */
   #isSending = false;
-  /** When the head began to come that is not complete, by the server's clock; null: there is none. */
-  #headSince: number | null = null;
+  /** More waits to be sent than there should: a drain is owed to us. */
+  #isFull = false;
+  /** When the request began to come that is not complete, by the server's clock; null: there is none. */
+  #since: number | null = null;
   #farewell: NodeJS.Timeout | null = null;
 
   constructor(
@@ -129,6 +139,7 @@ class HttpConnection extends MessageChat {
 
   protected override foundHead(line: string, headers: Headers): Framing {
     const [, method = '', target = '', major, minor] = REQUEST_LINE.exec(line) ?? [];
+    this.#method = method;
     if (method === '') throw new HttpError(400, 'The first line is no request');
     if (major !== '1') throw new HttpError(505, 'This is a server for HTTP/1.1');
     const isModern = minor !== '0';
@@ -139,7 +150,7 @@ class HttpConnection extends MessageChat {
     if (!METHODS.has(method)) throw new HttpError(501, 'There is no such method');
     const connection = wordsOf(headers.get('connection'));
     const framing = this.#framingOf(method, headers, isModern);
-    this.#stays = isModern ? !connection.includes('close') : connection.includes('keep-alive');
+    this.#stays = !connection.includes('close') && (isModern || connection.includes('keep-alive'));
     this.#request = {
       method,
       target: targetOf(method, target),
@@ -169,7 +180,7 @@ class HttpConnection extends MessageChat {
     if (expected.toLowerCase() !== '100-continue') {
       throw new HttpError(417, 'Nothing but 100-continue can be expected');
     }
-    if (framing !== 0) this.push('HTTP/1.1 100 Continue\r\n\r\n');
+    if (framing !== 0) this.#push('HTTP/1.1 100 Continue\r\n\r\n');
   }
 
   protected override foundBody(data: Buffer): void {
@@ -195,7 +206,8 @@ class HttpConnection extends MessageChat {
     const request = { ...(this.#request as HttpRequest), body };
     this.#body = NOTHING;
     this.#bodyLength = 0;
-    this.#headSince = null;
+    this.#method = '';
+    this.#since = null;
     try {
       const response = this.server.handler(request);
       if (response instanceof Promise) return this.#wait(request, response);
@@ -210,8 +222,8 @@ class HttpConnection extends MessageChat {
     this.#isWaiting = true;
     const response = await promise.catch((error: unknown) => this.#failure(error));
     this.#isWaiting = false;
-    this.resumeReading();
     this.#respond(request, response);
+    this.#goOn();
   }
 
   #failure(error: unknown): HttpResponse {
@@ -223,19 +235,24 @@ class HttpConnection extends MessageChat {
   protected override foundMistake(mistake: HttpError): void {
     this.#stays = false;
     this.#body = NOTHING;
-    this.#respond({ method: '', isModern: true }, explained(mistake));
+    this.#respond({ method: this.#method, isModern: true }, explained(mistake));
   }
 
   override collectIncomingData(data: Buffer): Handled {
-    this.#headSince ??= this.server.seconds;
+    this.#since ??= this.server.seconds;
     return super.collectIncomingData(data);
   }
 
-  /** Called from time to time: whoever sends his headers byte by byte is sent away. */
-  checkHead(): void {
-    if (this.#headSince === null || !this.isWithinHead) return;
-    if (this.server.seconds - this.#headSince <= this.server.limits.headerTimeout) return;
-    this.foundMistake(new HttpError(408, 'The headers took too long'));
+  /** Called from time to time: whoever sends his request byte by byte is sent away. */
+  checkTime(): void {
+    if (this.#since === null || this.ignoresInput || this.inputEnded) return;
+    const { headerTimeout, requestTimeout } = this.server.limits;
+    const time = this.server.seconds - this.#since;
+    if (this.isWithinHead && time > headerTimeout) {
+      this.foundMistake(new HttpError(408, 'The headers took too long'));
+    } else if (time > requestTimeout) {
+      this.foundMistake(new HttpError(408, 'The request took too long'));
+    }
   }
 
   // -------------------------------------------------------------------------------------------
@@ -283,13 +300,21 @@ class HttpConnection extends MessageChat {
 
   #push(...pieces: (string | Buffer)[]): void {
     for (const piece of pieces) {
-      if (!this.push(piece)) this.pauseReading();
+      if (this.push(piece)) continue;
+      this.#isFull = true;
+      this.pauseReading();
     }
   }
 
   /** All of a too large output is sent. */
   override handleDrain(): void {
-    this.resumeReading();
+    this.#isFull = false;
+    this.#goOn();
+  }
+
+  /** One reason to wait is gone. The next request may come when there is none left. */
+  #goOn(): void {
+    if (!this.#isWaiting && !this.#isSending && !this.#isFull) this.resumeReading();
   }
 
   /** The next request has to wait until this is exhausted, so that only one file is open. */
@@ -297,7 +322,7 @@ class HttpConnection extends MessageChat {
     this.#isSending = true;
     const response = new HookedProducer(new CompositeProducer([head, body]), () => {
       this.#isSending = false;
-      this.resumeReading();
+      this.#goOn();
     });
     this.pushWithProducer(response);
     if (this.#isSending) this.pauseReading();
@@ -316,17 +341,26 @@ class HttpConnection extends MessageChat {
       this.close();
       return;
     }
+    try {
+      (this.socket as Socket).shutdown(SHUT_WR);
+    } catch {
+      // He has reset the connection: nothing of it is left.
+      this.close();
+      return;
+    }
     this.#farewell = setTimeout(() => this.close(), LINGER);
     this.resumeReading();
-    (this.socket as Socket).shutdown(SHUT_WR);
   }
 
-  /** The program is to end. Whoever has been promised a response gets it, and no other. */
-  override handleShutdown(): Handled {
+  /**
+   * The program is to end. Whoever has been promised a response gets it, and no other. What a chat does
+   * by itself is not it: that reads no more, and here the rest of the input has to be thrown away.
+   */
+  override handleShutdown(): void {
     this.#stays = false;
-    if (this.#isWaiting) return;
+    if (this.#isWaiting || this.#farewell !== null) return;
     this.ignoreInput();
-    return super.handleShutdown();
+    this.closeWhenDone();
   }
 
   override handleError(error: unknown): Handled {
@@ -366,14 +400,14 @@ export class HttpServer extends Dispatcher {
     this.createSocket(family);
     this.setReuseAddr();
     this.bind(address);
-    this.listen(511, { maxConnections: this.limits.maxConnections });
+    this.listen(511, this.limits);
     this.#clock = setInterval(() => this.#tick(), 1000);
   }
 
   #tick(): void {
     this.seconds += 1;
     this.date = new Date().toUTCString();
-    for (const connection of this.#connections) connection.checkHead();
+    for (const connection of this.#connections) connection.checkTime();
   }
 
   override handleAccepted(socket: Socket): void {
@@ -438,6 +472,11 @@ if (require.main === module) {
         argument: 'SECONDS',
         help: 'for all headers of a request',
       },
+      'request-timeout': {
+        default: LIMITS.requestTimeout,
+        argument: 'SECONDS',
+        help: 'for all of a request, its body included',
+      },
       'idle-timeout': {
         default: LIMITS.idleTimeout,
         argument: 'SECONDS',
@@ -448,6 +487,11 @@ if (require.main === module) {
         argument: 'N',
         help: 'who comes then has to wait',
       },
+      'max-connections-per-address': {
+        default: 0,
+        argument: 'N',
+        help: 'who comes then is turned away; 0: no limit',
+      },
     },
     start: ({ host, port, root, ...limits }) => {
       const files = new StaticFiles(root);
@@ -456,8 +500,10 @@ if (require.main === module) {
       return new HttpServer({ host, port }, familyOf(host), handler, {
         maxBody: limits['max-body'],
         headerTimeout: limits['header-timeout'],
+        requestTimeout: limits['request-timeout'],
         idleTimeout: limits['idle-timeout'],
         maxConnections: limits['max-connections'],
+        maxConnectionsPerAddress: limits['max-connections-per-address'] || Infinity,
       });
     },
   });

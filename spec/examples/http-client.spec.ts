@@ -1,6 +1,6 @@
 // docs/examples/http-client.ts with a server that we did not write: Node's own; and with literal bytes.
 
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import fs, { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -195,6 +195,38 @@ describe('A server with its own ideas', () => {
     expect(await given(bytes)).toEqual(expected);
   });
 
+  it('breaks the connection where its end would be that of the body', async () => {
+    let body = '';
+    const results: (Response | string)[] = [];
+    const own = createTcpServer((socket) => {
+      sockets.add(socket);
+      socket.write(`${OK}\r\nhalf of the bo`);
+    });
+    await new Promise<void>((resolve) => own.listen(0, '127.0.0.1', resolve));
+    try {
+      fetchUrl(`http://127.0.0.1:${(own.address() as AddressInfo).port}/`, {
+        map,
+        timeout: 2000,
+        write: (data) => {
+          body += data.toString('latin1');
+          for (const socket of sockets) socket.resetAndDestroy();
+        },
+        end: (result) => results.push(result),
+      });
+      await loop({ map });
+      expect([body, results]).toEqual(['half of the bo', [CLOSED]]);
+    } finally {
+      sockets.clear();
+      own.close();
+    }
+  });
+
+  it('ends its lines with LF alone, and waits', async () => {
+    expect(await given('HTTP/1.1 200 OK\nContent-Length: 2\n\nok', false)).toBe(
+      'There is a line that ends with LF alone',
+    );
+  });
+
   it('says nothing, or nothing more', async () => {
     expect(await given('', false, 50)).toBe('Nothing came for 50 ms');
     expect(await given(`${OK}\r\nabc`, false, 50)).toBe('Nothing came for 50 ms');
@@ -247,6 +279,29 @@ describe('Fetcher', () => {
     expect(existsSync(join(folder, '4'))).toBe(false);
   });
 
+  it('keeps all of a body where the system takes a part at a time', async () => {
+    const folder = temporaryPath('bodies');
+    mkdirSync(folder);
+    const write = fs.writeSync as (fd: number, data: Buffer, at: number, most: number) => number;
+    const aPart = (fd: number, data: Buffer, at = 0, most = data.length - at): number =>
+      write(fd, data, at, Math.min(most, 1000));
+    const short = jest.spyOn(fs, 'writeSync').mockImplementation(aPart as typeof fs.writeSync);
+    try {
+      await all([`${base}/large`], 0, folder);
+    } finally {
+      short.mockRestore();
+    }
+    expect(readFileSync(join(folder, '1')).equals(LARGE)).toBe(true);
+  });
+
+  it('tells of a body that it cannot keep, and goes on', async () => {
+    const folder = temporaryPath('bodies');
+    mkdirSync(join(folder, '1'), { recursive: true });
+    const outcomes = await all([`${base}/text`, `${base}/text`], 1, folder);
+    expect(outcomes.map(({ result }) => result)).toEqual([expect.stringMatching(/^EISDIR: /), 200]);
+    expect(String(readFileSync(join(folder, '2')))).toBe('hello');
+  });
+
   it('goes on when some fail', async () => {
     const outcomes = await all(['nonsense', `${base}/text`, 'http://127.0.0.1:1/'], 1);
     expect(outcomes.map(({ result }) => typeof result)).toEqual(['string', 'number', 'string']);
@@ -279,6 +334,15 @@ describe('npm run example http-client', () => {
     const bad = runTypeScript(EXAMPLE, ['--parallel', '1', `${base}/none`, 'https://x/']);
     expect(await bad.ended()).toBe(1);
     expect(bad.output).toMatch(/^404 .*\n--- {2}https:\/\/x\/ {2}There is no https: here\n$/);
+  });
+
+  it('says that there is no such folder, of each URL', async () => {
+    const urls = [`${base}/text`, `${base}/large`];
+    const program = runTypeScript(EXAMPLE, ['--output', '/none/here', ...urls]);
+    expect(await program.ended()).toBe(1);
+    expect(program.output).toMatch(
+      /^--- {2}\S+\/text {2}ENOENT: .*\n--- {2}\S+\/large {2}ENOENT: .*\n$/,
+    );
   });
 
   it('wants a URL', async () => {

@@ -8,7 +8,9 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { Agent, type IncomingMessage, request as requestOf } from 'node:http';
@@ -18,6 +20,8 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   AF_INET,
+  type AsyncChat,
+  type Channel,
   ChannelMap,
   closeAll,
   FileProducer,
@@ -62,6 +66,8 @@ let server: HttpServer;
 let port: number;
 let running: Promise<void>;
 let files: StaticFiles;
+/** Lets /held be answered. */
+let release: (() => void) | null;
 const clients: Client[] = [];
 
 /** What the tests need beside files and /echo. */
@@ -79,6 +85,10 @@ function handler(request: HttpRequest): HttpResponse | Promise<HttpResponse> {
       return { status: 200, body: `${method} ${target} ${headers.get('x') ?? ''}\n` };
     case '/slow':
       return slowly(30, { status: 200, body: 'slow\n' });
+    case '/held':
+      return new Promise((resolve) => {
+        release = () => resolve({ status: 200, body: 'held\n' });
+      });
     case '/fails':
       throw new Error('on purpose');
     case '/fails-later':
@@ -98,6 +108,7 @@ function handler(request: HttpRequest): HttpResponse | Promise<HttpResponse> {
 
 function serve(limits: Partial<Limits> = {}): void {
   map = new ChannelMap();
+  release = null;
   files = new StaticFiles(root);
   server = new HttpServer({ host: '127.0.0.1', port: 0 }, AF_INET, handler, limits, map);
   port = portOf(server);
@@ -122,6 +133,12 @@ afterEach(stop);
 async function limit(limits: Partial<Limits>): Promise<void> {
   await stop();
   serve(limits);
+}
+
+/** The server's end of the only connection. */
+function connection(): AsyncChat {
+  const [channel] = [...map.values()].filter((each) => each !== (server as Channel));
+  return channel as AsyncChat;
 }
 
 function client(): Client {
@@ -228,6 +245,11 @@ const CONVERSATIONS: Case[] = [
     'HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: close\r\n\r\nGET /seen \n',
   ],
   [
+    'HTTP/1.0 with keep-alive and close, of which close counts',
+    'GET /seen HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n'.repeat(2),
+    'HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: close\r\n\r\nGET /seen \n',
+  ],
+  [
     'HTTP/1.0 with keep-alive',
     'GET /seen HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n'.repeat(2),
     'HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: keep-alive\r\n\r\nGET /seen \n'.repeat(2),
@@ -273,6 +295,25 @@ const CONVERSATIONS: Case[] = [
     'HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n' +
       `Content-Length: 9\r\n\r\nNot here\n${SEEN}`,
   ],
+  [
+    'a HEAD that is a mistake, without a body',
+    'HEAD /seen HTTP/1.1\r\n\r\n',
+    'HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n' +
+      'Content-Length: 25\r\nConnection: close\r\n\r\n',
+  ],
+  [
+    'a HEAD that asks for too much, without a body',
+    'HEAD /seen HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n',
+    'HTTP/1.1 417 Expectation Failed\r\nContent-Type: text/plain; charset=utf-8\r\n' +
+      'Content-Length: 41\r\nConnection: close\r\n\r\n',
+  ],
+  [
+    'a mistake behind a HEAD, with a body',
+    'HEAD /seen HTTP/1.1\r\nHost: x\r\n\r\nX\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n' +
+      'HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n' +
+      'Content-Length: 29\r\nConnection: close\r\n\r\nThe first line is no request\n',
+  ],
   ['half a request', GET, ''],
   ['half a body', `${POST}Content-Length: 3\r\n\r\nab`, ''],
   ['nothing', '', ''],
@@ -301,6 +342,42 @@ describe('HttpServer', () => {
     await one.send('abc').hears('\r\n\r\nabc');
     const other = client().send(`${POST}Content-Length: 3000000\r\nExpect: 100-continue\r\n\r\n`);
     expect(await other.ends()).toMatch(/^HTTP\/1\.1 413 /);
+  });
+
+  it('answers in order when what asks for a body waits in a queue that is full', async () => {
+    const one = client().send(`${GET}\r\n`);
+    await one.hears('GET /seen');
+    connection().highWaterMark = 0;
+    const held = 'POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n';
+    one.received = '';
+    one.send(`${held}\r\nx${GET}\r\n`);
+    await until(() => release !== null);
+    await one.hears('HTTP/1.1 100 Continue\r\n\r\n');
+    // Time enough for an answer that is not to come yet.
+    const other = client();
+    for (let turn = 0; turn < 5; turn += 1) {
+      other.received = '';
+      await other.send(`${GET}\r\n`).hears('GET /seen');
+    }
+    release?.();
+    await one.hears('GET /seen');
+    expect(one.received.replace(/Date: [^\r]*\r\n/g, '')).toBe(
+      `HTTP/1.1 100 Continue\r\n\r\n${ok('held\n')}${SEEN}`,
+    );
+  });
+
+  it('says nothing in the log when a client makes a mistake and resets the connection', async () => {
+    const write = jest.spyOn(process.stdout, 'write').mockReturnValue(true);
+    try {
+      const one = client();
+      await until(() => map.size === 2);
+      one.send('HELLO\r\n\r\n');
+      one.socket.resetAndDestroy();
+      await until(() => map.size === 1);
+      expect(write.mock.calls).toEqual([]);
+    } finally {
+      write.mockRestore();
+    }
   });
 
   it('answers with 500 when a handler throws', async () => {
@@ -352,6 +429,40 @@ describe('shutdown', () => {
     expect(await waiting.ends()).toMatch(/\r\nConnection: close\r\n\r\nslow\n$/);
     await over;
     expect(map.size).toBe(0);
+  });
+
+  it.each([
+    ['has been promised an answer', 'GET /held HTTP/1.1\r\nHost: x\r\n\r\n', /\r\n\r\nheld\n$/],
+    ['waits for nothing', '', /^$/],
+  ])('gives one who goes on sending, and %s, time to read', async (_what, request, answer) => {
+    const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true });
+    let received = '';
+    let ended = false;
+    const errors: Error[] = [];
+    socket.on('data', (data) => {
+      received += data.toString('latin1');
+    });
+    socket.on('end', () => {
+      ended = true;
+    });
+    socket.on('error', (error) => errors.push(error));
+    socket.write(request);
+    await until(() => map.size === 2 && (release !== null || request === ''));
+    const over = shutdown(map, { deadline: 4000 });
+    release?.();
+    const drip = setInterval(() => socket.write('x'), 20);
+    try {
+      // The answer, and then the end of our half of the stream; not, for a while, that of his.
+      await until(() => ended);
+      expect(received).toMatch(answer);
+      const before = performance.now();
+      await until(() => errors.length > 0 || map.size === 0);
+      expect(performance.now() - before).toBeGreaterThan(500);
+      expect(await over).toBe(0);
+    } finally {
+      clearInterval(drip);
+      socket.destroy();
+    }
   });
 
   it('sends the file that has been begun, and opens no other', async () => {
@@ -508,7 +619,35 @@ describe('What is refused', () => {
     }
     expect(await ask(`${POST}Transfer-Encoding: ${','.repeat(65_000)}\r\n\r\n`)).toContain('501');
     expect(await ask(`${GET}Connection: ${','.repeat(65_000)}\r\n\r\n`)).toContain('200 OK');
+    const names = ['Accept-Encoding', 'If-Match', 'If-None-Match', 'If-Modified-Since', 'Range'];
+    for (const name of names) {
+      for (const value of [`a${blanks}b`, `gzip;${blanks}q`, ','.repeat(65_000)]) {
+        const page = `GET /page.html HTTP/1.1\r\nHost: x\r\n${name}: ${value}\r\n\r\n`;
+        expect(await ask(page)).toMatch(name === 'If-Match' ? / 412 / : / 200 OK/);
+      }
+    }
+    expect(await ask(`GET /${'?'.repeat(65_000)} HTTP/1.1\r\nHost: x\r\n\r\n`)).toContain('404');
     expect(performance.now() - before).toBeLessThan(2000);
+  });
+
+  it.each([
+    ['a request', 'GET /seen HTTP/1.1\n'],
+    ['a header', `${GET}X: a\n`],
+    ['a header that comes in pieces', `${GET}X: a\nY`],
+    ['the size of a chunk', `${CHUNKED}3\n`],
+    ['a trailer', `${CHUNKED}0\r\nX: a\n`],
+  ])('does not wait for more behind a bare LF that ends %s', async (_what, start) => {
+    for (const size of [1, start.length]) {
+      const one = client();
+      one.socket.setNoDelay();
+      for (let at = 0; at < start.length; at += size) {
+        one.send(start.slice(at, at + size));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      expect(await one.ends()).toMatch(
+        /^HTTP\/1\.1 400 [\s\S]*\r\n\r\nThere is a line that ends with LF alone\n$/,
+      );
+    }
   });
 
   it('tells a client that goes on sending all the same', async () => {
@@ -556,7 +695,31 @@ describe('Limits', () => {
     }
   });
 
-  it('does not count the time between requests, nor that of a body', async () => {
+  it('sends away whoever sends his body byte by byte', async () => {
+    await limit({ headerTimeout: 0.5, requestTimeout: 1.5 });
+    for (const start of [`${POST}Content-Length: 1000\r\n\r\n`, `${CHUNKED}3e8\r\n`]) {
+      const one = client();
+      const drip = setInterval(() => one.send('x'), 50);
+      try {
+        one.send(start);
+        expect(await one.ends(5000)).toMatch(
+          /^HTTP\/1\.1 408 Request Timeout\r\n[\s\S]*\r\n\r\nThe request took too long\n$/,
+        );
+      } finally {
+        clearInterval(drip);
+      }
+    }
+  }, 12_000);
+
+  it('does not count the time of a handler', async () => {
+    await limit({ headerTimeout: 0.5, requestTimeout: 0.5 });
+    const one = client().send('GET /held HTTP/1.1\r\nHost: x\r\n\r\n');
+    await until(() => server.seconds >= 3);
+    release?.();
+    await one.hears('\r\n\r\nheld\n');
+  });
+
+  it('does not count the time between requests, nor that of a body as that of its headers', async () => {
     await limit({ headerTimeout: 0.5 });
     const one = client().send(`${GET}\r\n`);
     await one.hears('GET /seen');
@@ -585,6 +748,16 @@ describe('Limits', () => {
     expect(three.received).toBe('');
     one.socket.destroy();
     await three.hears('GET /seen');
+  });
+
+  it('has no more connections from one address than it is told', async () => {
+    await limit({ maxConnectionsPerAddress: 1 });
+    const one = client().send(`${GET}\r\n`);
+    await one.hears('GET /seen');
+    expect(await client().ends()).toBe('');
+    one.socket.destroy();
+    await until(() => map.size === 1);
+    await client().send(`${GET}\r\n`).hears('GET /seen');
   });
 });
 
@@ -637,9 +810,13 @@ describe('Files', () => {
   });
 
   it('have a folder that is told to end with a slash, on this server', async () => {
-    for (const path of ['/folder', '//folder', '/folder?x']) {
+    for (const [path, location] of [
+      ['/folder', '/folder/'],
+      ['//folder', '/folder/'],
+      ['/folder?x=%20/&y?z', '/folder/?x=%20/&y?z'],
+    ] as const) {
       expect(await get(path)).toBe(
-        'HTTP/1.1 301 Moved Permanently\r\nLocation: /folder/\r\nContent-Length: 0\r\n\r\n',
+        `HTTP/1.1 301 Moved Permanently\r\nLocation: ${location}\r\nContent-Length: 0\r\n\r\n`,
       );
     }
   });
@@ -698,6 +875,39 @@ describe('Files', () => {
     expect(await get('/a.txt', 'If-None-Match: "x"')).toMatch(/^HTTP\/1\.1 200/);
   });
 
+  it.each([
+    ['the date that was told', 'Sun, 06 Nov 1994 08:49:37 GMT', 304],
+    ['a later one', 'Sun, 06 Nov 1994 08:49:38 GMT', 304],
+    ['an earlier one', 'Sun, 06 Nov 1994 08:49:36 GMT', 200],
+    ['a date of another form', '2099-01-01', 200],
+    ['no date', 'yesterday', 200],
+  ])('do not come again when they have not changed since %s', async (_what, date, status) => {
+    const path = join(root, 'dated.txt');
+    writeFileSync(path, 'abc');
+    // The date that is told has no fraction.
+    utimesSync(path, 784111777.9, 784111777.9);
+    const answer = await get('/dated.txt', `If-Modified-Since: ${date}`);
+    expect(answer.slice(0, 12)).toBe(`HTTP/1.1 ${status}`);
+    expect(answer).toContain('Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n');
+    // A tag says more than a date.
+    const tagged = await get('/dated.txt', `If-Modified-Since: ${date}`, 'If-None-Match: "x"');
+    expect(tagged.slice(0, 12)).toBe('HTTP/1.1 200');
+  });
+
+  it('come only if they are what is wanted', async () => {
+    const tag = /ETag: (.*)\r/.exec(await get('/a.txt'))?.[1];
+    for (const wanted of [`${tag}`, `"x", ${tag}`, '*']) {
+      expect(await get('/a.txt', `If-Match: ${wanted}`)).toMatch(/^HTTP\/1\.1 200 /);
+    }
+    for (const wanted of ['"x"', `W/${tag}`, '']) {
+      expect(await get('/a.txt', `If-Match: ${wanted}`, `If-None-Match: ${tag}`)).toBe(
+        `HTTP/1.1 412 Precondition Failed\r\nETag: ${tag}\r\n` +
+          `Last-Modified: ${statSync(join(root, 'a.txt')).mtime.toUTCString()}\r\n` +
+          'Content-Length: 0\r\n\r\n',
+      );
+    }
+  });
+
   it('are compressed for whoever takes it', async () => {
     for (const accepted of ['gzip', 'br, gzip;q=0.5', 'GZIP']) {
       const answer = await get('/page.html', `Accept-Encoding: ${accepted}`);
@@ -732,6 +942,7 @@ describe('Files', () => {
     await until(() => !isOpen());
     await ask('HEAD /big.bin HTTP/1.1\r\nHost: x\r\n\r\n');
     await get('/big.bin', 'If-None-Match: *');
+    await get('/big.bin', 'If-Match: "x"');
     await get('/big.bin', 'Range: bytes=9999999-');
     expect(isOpen()).toBe(false);
   });
@@ -758,10 +969,7 @@ describe('A slow reader', () => {
     one.socket.pause();
     one.send('GET /large HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(100));
     await sleep(200);
-    const [channel] = [...map.values()].filter((each) => (each as unknown) !== server);
-    expect((channel as unknown as { writableLength: number }).writableLength).toBeLessThan(
-      3_000_000,
-    );
+    expect(connection().writableLength).toBeLessThan(3_000_000);
     one.socket.resume();
     await until(() => one.received.length > 100 * 2_000_000, 9000);
     expect(one.received.match(/HTTP\/1\.1 200/g)).toHaveLength(100);
@@ -984,6 +1192,24 @@ describe('npm run example http-server', () => {
       const base = `http://127.0.0.1:${own}`;
       expect(await (await fetch(`${base}/a.txt`)).text()).toBe('abcdef');
       expect((await fetch(`${base}/echo`, { method: 'POST', body: 'abcd' })).status).toBe(413);
+    } finally {
+      await program.kill();
+    }
+  });
+
+  it('has limits of its own', async () => {
+    const args = ['--port', '0', '--root', root, '--request-timeout', '0'];
+    const program = runTypeScript('docs/examples/http-server.ts', [
+      ...args,
+      ...['--max-connections-per-address', '1'],
+    ]);
+    try {
+      const [, own] = await program.printed(/^http-server: listening on 127\.0\.0\.1:(\d+)\n/);
+      const [one, two] = [new Client(Number(own)), new Client(Number(own))];
+      clients.push(one, two);
+      one.send(`${POST}Content-Length: 3\r\n\r\na`);
+      expect(await two.ends()).toBe('');
+      expect(await one.ends()).toMatch(/^HTTP\/1\.1 408 /);
     } finally {
       await program.kill();
     }

@@ -125,6 +125,16 @@ const MESSAGES: [what: string, stream: string, log: string[]][] = [
     ['head ["a",["transfer-encoding","chunked"]]', 'body b'],
   ],
   [
+    'an LF alone, before the end of the head',
+    'a\r\n\r\nb\r\nX: 1\nY: ',
+    ['head ["a"]', 'end ', 'mistake 400 There is a line that ends with LF alone'],
+  ],
+  [
+    'a chunk whose end comes in pieces',
+    'a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n0\r\n\r\n',
+    ['head ["a",["transfer-encoding","chunked"]]', 'body \n', 'end '],
+  ],
+  [
     'a mistake, and nothing more',
     'a\r\n\r\n\r\nb\r\nX\r\n\r\nc\r\n\r\n',
     ['head ["a"]', 'end ', 'mistake 400 There is a line that is no header'],

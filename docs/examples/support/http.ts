@@ -24,6 +24,8 @@ const LONGEST_SIZE_LINE = 1024;
 const HEADER = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)$/;
 const SIZE_LINE = /^([0-9A-Fa-f]{1,12})(?:;[\t -~\x80-\xff]*)?$/;
 const LENGTH = /^\d+$/;
+/** A chat keeps the CR back that a piece of its input ends with, so it is in the same one as its LF. */
+const BARE_LF = /(?<!\r)\n/;
 
 /** By name in lower case. One that is repeated is joined with ', '. */
 export type Headers = Map<string, string>;
@@ -117,6 +119,10 @@ export abstract class MessageChat extends AsyncChat {
       return this.#orMistake(() => this.foundBody(data));
     }
     this._collectIncomingData(data);
+    // Who ends his lines so waits for an answer already: an end of the head may never come.
+    if (this.#part !== 'chunk end' && BARE_LF.test(data.toString('latin1'))) {
+      this.foundMistake(new HttpError(400, 'There is a line that ends with LF alone'));
+    }
   }
 
   override foundTerminator(): Handled {
@@ -227,7 +233,7 @@ function parseHeader(line: string): [name: string, value: string] {
 }
 
 /** Spaces and tabs only; and not by a regular expression, whose time might grow with their square. */
-function trim(text: string): string {
+export function trim(text: string): string {
   let start = 0;
   let end = text.length;
   while (start < end && isBlank(text.charCodeAt(start))) start += 1;

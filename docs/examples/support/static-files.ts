@@ -1,5 +1,5 @@
 // The files of a folder, as answers to GET and HEAD: whole, in part (Range), compressed, or not at all
-// as the client has them already (If-None-Match).
+// as the client has them already (If-None-Match, If-Modified-Since) or wants them as they were (If-Match).
 //
 // Nobody gets out of the folder. A name that begins with a dot does not exist here, so there is no '..';
 // and what a path leads to, through links maybe, is asked of the kernel when the file is open already,
@@ -19,7 +19,14 @@ import {
 } from 'node:fs';
 import { extname, join, sep } from 'node:path';
 import { CompressedProducer, FileProducer } from 'asyncore';
-import { type Headers, HttpError, type HttpRequest, type HttpResponse, wordsOf } from './http';
+import {
+  type Headers,
+  HttpError,
+  type HttpRequest,
+  type HttpResponse,
+  trim,
+  wordsOf,
+} from './http';
 
 const TYPES: Readonly<Record<string, string>> = {
   '.css': 'text/css; charset=utf-8',
@@ -72,7 +79,7 @@ export class StaticFiles {
     if (!file.stats.isDirectory()) return respondWith(file, request);
     closeSync(file.fd);
     // The links in a page are relative to where the browser believes it is.
-    if (!path.endsWith('/')) return movedTo(`${path}/`);
+    if (!path.endsWith('/')) return movedTo(`${path}/`, target.replace(/^[^?]*/, ''));
     return respondWith(this.#open(`${path}index.html`), request);
   }
 
@@ -99,16 +106,16 @@ function notFound(): HttpError {
   return new HttpError(404, 'There is no such file');
 }
 
-function movedTo(path: string): HttpResponse {
+function movedTo(path: string, query: string): HttpResponse {
   const location = path.split('/').map(encodeURIComponent).join('/');
-  return { status: 301, headers: { Location: location } };
+  return { status: 301, headers: { Location: location + query } };
 }
 
 /** The path of a target, with one slash where there are more: '//host' is another server's name. */
 function pathOf(target: string): string {
   let path: string;
   try {
-    path = decodeURIComponent(target.replace(/\?.*$/, ''));
+    path = decodeURIComponent(target.replace(/\?.*$/s, ''));
   } catch {
     throw new HttpError(400, 'The path is not encoded as it should be');
   }
@@ -142,10 +149,8 @@ function describe({ fd, path, stats }: OpenFile, { method, headers }: HttpReques
     'Last-Modified': mtime.toUTCString(),
     ...(canCompress ? { Vary: 'Accept-Encoding' } : {}),
   };
-  const known = wordsOf(headers.get('if-none-match'));
-  if (known.some((word) => word === '*' || word.replace(/^w\//, '') === tag)) {
-    return { status: 304, headers: about };
-  }
+  const status = statusOf(headers, tag, about['Last-Modified']);
+  if (status !== 200) return { status, headers: about };
   const described = {
     ...about,
     'Content-Type': type,
@@ -168,6 +173,25 @@ function describe({ fd, path, stats }: OpenFile, { method, headers }: HttpReques
     body: new FileProducer(fd, { start, end }),
     length: end - start,
   };
+}
+
+/** 200, unless the client wants the file as it was, or as it was not (RFC 9110 §13.2.2). */
+function statusOf(headers: Headers, tag: string, lastModified: string): 200 | 304 | 412 {
+  const isAmong = (tags: string[]): boolean => tags.includes('*') || tags.includes(tag);
+  if (headers.has('if-match') && !isAmong(wordsOf(headers.get('if-match')))) return 412;
+  if (headers.has('if-none-match')) {
+    // A weak tag will do here, and only here.
+    const known = wordsOf(headers.get('if-none-match')).map((word) => word.replace(/^w\//, ''));
+    return isAmong(known) ? 304 : 200;
+  }
+  const since = dateOf(headers.get('if-modified-since') ?? '');
+  return Date.parse(lastModified) <= since ? 304 : 200;
+}
+
+/** NaN for what is not written as we write it: V8 would take nearly anything for a date. */
+function dateOf(text: string): number {
+  const date = new Date(text);
+  return date.toUTCString() === text ? date.getTime() : Number.NaN;
 }
 
 /**
@@ -194,7 +218,7 @@ function rangeOf(
 /** Whether gzip is among what the client accepts, and not with a quality of 0. */
 function takesGzip(headers: Headers): boolean {
   return wordsOf(headers.get('accept-encoding')).some((word) => {
-    const [name, ...parameters] = word.split(/[ \t]*;[ \t]*/);
+    const [name, ...parameters] = word.split(';').map(trim);
     return name === 'gzip' && !parameters.some((parameter) => /^q=0(\.0*)?$/.test(parameter));
   });
 }

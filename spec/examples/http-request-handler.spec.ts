@@ -1,0 +1,58 @@
+// docs/examples/http-request-handler.ts: the values of its headers. That it serves is found in
+// programs.spec.ts and examples.spec.ts, and that it survives anything in parsers.spec.ts.
+
+import { AF_INET, ChannelMap, closeAll, type InternetAddress, loop } from 'asyncore';
+import { HttpServer } from '../../docs/examples/http-request-handler';
+import { Client } from '../support/program';
+
+let map: ChannelMap;
+let running: Promise<void>;
+let one: Client;
+
+beforeEach(() => {
+  map = new ChannelMap();
+  const { socket } = new HttpServer({ host: '127.0.0.1', port: 0 }, AF_INET, map);
+  running = loop({ map });
+  const address = socket?.getSockName?.() as InternetAddress;
+  one = new Client(address.port);
+});
+
+afterEach(async () => {
+  one.socket.destroy();
+  closeAll(map);
+  await running;
+});
+
+describe('HttpRequestHandler', () => {
+  it.each([
+    ['none', 'Content-Length:3'],
+    ['spaces and tabs', 'Content-Length: \t 3 \t '],
+  ])('takes %s around the value of a header', async (_what, header) => {
+    one.send(`POST /here HTTP/1.0\r\n${header}\r\n\r\nabc`);
+    expect(await one.ends()).toMatch(
+      /^HTTP\/1\.0 200 OK\r\n[\s\S]*\r\n\r\nPOST \/here\n3 bytes: abc\nrequest 1\n$/,
+    );
+  });
+
+  it.each([
+    ['a no-break space', 'Content-Length: 3\xa0'],
+    ['a zero byte', 'Content-Length: 3\0'],
+    ['a bare LF', 'Content-Length: 3\nX: 1'],
+  ])('refuses %s in it', async (_what, header) => {
+    one.send(`POST /here HTTP/1.0\r\n${header}\r\n\r\nabc`);
+    expect(await one.ends()).toMatch(/^HTTP\/1\.0 400 Bad Request\r\n/);
+  });
+
+  it.each([
+    ['in it', 200, `X: a${' '.repeat(60_000)}b`],
+    ['before what it cannot have', 400, `X: ${' '.repeat(60_000)}\0`],
+  ])(
+    'takes blanks %s, in a time that does not grow with their square',
+    async (_what, status, header) => {
+      const before = performance.now();
+      one.send(`GET /here HTTP/1.0\r\n${header}\r\n\r\n`);
+      expect(await one.ends()).toContain(`HTTP/1.0 ${status} `);
+      expect(performance.now() - before).toBeLessThan(1000);
+    },
+  );
+});
