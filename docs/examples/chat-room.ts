@@ -37,8 +37,6 @@ const LONGEST_LINE = 4096;
 const HISTORY = 20;
 /** Members may make up rooms, so the empty ones are forgotten when there are more. */
 const MOST_ROOMS = 1000;
-/** How long a caller may take to say his name, in ms. */
-const TIME_FOR_NAME = 60_000;
 
 const FIRST_ROOM = 'lobby';
 /** Of a member, or a room. */
@@ -105,13 +103,15 @@ export class Member extends AsyncChat {
   nickname = '';
   room = '';
   readonly #server: ChatServer;
+  /** Not an idle timeout, which one bad name after the other would put off for ever. */
+  readonly #patience: NodeJS.Timeout;
 
   constructor(socket: Socket, server: ChatServer) {
     super(socket, server.map);
     this.#server = server;
     this.setTerminator('\n');
-    this.setIdleTimeout(TIME_FOR_NAME);
-    this.push('Welcome. What is your name?\r\n');
+    this.#patience = setTimeout(() => this.close(), server.timeForName);
+    this.hear('Welcome. What is your name?');
   }
 
   override collectIncomingData(data: Buffer): void {
@@ -134,15 +134,14 @@ export class Member extends AsyncChat {
 
   #introduce(name: string): void {
     if (!this.#mayTake(name)) return;
+    clearTimeout(this.#patience);
     this.#rename(name);
-    this.setIdleTimeout(0);
-    this.push(`Hello, ${name}. /help tells what you can do.\r\n`);
-    this.#server.enter(this, FIRST_ROOM);
+    this.#server.enter(this, FIRST_ROOM, `Hello, ${name}. /help tells what you can do.`);
   }
 
   #mayTake(name: string): boolean {
     if (NAME.test(name) && !this.#server.names.has(name)) return true;
-    this.push('Another name, please: up to 20 letters and digits, and nobody else has it.\r\n');
+    this.hear('Another name, please: up to 20 letters and digits, and nobody else has it.');
     return false;
   }
 
@@ -163,6 +162,8 @@ export class Member extends AsyncChat {
     } else if (command === 'nick') {
       if (!this.#mayTake(argument)) return;
       this.#server.say(this, 'moves', `is called ${argument} now`);
+      // Somebody may have been put out by that; and of that being told, this one.
+      if (!this.connected) return;
       this.#rename(argument);
       this.hear(`* you are called ${argument} now`);
     } else this.hear(HELP);
@@ -183,12 +184,15 @@ export class Member extends AsyncChat {
   /** However the connection ends: here it is over. */
   override close(): void {
     super.close();
+    clearTimeout(this.#patience);
     this.#server.leave(this);
     this.#rename('');
   }
 }
 
 export class ChatServer extends Dispatcher {
+  /** How long a caller may take to say his name, in ms. */
+  timeForName = 60_000;
   /** Of all members, in this process. Those in another are called ann@process. */
   readonly names = new Set<string>();
   readonly #rooms = new Map<string, Room>();
@@ -235,12 +239,13 @@ export class ChatServer extends Dispatcher {
     return [...(this.#rooms.get(room)?.members ?? [])].map((member) => member.nickname);
   }
 
-  enter(member: Member, name: string): void {
+  /** @param greetings what he is told before anything else */
+  enter(member: Member, name: string, ...greetings: string[]): void {
     const { members, history } = this.#room(name);
     member.room = name;
     members.add(member);
     this.say(member, 'moves', 'has joined');
-    member.hear([...history, `* you are in ${name}`].join('\r\n'));
+    member.hear([...greetings, ...history, `* you are in ${name}`].join('\r\n'));
   }
 
   leave(member: Member): void {

@@ -6,8 +6,9 @@
 // id, which is by lot, too, and never the client's (RFC 5452). Who asks what is being asked already
 // waits for the same answer.
 //
-// EDNS is left out. So an answer has 512 bytes at most, and one that is longer comes truncated; the
-// client then asks over TCP, which proxy.ts forwards as it is. Messages are those of RFC 1035:
+// EDNS is left out. So an answer has 512 bytes at most, and one that is longer comes truncated, by the
+// resolver or from here; the client then asks over TCP, which proxy.ts forwards as it is. Messages are
+// those of RFC 1035:
 //
 //   id 2 | flags 2 | number of questions 2, answers 2, authorities 2, additionals 2
 //   question:  name | type 2 | class 2
@@ -28,8 +29,10 @@ import {
 import { TcpProxy } from './proxy';
 import { familyOf, listenOptions, run } from './support/program';
 
-/** More than a client without EDNS sends, and more than it is sent. */
+/** More than a client without EDNS sends, and more than a resolver should send for one. */
 const LARGEST_DATAGRAM = 4096;
+/** What a client without EDNS takes. */
+const LARGEST_ANSWER = 512;
 /** A tick should not be longer, for the sake of the other channels. */
 const DATAGRAMS_PER_EVENT = 64;
 const MOST_QUESTIONS = 500;
@@ -47,6 +50,9 @@ const TCP_IDLE = 10_000;
 // Messages.
 
 const HEADER_SIZE = 12;
+const LONGEST_LABEL = 63;
+/** With the lengths of its labels. */
+const LONGEST_NAME = 255;
 
 const RESPONSE = 0x8000;
 const OPCODE = 0x7800;
@@ -67,15 +73,17 @@ const NOT_IMPLEMENTED = 4;
 
 const SOA = 6;
 
-/** Where the name at `at` ends. @throws {RangeError} when the message does before */
+/** Where the name at `at` ends. @throws {RangeError} when the message does before, or it is no name */
 function endOfName(message: Buffer, at: number): number {
-  for (let next = at; ; ) {
+  for (let next = at; next < at + LONGEST_NAME; ) {
     const length = message.readUInt8(next);
     if (length === 0) return next + 1;
     // The rest of the name stands elsewhere: this is a pointer to it.
     if (length >= 0xc0) return next + 2;
+    if (length > LONGEST_LABEL) break;
     next += 1 + length;
   }
+  throw new RangeError('A name, or a label, is too long');
 }
 
 /** The question, if there is one and its name is written out. @throws {RangeError} as above */
@@ -317,7 +325,7 @@ export class DnsRelay extends UdpDispatcher {
     try {
       question = questionOf(query);
     } catch {
-      // It ends too early.
+      // It ends too early, or asks for what is no name.
     }
     if (question === null || (flags & OPCODE) !== 0) {
       const code = (flags & OPCODE) !== 0 ? NOT_IMPLEMENTED : FORMAT_ERROR;
@@ -368,7 +376,8 @@ export class DnsRelay extends UdpDispatcher {
   #reply(answer: Buffer, { id, question, address }: Client): void {
     answer.writeUInt16BE(id, 0);
     question.copy(answer, HEADER_SIZE);
-    this.#send(answer, address);
+    const truncated = message(id, answer.readUInt16BE(2) | TRUNCATED, question);
+    this.#send(answer.length > LARGEST_ANSWER ? truncated : answer, address);
   }
 
   #send(datagram: Buffer, address: Address): void {
@@ -390,6 +399,7 @@ if (require.main === module) {
       timeout: {
         default: 2000,
         argument: 'MS',
+        least: 1,
         help: `how long it is waited for, ${TRIES} times`,
       },
     },

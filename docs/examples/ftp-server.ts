@@ -550,7 +550,9 @@ command('RNTO', 'write', (session, path) => {
 
 function accountOf(user: string): Account | null {
   const [, name = '', password = ''] = /^([^:]+):(.+)$/.exec(user) ?? [];
-  if (name === '' && user !== '') throw new Error('--user takes NAME:PASSWORD');
+  if (name === '' && user !== '') {
+    throw Object.assign(new Error('--user takes NAME:PASSWORD'), { code: 'ERR_INVALID_ARG_VALUE' });
+  }
   return name === '' ? null : { name, password };
 }
 

@@ -485,6 +485,7 @@ if (require.main === module) {
       'max-connections': {
         default: LIMITS.maxConnections,
         argument: 'N',
+        least: 1,
         help: 'who comes then has to wait',
       },
       'max-connections-per-address': {

@@ -192,20 +192,33 @@ function toInteger(text: string): bigint {
   throw new ReplyError('ERR value is not an integer or out of range');
 }
 
+/** `inf`, `-.5e3`: what C's strtod() reads, but for hexadecimal numbers. */
+const SCORE = /^[+-]?(?:inf(?:inity)?|(\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)$/i;
+
 function toScore(text: string): number {
-  const score = Number(text.replace(/^([+-]?)inf(inity)?$/i, '$1Infinity'));
-  if (/^\S+$/.test(text) && !Number.isNaN(score)) return score;
+  const [found, digits = ''] = SCORE.exec(text) ?? [];
+  const score = Number(found?.replace(/inf.*/i, 'Infinity'));
+  // Too large a number is no infinity, and too small a one is no zero.
+  const isInRange =
+    digits === '' || (Number.isFinite(score) && (score !== 0 || !/[1-9]/.test(digits)));
+  if (isInRange && !Number.isNaN(score)) return score;
   throw new ReplyError('ERR value is not a valid float');
 }
 
+/** As Redis up to 7.0 writes it, by C's `%.17g`; but this rounds a tie up, and C to even. */
 function fromScore(score: number): string {
-  return String(score).replace('Infinity', 'inf');
+  if (!Number.isFinite(score)) return score < 0 ? '-inf' : 'inf';
+  const exponential = score.toExponential(16);
+  const isSmall = score !== 0 && Math.abs(score) < 1e-4;
+  const text = isSmall || Math.abs(score) >= 1e17 ? exponential : score.toPrecision(17);
+  return text.replace(/(?:\.|(\.\d*[1-9]))0+(?=e|$)/, '$1').replace(/(?<=e[+-])(?=\d$)/, '0');
 }
 
-/** A time from now, in ms. */
-function toDelay(text: string, unit: number, least: number, command: string): number {
-  const delay = Number(toInteger(text)) * unit;
-  if (Number.isSafeInteger(delay) && delay >= least) return delay;
+/** A time from now, in ms, that ends when 64 bits can still tell the time. */
+function toDelay(text: string, unit: bigint, least: number, command: string): number {
+  const delay = toInteger(text) * unit;
+  const end = delay + BigInt(Date.now());
+  if (BigInt.asIntN(64, end) === end && delay >= least) return Number(delay);
   throw new ReplyError(`ERR invalid expire time in '${command}' command`);
 }
 
@@ -230,7 +243,7 @@ function toSetOptions(words: string[]): { delay: number; condition: string } {
     } else if (option === 'EX' || option === 'PX') {
       const { value } = rest.next();
       if (value === undefined || options.delay !== Infinity) throw syntaxError();
-      options.delay = toDelay(value, option === 'EX' ? 1000 : 1, 1, 'set');
+      options.delay = toDelay(value, option === 'EX' ? 1000n : 1n, 1, 'set');
     } else throw syntaxError();
   }
   return options;
@@ -281,7 +294,9 @@ command('quit', -1, (client) => {
 
 command('info', -1, ({ server }) => server.info());
 
-command('flushall', -1, ({ server }) => {
+command('flushall', -1, ({ server }, [how, ...others]) => {
+  // Either way all is gone before anybody asks.
+  if (how !== undefined && (others.length > 0 || !/^a?sync$/i.test(how))) throw syntaxError();
   server.clear();
   return OK;
 });
@@ -291,9 +306,11 @@ command('config', -2, (_, [action, ...names]) => {
     throw new ReplyError(`ERR unknown subcommand '${action}'. Try CONFIG HELP.`);
   }
   if (names.length === 0) throw wrongNumber('config|get');
-  return Object.entries(CONFIGURATION)
-    .filter(([name]) => names.includes('*') || names.includes(name))
-    .flat();
+  return Object.entries(CONFIGURATION).flatMap(([name, value]) => {
+    const asked = names.find((one) => one === '*' || one.toLowerCase() === name);
+    if (asked === undefined) return [];
+    return [asked === '*' ? name : asked, value];
+  });
 });
 
 // Keys.
@@ -305,7 +322,7 @@ command('del', -2, ({ database }, keys) => {
 command('exists', -2, ({ database }, keys) => keys.filter((key) => database.has(key)).length);
 
 command('expire', 3, ({ database }, [key, seconds]) => {
-  const delay = toDelay(seconds, 1000, -Infinity, 'expire');
+  const delay = toDelay(seconds, 1000n, -Infinity, 'expire');
   if (!database.has(key)) return 0;
   database.expire(key, delay);
   return 1;

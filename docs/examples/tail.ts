@@ -8,6 +8,10 @@
 // program ends. Viewers have no such say. What waits for one is bounded, and one who lags behind
 // further is put out.
 //
+// A viewer may end his stream and go on listening. One who has left altogether has ended it, too, and
+// while there is nothing to send him, nothing tells the two apart; so the kernel asks now and then
+// whether he is there (`SO_KEEPALIVE`). For a minute his own may still say so (tcp_fin_timeout).
+//
 // A descriptor that is non-blocking is so for all who share it: another program that reads the same
 // terminal may be told EAGAIN, for as long as it is open.
 
@@ -19,9 +23,16 @@ import {
   type Handled,
   type HasDescriptor,
   type InternetAddress,
+  IPPROTO_TCP,
+  SO_ERROR,
+  SO_KEEPALIVE,
+  SOL_SOCKET,
   type Socket,
   shutdown,
   socketMap,
+  TCP_KEEPCNT,
+  TCP_KEEPIDLE,
+  TCP_KEEPINTVL,
 } from 'asyncore';
 import { familyOf, listenOptions, run } from './support/program';
 
@@ -31,6 +42,8 @@ const PIECE = 64 * 1024;
 /** How much is kept to take the last lines from, in bytes. */
 const MOST_KEPT = 64 * 1024;
 const LINE_END = 0x0a;
+/** How often a viewer is asked in vain whether he is there. */
+const TRIES = 3;
 
 /** The end of a text, as long as it has so many lines, or so many bytes. */
 export class LastLines {
@@ -133,18 +146,31 @@ class Output extends FileDispatcher {
 /** Somebody who looks. What he says is ignored, and that he will say no more, too. */
 class Viewer extends AsyncChat {
   override allowHalfOpen = true;
+  readonly #tcp: Socket;
 
   constructor(
     socket: Socket,
     readonly tail: Tail,
   ) {
     super(socket, tail.map);
+    this.#tcp = socket;
     this.setTerminator(null);
+    socket.setSockOpt(SOL_SOCKET, SO_KEEPALIVE, 1);
+    socket.setSockOpt(IPPROTO_TCP, TCP_KEEPIDLE, tail.options.silence);
+    socket.setSockOpt(IPPROTO_TCP, TCP_KEEPINTVL, tail.options.silence);
+    socket.setSockOpt(IPPROTO_TCP, TCP_KEEPCNT, TRIES);
   }
 
   override collectIncomingData(): void {}
 
-  override handleEof(): void {}
+  override handleEof(): void {
+    this.setIdleTimeout(1000 * this.tail.options.silence);
+  }
+
+  /** There is nothing to read and nothing to write, so the loop does not hear what the kernel has. */
+  override handleTimeout(): void {
+    if (this.#tcp.getSockOpt(SOL_SOCKET, SO_ERROR) !== 0) this.close();
+  }
 
   override close(): void {
     super.close();
@@ -157,6 +183,10 @@ export interface TailOptions {
   readonly output: HasDescriptor;
   /** How many lines a viewer finds. */
   readonly lines: number;
+  /** After how many seconds of silence a viewer is asked whether he is there. */
+  readonly silence: number;
+  /** How many viewers there may be at a time: who comes then has to wait. */
+  readonly maxConnections: number;
 }
 
 /** The listener, and what the channels share. */
@@ -169,17 +199,17 @@ export class Tail extends Dispatcher {
   constructor(
     address: InternetAddress,
     family: number,
-    { input, output, lines }: TailOptions,
+    readonly options: TailOptions,
     map: ChannelMap = socketMap,
   ) {
     super(null, map);
     this.createSocket(family);
     this.setReuseAddr();
     this.bind(address);
-    this.listen();
-    this.#last = new LastLines(lines);
-    this.output = new Output(output, this);
-    this.#input = new Input(input, this);
+    this.listen(128, options);
+    this.#last = new LastLines(options.lines);
+    this.output = new Output(options.output, this);
+    this.#input = new Input(options.input, this);
   }
 
   override handleAccepted(socket: Socket): void {
@@ -211,8 +241,28 @@ if (require.main === module) {
     options: {
       ...listenOptions(8010),
       lines: { default: 10, argument: 'N', help: 'the last lines, which a viewer finds' },
+      silence: {
+        default: 30,
+        argument: 'SECONDS',
+        least: 1,
+        // The kernel's MAX_TCP_KEEPIDLE.
+        most: 32767,
+        help: 'after which a viewer is asked whether he is there',
+      },
+      'max-connections': {
+        default: 1000,
+        argument: 'N',
+        least: 1,
+        help: 'how many viewers; who comes then has to wait',
+      },
     },
-    start: ({ host, port, lines }) =>
-      new Tail({ host, port }, familyOf(host), { input: 0, output: 1, lines }),
+    start: ({ host, port, lines, silence, 'max-connections': maxConnections }) =>
+      new Tail({ host, port }, familyOf(host), {
+        input: 0,
+        output: 1,
+        lines,
+        silence,
+        maxConnections,
+      }),
   });
 }

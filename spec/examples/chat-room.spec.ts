@@ -48,12 +48,14 @@ afterEach(async () => {
 
 describe('ChatServer', () => {
   let map: ChannelMap;
+  let server: ChatServer;
   let port: number;
   let running: Promise<void>;
 
   beforeEach(() => {
     map = new ChannelMap();
-    port = portOf(new ChatServer(LOCAL, AF_INET, map));
+    server = new ChatServer(LOCAL, AF_INET, map);
+    port = portOf(server);
     running = loop({ map });
   });
 
@@ -165,6 +167,63 @@ describe('ChatServer', () => {
     ann.send('still here\n');
     await bob.hears('ann: still here\r\n', 8000);
   }, 30_000);
+
+  it.each([
+    ['before he has a name', '', '\n'],
+    ['once he has one', 'slow\n', '/nick !\n'],
+    ['for help', 'slow\n', '/\n/help\n'],
+  ])('puts out whoever asks and asks and does not listen, %s', async (_what, first, line) => {
+    const ann = await enter(port, 'ann');
+    const slow = new Client(port);
+    clients.push(slow);
+    slow.socket.pause();
+    await until(() => map.size === 3);
+    slow.send(first + line.repeat(1_000_000));
+    let mostWaiting = 0;
+    await until(() => {
+      for (const channel of map.values()) {
+        if (channel instanceof Member) mostWaiting = Math.max(mostWaiting, channel.writableLength);
+      }
+      return map.size === 2;
+    }, 8000);
+    expect(mostWaiting).toBeLessThan(256 * 1024 + 2 * 4096);
+    ann.send('/who\n');
+    await ann.hears('* here: ann\r\n');
+    expect([...server.names]).toEqual(['ann']);
+  });
+
+  it('gives a name back that was said by one who is put out for it', async () => {
+    const [ann, carl] = [await enter(port, 'ann'), await enter(port, 'c'.repeat(20))];
+    for (const channel of map.values()) {
+      if (channel instanceof Member) channel.highWaterMark = channel.nickname === 'ann' ? 30 : -1;
+    }
+    // Carl does not take `* ann is called a now`, nor ann that he, of 20 letters, has left.
+    ann.send('/nick a\n');
+    await Promise.all([ann.ends(), carl.ends()]);
+    expect([...server.names]).toEqual([]);
+    const bob = new Client(port);
+    clients.push(bob);
+    await bob.hears('Welcome');
+    for (const channel of map.values()) if (channel instanceof Member) channel.highWaterMark = -1;
+    bob.send('bob\n');
+    await bob.ends();
+    expect([...server.names]).toEqual([]);
+    expect(server.namesIn('lobby')).toEqual([]);
+  });
+
+  it('waits so long for a name, however many bad ones are said', async () => {
+    server.timeForName = 300;
+    const ann = await enter(port, 'ann');
+    const start = Date.now();
+    const other = new Client(port);
+    clients.push(other);
+    // Never idle: a bad name for each answer.
+    other.socket.on('data', () => other.send('!\n'));
+    expect(await other.ends()).toContain('Another name, please');
+    expect(Date.now() - start).toBeGreaterThanOrEqual(290);
+    ann.send('/who\n');
+    await ann.hears('* here: ann\r\n');
+  });
 
   it('tells all of the end of many slow readers', async () => {
     const ann = await enter(port, 'ann');

@@ -93,6 +93,7 @@ const NAMES: Record<string, Behaviour> = {
     reply(answerTo(query, { code: 3, authorities: [[SOA, 30, Buffer.alloc(22)]] })),
   'unsaid.test': (query, reply) => reply(answerTo(query, { code: 3 })),
   'broken.test': (query, reply) => reply(answerTo(query, { ...ADDRESS, code: 2 })),
+  'too-long.test': (query, reply) => reply(answerTo(query, LONG)),
   'long.test': (query, reply) => reply(answerTo(query, { flags: TRUNCATED })),
   'authority.test': (query, reply) => reply(answerTo(query, { ...ADDRESS, flags: AUTHORITATIVE })),
   'lost.test': (query, reply, count) => {
@@ -374,6 +375,39 @@ describe('DnsRelay', () => {
   ])('refuses a query %s', async (_what, query, code) => {
     const answer = await new RawClient().send(query).hears();
     expect([answer.readUInt16BE(0), codeOf(answer), answer.length]).toEqual([7, code, 12]);
+  });
+
+  /** The dots are of its end, and the rest has one length more than it has dots. */
+  const LONGEST = ['a'.repeat(63), 'b'.repeat(63), 'c'.repeat(63), 'd'.repeat(61)].join('.');
+
+  it.each([
+    ['a label of 64 bytes', `${'a'.repeat(64)}.test`],
+    ['a label of 128 bytes', `${'a'.repeat(128)}.test`],
+    ['a label of 191 bytes', `${'a'.repeat(191)}.test`],
+    ['a name of 256 bytes', `${LONGEST}d`],
+    ['a name of 513 bytes', Array.from({ length: 8 }, () => 'a'.repeat(63)).join('.')],
+  ])('refuses %s, and does not ask for it', async (_what, name) => {
+    const answer = await new RawClient().send(queryFor(name, { id: 7 })).hears();
+    expect([answer.readUInt16BE(0), codeOf(answer), answer.length]).toEqual([7, 1, 12]);
+    expect(resolver.queries).toEqual([]);
+  });
+
+  it('asks for a name of 255 bytes', async () => {
+    expect(nameOf(LONGEST)).toHaveLength(255);
+    const answer = await new RawClient().send(queryFor(LONGEST)).hears();
+    expect([codeOf(answer), asked(answer)]).toEqual([0, LONGEST]);
+  });
+
+  it('truncates what is longer than a client without EDNS takes, remembered or not', async () => {
+    const client = new RawClient();
+    const query = queryFor('too-long.test', { id: 7, type: TXT });
+    for (const count of [1, 2]) {
+      const answer = await client.send(query).hears(count);
+      expect(answer).toEqual(
+        Buffer.concat([numbers(7, RESPONSE | TRUNCATED | 0x0180, 1, 0, 0, 0), query.subarray(12)]),
+      );
+    }
+    expect(resolver.timesAsked('too-long.test')).toBe(1);
   });
 
   it('says nothing to what is no query', async () => {

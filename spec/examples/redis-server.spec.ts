@@ -105,6 +105,16 @@ const COMMANDS: Case[] = [
     'SET a 1\nSELECT 3\nSET b 1\nFLUSHALL\nEXISTS b\n',
     '+OK\r\n+OK\r\n+OK\r\n+OK\r\n:0\r\n',
   ],
+  [
+    'FLUSHALL with words',
+    'SET a 1\nFLUSHALL foo\nFLUSHALL ASYNC SYNC\nEXISTS a\nFLUSHALL async\nEXISTS a\nFLUSHALL SYNC\n',
+    '+OK\r\n-ERR syntax error\r\n-ERR syntax error\r\n:1\r\n+OK\r\n:0\r\n+OK\r\n',
+  ],
+  [
+    'CONFIG GET in capitals',
+    'CONFIG GET DATABASES\nconfig get Save\n',
+    '*2\r\n$9\r\nDATABASES\r\n$2\r\n16\r\n*2\r\n$4\r\nSave\r\n$0\r\n\r\n',
+  ],
   ['CONFIG GET', 'CONFIG GET save\nconfig get nothing\n', '*2\r\n$4\r\nsave\r\n$0\r\n\r\n*0\r\n'],
   [
     'CONFIG without a name',
@@ -117,6 +127,8 @@ const COMMANDS: Case[] = [
     'GET a\nSET a ""\nGET a\nSET a b\nGET a\n',
     '$-1\r\n+OK\r\n$0\r\n\r\n+OK\r\n$1\r\nb\r\n',
   ],
+  ['UTF-8', 'SET k voil\xc3\xa0\nGET k\n', '+OK\r\n$6\r\nvoil\xc3\xa0\r\n'],
+  ['other blanks', 'ECHO \va\vb\f\nECHO \x85\xa0\n', '$4\r\na\vb\f\r\n$2\r\n\x85\xa0\r\n'],
   ['any bytes', 'SET "\\x00\\xff" "\\xff\\x00"\nGET "\\x00\\xff"\n', '+OK\r\n$2\r\n\xff\0\r\n'],
   ['SET NX', 'SET a 1 NX\nSET a 2 nx\nGET a\n', '+OK\r\n$-1\r\n$1\r\n1\r\n'],
   ['SET XX', 'SET a 1 XX\nSET a 1\nSET a 2 xx\nGET a\n', '$-1\r\n+OK\r\n+OK\r\n$1\r\n2\r\n'],
@@ -161,9 +173,15 @@ const COMMANDS: Case[] = [
   ],
   [
     'EXPIRE with times that cannot be',
-    'SET a 1\nEXPIRE a x\nEXPIRE a 9223372036854775807\nTTL a\n',
+    'SET a 1\nEXPIRE a x\nEXPIRE a 9223372036854775807\nEXPIRE a 9223372036854775\n' +
+      'EXPIRE a -9223372036854775807\nTTL a\n',
     '+OK\r\n-ERR value is not an integer or out of range\r\n' +
-      "-ERR invalid expire time in 'expire' command\r\n:-1\r\n",
+      `${"-ERR invalid expire time in 'expire' command\r\n".repeat(3)}:-1\r\n`,
+  ],
+  [
+    'EXPIRE with times that hardly end',
+    'SET a 1\nEXPIRE a 9223372036854\nTTL a\nSET a 1 EX 9223370000000000\nTTL a\n',
+    '+OK\r\n:1\r\n:9223372036854\r\n+OK\r\n:9223370000000000\r\n',
   ],
   ['a time that outlives INCR', 'SET a 1 EX 100\nINCR a\nTTL a\n', '+OK\r\n:2\r\n:100\r\n'],
   [
@@ -227,6 +245,37 @@ const COMMANDS: Case[] = [
     'ZADD a x a\nZADD a "" a\nZADD a nan a\nZADD a 1 a 2\nEXISTS a\n',
     `${'-ERR value is not a valid float\r\n'.repeat(3)}-ERR syntax error\r\n:0\r\n`,
   ],
+  [
+    'scores that would be numbers of JavaScript',
+    ['1e400', '-1e400', '1e-400', '0b1', '0o7', '1_0', '1e', '.', '-', '" 1"', '"1 "', 'infinit']
+      .map((score) => `ZADD a ${score} a\n`)
+      .join(''),
+    '-ERR value is not a valid float\r\n'.repeat(12),
+  ],
+  ...(
+    [
+      ['-InFinity', '-inf'],
+      ['-1.5', '-1.5'],
+      ['-0e999', '0'],
+      ['5e-324', '4.9406564584124654e-324'],
+      ['1e-7', '9.9999999999999995e-08'],
+      ['.00001', '1.0000000000000001e-05'],
+      ['0.0001', '0.0001'],
+      ['0.1', '0.10000000000000001'],
+      ['3.', '3'],
+      ['1e5', '100000'],
+      ['1e16', '10000000000000000'],
+      ['123456789012345678', '1.2345678901234568e+17'],
+      ['1e20', '1e+20'],
+      ['1.7976931348623157e308', '1.7976931348623157e+308'],
+    ] as const
+  ).map(
+    ([given, printed]): Case => [
+      `the score ${given}`,
+      `ZADD a ${given} m\nZPOPMIN a\n`,
+      `:1\r\n*2\r\n$1\r\nm\r\n$${printed.length}\r\n${printed}\r\n`,
+    ],
+  ),
 
   [
     'the wrong kind of value',

@@ -100,6 +100,9 @@ describe('splitWords', () => {
     [' \t\r', []],
     ['a', ['a']],
     ['  a \t b\r', ['a', 'b']],
+    // isspace() of C: these are blanks, which a word may hold, and latin1's 0xa0 and 0x85 are none.
+    ['\v\fa\vb \v"c"\v d\f \r', ['a\vb', 'c', 'd\f']],
+    ['voil\xc3\xa0 \xa0\x85 \xa0', ['voil\xc3\xa0', '\xa0\x85', '\xa0']],
     [`"a b" 'c d'`, ['a b', 'c d']],
     [`"" ''`, ['', '']],
     [`a"b c"`, ['ab c']],
@@ -125,6 +128,9 @@ describe('splitWords', () => {
       `"${'\\'.repeat(65_000)}`,
       `'${"\\'".repeat(32_000)}`,
       ' '.repeat(65_000),
+      `x${' '.repeat(65_000)}`,
+      '\v'.repeat(65_000),
+      `x${'\v'.repeat(65_000)}"`,
     ]) {
       splitWords(`${text}x`);
     }

@@ -56,6 +56,39 @@ Usage: npm run example redis-server -- [options]
     expect(program.output).toContain('\nUsage: npm run example redis-server');
   });
 
+  it.each([
+    ['dns-relay', '--timeout', '0', 1, Number.MAX_SAFE_INTEGER],
+    ['tail', '--max-connections', '0', 1, Number.MAX_SAFE_INTEGER],
+    ['tail', '--silence', '32768', 1, 32767],
+    ['proxy', '--idle', '-1', 0, Number.MAX_SAFE_INTEGER],
+  ])('%s refuses %s %s', async (name, option, value, least, most) => {
+    const program = runTypeScript(`docs/examples/${name}.ts`, [`${option}=${value}`]);
+    expect(await program.ended()).toBe(2);
+    const complaint = `${name}: ${option} takes a number from ${least} to ${most}: ${value}\n`;
+    expect(program.output.startsWith(complaint)).toBe(true);
+    expect(program.output).toContain(`\nUsage: npm run example ${name}`);
+  });
+
+  it.each([
+    [
+      'what the library',
+      'new asyncore.Dispatcher().setIdleTimeout(-1)',
+      2,
+      /^x: Cannot time out: .*, received -1\nAbout\.\n\nUsage: [\s\S]*prints this\n$/,
+    ],
+    ['the system', "require('node:fs').realpathSync('/nonexistent')", 1, /^x: ENOENT: .*\n$/],
+    ['the language', 'null.x', 1, /^x: TypeError: .*\n {4}at /],
+  ])('tells what %s does not take', async (_what, does, code, output) => {
+    const script = `const asyncore = require('asyncore');
+      require('./docs/examples/support/program').run({
+        name: 'x', about: 'About.', options: {}, start: () => ${does},
+      });`;
+    const args = ['--import', 'tsx', '--input-type=commonjs', '--eval', script];
+    const program = new Program(process.execPath, args);
+    expect(await program.ended()).toBe(code);
+    expect(program.output).toMatch(output);
+  });
+
   it('says in a line why it cannot listen', async () => {
     // An address for documentation, which no machine has.
     const program = runTypeScript(EXAMPLE, ['--host', '192.0.2.1']);

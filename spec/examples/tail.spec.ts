@@ -1,7 +1,16 @@
 // docs/examples/tail.ts: shell pipes through it, and viewers of what passes.
 
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import {
+  AF_INET,
+  ChannelMap,
+  closeAll,
+  Dispatcher,
+  IPPROTO_TCP,
+  Socket,
+  TCP_LINGER2,
+} from 'asyncore';
 import { LastLines } from '../../docs/examples/tail';
 import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
@@ -42,6 +51,11 @@ async function viewerOf(program: Program): Promise<Client> {
   const client = new Client(await portOf(program));
   clients.push(client);
   return client;
+}
+
+/** How many descriptors a program has open. */
+function descriptorsOf(pid: number): number {
+  return readdirSync(`/proc/${pid}/fd`).length;
 }
 
 describe('A shell pipe', () => {
@@ -114,6 +128,47 @@ describe('A viewer', () => {
     expect(viewer.closed).toBe(false);
     program.child.stdin.end();
     await viewer.ends();
+    expect(await program.ended()).toBe(0);
+  });
+
+  it('has left for good when his kernel says so, and nothing comes on stdin', async () => {
+    const program = tail('--silence', '1');
+    const port = await portOf(program);
+    const open = (): number => descriptorsOf(program.child.pid as number);
+    const halfClosed = await viewerOf(program);
+    halfClosed.socket.end();
+    program.child.stdin.write('one\n');
+    await halfClosed.hears('one\n');
+    const [before, map] = [open(), new ChannelMap()];
+    for (let left = 20; left > 0; left -= 1) {
+      const socket = Socket.socket(AF_INET);
+      const viewer = new Dispatcher(null, map);
+      viewer.setSocket(socket);
+      // His kernel forgets him after a second, not a minute.
+      socket.setSockOpt(IPPROTO_TCP, TCP_LINGER2, 1);
+      viewer.connect({ host: '127.0.0.1', port });
+    }
+    await until(() => open() === before + 20);
+    closeAll(map);
+    // A second to be forgotten, one to be asked, and as much again for a slow machine.
+    await until(() => open() === before, 8000);
+    program.child.stdin.end('two\n');
+    expect(await halfClosed.ends()).toBe('one\ntwo\n');
+    expect(await program.ended()).toBe(0);
+  }, 20_000);
+
+  it('waits while there are as many as may be', async () => {
+    const program = tail('--max-connections', '2');
+    const [first, second] = [await viewerOf(program), await viewerOf(program)];
+    program.child.stdin.write('one\n');
+    await Promise.all([first.hears('one\n'), second.hears('one\n')]);
+    const third = await viewerOf(program);
+    program.child.stdin.write('two\n');
+    await Promise.all([first.hears('two\n'), second.hears('two\n')]);
+    expect(third.received).toBe('');
+    first.socket.resetAndDestroy();
+    await third.hears('one\ntwo\n');
+    program.child.stdin.end();
     expect(await program.ended()).toBe(0);
   });
 

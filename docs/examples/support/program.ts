@@ -11,7 +11,6 @@ import {
   type Dispatcher,
   type InternetAddress,
   loop,
-  SocketError,
   shutdown,
   socketMap,
 } from 'asyncore';
@@ -22,6 +21,8 @@ export interface Option {
   readonly help: string;
   /** What stands for its value in the help. */
   readonly argument: string;
+  /** The smallest number. Default: 0. */
+  readonly least?: number;
   /** The largest number. */
   readonly most?: number;
 }
@@ -93,10 +94,13 @@ export function run<Given extends Options>(program: Program<Given>): void {
 
   serve()
     .catch((error) => {
-      // What the system refuses needs no stack: the port is taken.
-      const text = error instanceof SocketError ? error.message : error.stack;
-      process.stderr.write(`${name}: ${text}\n`);
-      process.exitCode = 1;
+      const { code = '', message, stack } = error as NodeJS.ErrnoException;
+      // An option has a value that it cannot have.
+      const isMisused = code.startsWith('ERR_');
+      // What the system refuses needs no stack either: the port is taken, there is no such folder.
+      const text = code === '' ? stack : message;
+      process.stderr.write(`${name}: ${text}\n${isMisused ? usage(program) : ''}`);
+      process.exitCode = isMisused ? 2 : 1;
     })
     .finally(() => closeAll());
 }
@@ -124,7 +128,8 @@ function read<Given extends Options>(
     process.exit(0);
   }
   if (program.words !== undefined && words.length === 0) fail(`${program.words} is missing`);
-  const values = Object.entries(options).map(([key, { default: otherwise, most }]) => {
+  const values = Object.entries(options).map(([key, option]) => {
+    const { default: otherwise, least = 0, most = Number.MAX_SAFE_INTEGER } = option;
     const value = given[key] ?? otherwise;
     if (typeof otherwise === 'string' || value === otherwise) return [key, value];
     if (typeof otherwise === 'object') {
@@ -132,9 +137,8 @@ function read<Given extends Options>(
       return address === null ? fail(`--${key} takes HOST:PORT: ${value}`) : [key, address];
     }
     const number = Number(value);
-    const limit = most ?? Number.MAX_SAFE_INTEGER;
-    if (/^\d+$/.test(String(value)) && number <= limit) return [key, number];
-    return fail(`--${key} takes a number from 0 to ${limit}: ${value}`);
+    if (/^\d+$/.test(String(value)) && number >= least && number <= most) return [key, number];
+    return fail(`--${key} takes a number from ${least} to ${most}: ${value}`);
   });
   return { values: Object.fromEntries(values), words };
 }

@@ -207,14 +207,17 @@ export abstract class RequestChat extends RespChat {
   }
 }
 
-/** A word may end with a quoted part, and then must end there. */
-const WORD = /\s*(?=\S)([^\s"']*)(?:"((?:\\.|[^"\\])*)"|'((?:\\'|\\(?!')|[^'\\])*)')?(?=\s|$)/sy;
+/** What isspace() of C takes for a blank. \s would be too much: its 0xa0 is the second half of `à`. */
+const LEADING_BLANKS = /^[ \t\n\v\f\r]+/;
+/** A word may end with a quoted part, and then must end there. Inside, \v and \f are no blanks. */
+const WORD =
+  /([^ \t\n\r"']*)(?:"((?:\\.|[^"\\])*)"|'((?:\\'|\\(?!')|[^'\\])*)')?(?:[ \t\n\v\f\r]+|$)/sy;
 
 const ESCAPES: Record<string, string> = { n: '\n', r: '\r', t: '\t', b: '\b', a: '\x07' };
 
 /** The words of a line, as Redis quotes them; null: a quote does not end, or a word not with it. */
 export function splitWords(line: string): string[] | null {
-  const text = line.trimEnd();
+  const text = line.replace(LEADING_BLANKS, '');
   const words: string[] = [];
   WORD.lastIndex = 0;
   while (WORD.lastIndex < text.length) {
