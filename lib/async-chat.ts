@@ -548,7 +548,7 @@ export abstract class AsyncChat extends Dispatcher {
       throw badType('push a producer', 'an object with a method more()', producer);
     }
     // The caller has gone while its answer was looked for: who holds a descriptor must let go of it.
-    const tooLate = this[hasClosed] && producer.close !== undefined;
+    const tooLate = this[hasClosed] && Boolean(producer.close);
     if (tooLate || this.#refuses('pushWithProducer')) {
       producer.close?.();
       return false;
@@ -728,16 +728,19 @@ export abstract class AsyncChat extends Dispatcher {
   override [beforeClose](): void {
     // close() calls no handler.
     this.#drainDue = false;
-    flushGatheredOf(this);
-    if (this.#out.refilling) {
-      this.#out.stop();
-      this.#sendBeforeMore();
+    try {
+      flushGatheredOf(this);
+      if (this.#out.refilling) {
+        this.#out.stop();
+        this.#sendBeforeMore();
+      }
+    } finally {
+      this.#leaving = false;
+      // A record that is being gone through ends here.
+      this.#dropInput();
+      this.#endRecord();
+      this.#abandonProducers();
     }
-    this.#leaving = false;
-    // A record that is being gone through ends here.
-    this.#dropInput();
-    this.#endRecord();
-    this.#abandonProducers();
   }
 
   #abandonProducers(): void {

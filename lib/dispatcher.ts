@@ -49,7 +49,7 @@ import { adopt, fail, failOutside, guard } from './guards';
 import { type Found, lookUpMeanwhile } from './host-lookup';
 import { IdleTimeout } from './idle-timeout';
 import { failure, type Memory } from './libc';
-import { ERRNO, TCP_ESTABLISHED, TCP_SYN_SENT } from './platform';
+import { ERRNO, TCP_CLOSE, TCP_LISTEN } from './platform';
 import { onRelease, Socket, type SocketLike, sendFrom, socketClosing } from './socket';
 import { isTracked, predicateReplaced, trackAttributes, trackPredicates } from './tracking';
 
@@ -1028,8 +1028,8 @@ function isConnecting(socket: SocketLike): boolean {
     return false;
   }
   const state = socket.getSockOpt(IPPROTO_TCP, TCP_INFO, 1)[0] as number;
-  // Or has been one until just now: its first event tells.
-  return state === TCP_SYN_SENT || state === TCP_ESTABLISHED;
+  // It may have come so far between the two questions: its first event tells.
+  return state !== TCP_CLOSE && state !== TCP_LISTEN;
 }
 
 /** A method that not every stand-in for a socket has. */

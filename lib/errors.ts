@@ -56,8 +56,8 @@ export class SocketError extends Error {
 
 /** A host name cannot be looked up. @param code as `dns.lookup` has it: `ENOTFOUND` */
 export function lookupError(code: string, host: string): SocketError {
-  const known = Object.entries(EAI).find(([, name]) => name === code);
-  const errno = known === undefined ? 0 : Number(known[0]);
+  const known = Object.keys(EAI).find((errno) => EAI[Number(errno)] === code);
+  const errno = Number(known ?? 0);
   return new SocketError(code, errno, 'getaddrinfo', 'the name cannot be looked up', host);
 }
 

@@ -129,6 +129,8 @@ function pass(map: ChannelMap, order: TickOrder, timeout: number): void {
     do {
       map.runDeferred();
       map.ask(order, fail);
+      // A predicate, or a look-up that failed, has closed the last one: nothing can end a wait.
+      if (map.size === 0) return;
       const next = map.nextDeadline;
       const wait = next === Infinity ? left : Math.min(left, next - performance.now());
       let some = step(map, order, milliseconds(wait));

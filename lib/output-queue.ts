@@ -117,13 +117,20 @@ export class OutputQueue {
     if (closable.length === 0) return;
     this.#fifo.clear();
     for (const item of items) if (!isClosable(item)) this.#fifo.push(item);
+    let exit: { readonly error: unknown } | null = null;
     for (const producer of closable) {
       try {
         producer.close();
       } catch (error) {
-        failed(error);
+        try {
+          failed(error);
+        } catch (thrown) {
+          // ExitNow, which the others can do nothing for.
+          exit ??= { error: thrown };
+        }
       }
     }
+    if (exit !== null) throw exit.error;
   }
 
   /**
@@ -237,5 +244,5 @@ export class OutputQueue {
 }
 
 function isClosable(item: FifoItem): item is Producer & { close(): void } {
-  return typeof item === 'object' && item !== null && 'close' in item && item.close !== undefined;
+  return typeof item === 'object' && item !== null && 'close' in item && Boolean(item.close);
 }

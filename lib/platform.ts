@@ -24,9 +24,9 @@ export const O_NONBLOCK = 0o4000;
 /** dlopen(3): resolve lazily, and never unload. */
 export const RTLD_LAZY_NODELETE = 0x1 | 0x1000;
 
-/** The first byte of struct tcp_info: there is a connection, or a connect(2) under way. */
-export const TCP_ESTABLISHED = 1;
-export const TCP_SYN_SENT = 2;
+/** The first byte of struct tcp_info: a socket that is neither connected nor connecting. */
+export const TCP_CLOSE = 7;
+export const TCP_LISTEN = 10;
 
 /**
  * Layouts of what the kernel reads and writes, in bytes.

@@ -183,9 +183,11 @@ export class CompositeProducer implements Producer {
     } finally {
       this.#asking = false;
     }
-    // It may have closed the channel, and this with it.
-    if (this.#closed) this.close();
-    return next.done === true || this.#closed ? null : next.value;
+    if (!this.#closed) return next.done === true ? null : next.value;
+    // A generator has closed the channel, and this with it, and has then made one more.
+    if (next.done !== true) producerOf(next.value).close?.();
+    this.close();
+    return null;
   }
 
   /** Closes those that are left. A generator is ended, and makes no more of them. */

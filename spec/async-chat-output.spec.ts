@@ -4,14 +4,18 @@ import { spawn } from 'node:child_process';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import {
+  AF_UNIX,
   AsyncChat,
   ChannelMap,
+  CompositeProducer,
   Dispatcher,
   ExitNow,
   Fifo,
   type FifoItem,
   findPrefixAtEnd,
   type Handled,
+  loop,
+  loopSync,
   type Producer,
   poll,
   poll2,
@@ -19,13 +23,15 @@ import {
   SHUT_WR,
   SimpleProducer,
   SO_SNDBUF,
+  SOCK_DGRAM,
+  SOCK_SEQPACKET,
   SOL_SOCKET,
   Socket,
   SocketError,
   socketMap,
   write,
 } from 'asyncore';
-import { drive, FAMILIES, localAddress, temporaryPath, WAYS } from './support/drive';
+import { drive, FAMILIES, localAddress, temporaryPath, WAYS, type Way } from './support/drive';
 
 /** Writes down `drain`, `close` and `error what`; does as it is told at each line of input. */
 class Talker extends AsyncChat {
@@ -132,6 +138,22 @@ function receive(socket: Socket): Buffer {
     if (piece === null || piece.length === 0) return Buffer.concat(pieces);
     pieces.push(piece);
   }
+}
+
+/** One pass in one of the ways, which waits for 2 s at most. */
+async function pass({ sync, usePoll }: Way, map: ChannelMap): Promise<void> {
+  const options = { map, usePoll, timeout: 2000, count: 1 };
+  if (sync) loopSync(options);
+  else await loop(options);
+}
+
+/** Has a chat that has lost its connection take a new one. @returns the other end */
+function connectAgain(chat: Talker, map: ChannelMap): Socket {
+  const [mine, theirs] = Socket.pair();
+  opened.push(theirs);
+  chat.setSocket(mine, map);
+  chat.connected = true;
+  return theirs;
 }
 
 /** Whether the peer of a socket has closed; to be asked when all has been received. */
@@ -988,6 +1010,39 @@ describe('AsyncChat, pushes in one read event', () => {
     });
   });
 
+  it.each(WAYS)(
+    'go to the socket that they were for, when setSocket follows: %s',
+    async (_, way) => {
+      const { chat, theirs, map, arrived } = talk();
+      const [next, atNext] = Socket.pair();
+      opened.push(chat.socket as Socket, next, atNext);
+      chat.onRecord = () => {
+        chat.push('for the old one');
+        chat.setSocket(next, map);
+      };
+      theirs.send(Buffer.from('\n'));
+      await pass(way, map);
+      expect(arrived()).toBe('for the old one');
+      expect(receive(atNext).toString()).toBe('');
+    },
+  );
+
+  it.each<[string, (chat: Talker, socket: Socket) => unknown]>([
+    ['Dispatcher.recv', (chat) => chat.recv(100)],
+    ['Socket.recv', (_, socket) => socket.recv(100)],
+    ['Socket.recvInto', (_, socket) => socket.recvInto(Buffer.alloc(100))],
+    ['Socket.recvFrom', (_, socket) => socket.recvFrom(100)],
+  ])('are sent when the handler looks for the answer, and there is none yet: %s', (_, look) => {
+    const { chat, arrived, during } = talk();
+    const socket = chat.socket as Socket;
+    during(() => {
+      chat.push('PING\n');
+      expect(look(chat, socket)).toBeNull();
+      expect(arrived()).toBe('PING\n');
+    });
+    expect(chat.events).toEqual([]);
+  });
+
   it('are sent before acOutBuffer and producerFifo are set', () => {
     const { chat, map, arrived, during } = talk();
     during(() => {
@@ -1037,6 +1092,50 @@ describe('AsyncChat, pushes in one read event', () => {
     ).toThrow(ExitNow);
     expect(arrived()).toBe('bye');
   });
+
+  describe.each(WAYS)(
+    'that find the peer gone, with a handleClose that throws ExitNow: %s',
+    (_, way) => {
+      /** A chat that has left the loop at the end of a read event, and is closed. */
+      async function left(): Promise<Talk> {
+        const it = talk();
+        const exit = new ExitNow('the server is gone');
+        it.chat.onRecord = () => {
+          it.chat.push('answer\n');
+        };
+        it.chat.handleClose = () => {
+          it.chat.close();
+          throw exit;
+        };
+        it.theirs.send(Buffer.from('\n'));
+        it.theirs.close();
+        await expect(pass(way, it.map)).rejects.toBe(exit);
+        expect(it.map.size).toBe(0);
+        return it;
+      }
+
+      it('leave others theirs: the answers to one read go in one send', async () => {
+        await left();
+        const other = talk();
+        other.chat.onRecord = () => {
+          other.chat.push('x');
+        };
+        other.theirs.send(Buffer.from('\n'.repeat(16)));
+        await pass(way, other.map);
+        expect(other.arrived()).toBe('x'.repeat(16));
+        expect(other.sends).toEqual([16]);
+      });
+
+      it('are sent again when the same object connects again', async () => {
+        const { chat, map } = await left();
+        const theirs = connectAgain(chat, map);
+        theirs.send(Buffer.from('\n\n'));
+        await pass(way, map);
+        expect(receive(theirs).toString()).toBe('answer\nanswer\n');
+        expect(chat.writableLength).toBe(0);
+      });
+    },
+  );
 
   it('are sent before the peer’s end closes the channel', () => {
     const { chat, theirs, map, arrived } = talk();
@@ -1264,6 +1363,69 @@ describe('AsyncChat, pushes in one read event', () => {
     };
     while (map.size > 0) poll(1000, map);
     expect(chat.events).toEqual(['close']);
+  });
+});
+
+describe.each([
+  ['SOCK_DGRAM', SOCK_DGRAM],
+  ['SOCK_SEQPACKET', SOCK_SEQPACKET],
+])('AsyncChat over %s, whose messages have bounds', (_, type) => {
+  function messenger(): { chat: Talker; theirs: Socket; map: ChannelMap; messages(): string[] } {
+    const map = new ChannelMap();
+    const [mine, theirs] = Socket.pair(AF_UNIX, type);
+    const chat = new Talker(mine, map);
+    opened.push(chat, theirs);
+    const messages = (): string[] => {
+      const found: string[] = [];
+      for (let data = theirs.recv(65536); data !== null; data = theirs.recv(65536)) {
+        found.push(data.toString());
+      }
+      return found;
+    };
+    return { chat, theirs, map, messages };
+  }
+
+  it.each(WAYS)('sends one for each push in a read event: %s', async (__, way) => {
+    const { chat, theirs, map, messages } = messenger();
+    chat.onRecord = () => {
+      chat.push('one\n');
+      chat.push(Buffer.from('two\n'));
+    };
+    theirs.send(Buffer.from('go\ngo\n'));
+    await pass(way, map);
+    expect(messages()).toEqual(['one\n', 'two\n', 'one\n', 'two\n']);
+  });
+
+  it.each(WAYS)(
+    'sends one for each push that has waited, and for each piece: %s',
+    async (__, way) => {
+      const { chat, map, messages } = messenger();
+      chat.connected = false;
+      chat.push('one');
+      chat.push('two');
+      chat.pushWithProducer(producerOf('three', 'four'));
+      chat.push('five');
+      chat.connected = true;
+      await drive(way, () => !chat.writable(), { map });
+      expect(messages()).toEqual(['one', 'two', 'three', 'four', 'five']);
+    },
+  );
+
+  it.each(WAYS)('sends one for each push while the kernel is full: %s', async (__, way) => {
+    const { chat, map, messages } = messenger();
+    const sent = Array.from({ length: 500 }, (___, at) => `${at} ${'x'.repeat(1000)}`);
+    for (const message of sent) chat.push(message);
+    expect(chat.writable()).toBe(true);
+    const got: string[] = [];
+    await drive(
+      way,
+      () => {
+        got.push(...messages());
+        return got.length >= sent.length;
+      },
+      { map },
+    );
+    expect(got).toEqual(sent);
   });
 });
 
@@ -1501,6 +1663,68 @@ describe('AsyncChat.highWaterMark', () => {
     expect(chat.events).toEqual(['drain', 'error later', 'close']);
   });
 
+  it.each<[string, (it: Talk) => void]>([
+    ['a push from outside the loop', ({ chat }) => chat.push('!')],
+    ['pushWithProducer from outside', ({ chat }) => chat.pushWithProducer(producerOf('!'))],
+    ['initiateSend', ({ chat }) => chat.initiateSend()],
+    ['a write event', ({ map }) => poll(1000, map)],
+  ])('gives what handleDrain throws to handleError, not to its caller: %s', (_, act) => {
+    const it = waiting();
+    it.chat.highWaterMark = 2;
+    it.chat.onDrain = () => {
+      throw new Error('a bug');
+    };
+    expect(it.chat.push('start')).toBe(false);
+    it.connect();
+    act(it);
+    expect(it.arrived()).toMatch(/^start!?$/);
+    expect(it.chat.events).toEqual(['drain', 'error a bug', 'close']);
+  });
+
+  it('gives a rejection of it to handleError, also when a push from outside drains', async () => {
+    const { chat, connect } = waiting();
+    chat.highWaterMark = 2;
+    chat.onDrain = () => Promise.reject(new Error('later'));
+    chat.push('start');
+    connect();
+    chat.push('!');
+    await new Promise(setImmediate);
+    expect(chat.events).toEqual(['drain', 'error later', 'close']);
+  });
+
+  it.each(WAYS)(
+    'goes on when handleDrain throws and handleError does not close: %s',
+    async (_, way) => {
+      const { chat, theirs, map, arrived } = talk();
+      chat.highWaterMark = 2;
+      chat.errorsClose = false;
+      chat.onRecord = () => {
+        chat.push('answer\n');
+      };
+      chat.onDrain = () => {
+        throw new Error('a bug');
+      };
+      for (let round = 0; round < 3; round += 1) {
+        theirs.send(Buffer.from('\n'));
+        await pass(way, map);
+        expect(arrived()).toBe('answer\n');
+      }
+      const other = talk();
+      other.during(() => {
+        for (let count = 0; count < 16; count += 1) other.chat.push('x');
+      });
+      expect(other.sends).toEqual([16]);
+      expect(chat.events).toEqual([
+        'drain',
+        'error a bug',
+        'drain',
+        'error a bug',
+        'drain',
+        'error a bug',
+      ]);
+    },
+  );
+
   it('does nothing more in a chat that does not care', () => {
     class Careless extends AsyncChat {}
     const [mine, theirs] = Socket.pair();
@@ -1690,6 +1914,141 @@ describe('AsyncChat, producers that hold something', () => {
     chat.closeWhenDone();
     expect(chat.pushWithProducer(holding(closed, 'late'))).toBe(false);
     expect(closed).toEqual(['late']);
+  });
+
+  it('are closed when they come too late, as the channel has closed', () => {
+    const { chat } = talk();
+    const closed: string[] = [];
+    chat.close();
+    expect(chat.pushWithProducer(holding(closed, 'late'))).toBe(false);
+    expect(closed).toEqual(['late']);
+    expect(chat.producerFifo.isEmpty()).toBe(true);
+  });
+
+  it.each(WAYS)('are closed when the peer has hung up on an async handler: %s', async (_, way) => {
+    const { chat, theirs, map } = talk();
+    const closed: string[] = [];
+    let answer = (): void => {};
+    const found = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    chat.onRecord = async () => {
+      await found;
+      expect(chat.pushWithProducer(holding(closed, 'page'))).toBe(false);
+      chat.closeWhenDone();
+    };
+    theirs.send(Buffer.from('GET\n'));
+    theirs.close();
+    await drive(way, () => map.size === 0, { map });
+    expect(closed).toEqual([]);
+    answer();
+    await new Promise(setImmediate);
+    expect(closed).toEqual(['page']);
+    expect(chat.events).toEqual(['close']);
+  });
+
+  it('are closed and taken off the fifo when the channel closes, and the rest stays', () => {
+    const { chat } = waiting();
+    const closed: string[] = [];
+    const open = producerOf('c');
+    chat.push('a');
+    chat.pushWithProducer(holding(closed, 'b'));
+    chat.pushWithProducer(open);
+    chat.pushWithProducer(holding(closed, 'd'));
+    chat.push('e');
+    chat.close();
+    expect(closed).toEqual(['b', 'd']);
+    expect([...chat.producerFifo]).toEqual([Buffer.from('a'), open, Buffer.from('e')]);
+    // Once.
+    chat.close();
+    expect(closed).toEqual(['b', 'd']);
+  });
+
+  it.each(WAYS)(
+    'are not asked when the object connects again, and the rest is sent: %s',
+    async (_, way) => {
+      const { chat, map } = waiting();
+      const closed: string[] = [];
+      chat.push('length 4\n');
+      chat.pushWithProducer(holding(closed, 'FILE'));
+      chat.pushWithProducer(producerOf('end', '\n'));
+      chat.close();
+      const theirs = connectAgain(chat, map);
+      let got = '';
+      await drive(
+        way,
+        () => {
+          got += receive(theirs).toString();
+          return got.length >= 13 && !chat.writable();
+        },
+        { map },
+      );
+      expect(got).toBe('length 4\nend\n');
+      expect(closed).toEqual(['FILE']);
+      expect(chat.events).toEqual([]);
+    },
+  );
+
+  it('wait in a chat that has had no connection yet', () => {
+    const map = new ChannelMap();
+    const chat = new Talker(null, map);
+    opened.push(chat);
+    const closed: string[] = [];
+    const page = { ...producerOf('page'), close: () => closed.push('page') };
+    expect(chat.pushWithProducer(page as Producer)).toBe(true);
+    expect([...chat.producerFifo]).toEqual([page]);
+    const theirs = connectAgain(chat, map);
+    poll(1000, map);
+    expect(receive(theirs).toString()).toBe('page');
+    expect(closed).toEqual([]);
+  });
+
+  it('may throw, and handleError ExitNow: that comes out of close(), and all is closed', () => {
+    const { chat, theirs, map } = talk();
+    const exit = new ExitNow('stuck');
+    const closed: string[] = [];
+    chat.push(Buffer.alloc(4_000_000));
+    chat.pushWithProducer({
+      more: () => 'a',
+      close() {
+        throw new Error('stuck');
+      },
+    });
+    chat.pushWithProducer({ more: () => 'b', close: () => void closed.push('the next') });
+    chat.handleError = () => {
+      throw exit;
+    };
+    const socket = chat.socket as Socket;
+    expect(() => chat.close()).toThrow(exit);
+    expect(closed).toEqual(['the next']);
+    expect(map.size).toBe(0);
+    expect(socket.closed).toBe(true);
+    expect(chat.fileno()).toBeNull();
+    expect(chat.connected).toBe(false);
+    receive(theirs);
+    expect(ended(theirs)).toBe(true);
+    // Nothing is left to be said.
+    chat.close();
+  });
+
+  it.each(WAYS)('that close the channel from a generator end quietly: %s', async (_, way) => {
+    const { chat, map, arrived } = talk();
+    const closed: string[] = [];
+    chat.connected = false;
+    chat.pushWithProducer(
+      new CompositeProducer(
+        (function* () {
+          yield 'rows';
+          chat.close();
+        })(),
+      ),
+    );
+    chat.pushWithProducer(holding(closed, 'behind'));
+    chat.connected = true;
+    await drive(way, () => map.size === 0, { map });
+    expect(arrived()).toBe('rows');
+    expect(chat.events).toEqual([]);
+    expect(closed).toEqual(['behind']);
   });
 
   it('are not closed when they are exhausted', () => {

@@ -8,6 +8,7 @@ import {
   ChannelMap,
   DispatcherWithSend,
   type Handled,
+  type InternetAddress,
   loopSync,
   SO_RCVBUF,
   SO_SNDBUF,
@@ -154,6 +155,45 @@ describe('DispatcherWithSend', () => {
     for (const { length } of socket.sent) expect(length).toBeLessThanOrEqual(65536);
   });
 
+  it.each([
+    [20_000, 1],
+    [1_000, 1_000],
+    [20, 65_536],
+  ])('copies %i sends of %i bytes a few times at most while the kernel is full', (count, size) => {
+    let room = 0;
+    const got: Buffer[] = [];
+    const channel = new Sender(
+      {
+        ...narrow(0),
+        send: (data) => {
+          const taken = Math.min(data.length, room);
+          room -= taken;
+          if (taken > 0) got.push(Buffer.from(data.subarray(0, taken)));
+          return taken === 0 ? null : taken;
+        },
+      },
+      new ChannelMap(),
+    );
+    const { concat } = Buffer;
+    let copied = 0;
+    jest.spyOn(Buffer, 'concat').mockImplementation((list, length) => {
+      const all = concat(list, length);
+      copied += all.length;
+      return all;
+    });
+    for (let at = 0; at < count; at += 1) channel.send(Buffer.alloc(size, at));
+    expect(copied).toBeLessThanOrEqual(4 * count * size);
+    room = Infinity;
+    for (let sends = 0; sends < count && channel.writable(); sends += 1) channel.initiateSend();
+    expect(copied).toBeLessThanOrEqual(5 * count * size);
+    expect(got.length).toBeLessThanOrEqual(5 + (2 * count * size) / 65_536);
+    const all = concat(got);
+    expect(all).toHaveLength(count * size);
+    for (let at = 0; at < count; at += 1) {
+      if (all[at * size] !== at % 256) throw new Error(`not in order at ${at}`);
+    }
+  });
+
   it('asks with nothing to send, too, as in asyncore', () => {
     const socket = narrow(0);
     const channel = new Sender(socket, new ChannelMap());
@@ -289,6 +329,35 @@ describe('DispatcherWithSend', () => {
       channel.connect(server.getSockName());
       channel.send(Buffer.from('hello'));
       await drive(how, () => channel.connected && !channel.writable());
+      const peer = keep(server.accept()?.socket as Socket);
+      expect(peer.recv(100)?.toString()).toBe('hello');
+      expect(channel.events).toEqual(['connect']);
+    });
+
+    it.each(WAYS)('sends what it was given while a name was looked up (%s)', async (_, how) => {
+      const server = listener();
+      const { port } = server.getSockName() as InternetAddress;
+      const channel = new Sender();
+      channel.createSocket();
+      channel.connect({ host: 'localhost', port });
+      expect(channel.send(Buffer.from('hello '))).toBe(6);
+      expect(channel.send(Buffer.from('world'))).toBe(5);
+      expect(channel.outBuffer.toString()).toBe('hello world');
+      expect(channel.events).toEqual([]);
+      await drive(how, () => channel.connected && !channel.writable());
+      const peer = keep(server.accept()?.socket as Socket);
+      expect(peer.recv(100)?.toString()).toBe('hello world');
+      expect(channel.events).toEqual(['connect']);
+    });
+
+    it('sends what it was given while a name was looked up, when it connects elsewhere', async () => {
+      const channel = new Sender();
+      const server = listener();
+      channel.createSocket();
+      channel.connect({ host: 'localhost', port: 1 });
+      channel.send(Buffer.from('hello'));
+      channel.connect(server.getSockName());
+      await drive({ sync: false, usePoll: false }, () => channel.connected && !channel.writable());
       const peer = keep(server.accept()?.socket as Socket);
       expect(peer.recv(100)?.toString()).toBe('hello');
       expect(channel.events).toEqual(['connect']);

@@ -11,13 +11,16 @@ import {
   AF_UNIX,
   ChannelMap,
   Dispatcher,
+  DispatcherWithSend,
   ExitNow,
   type Handled,
   type InternetAddress,
   loop,
   loopSync,
+  MSG_OOB,
   poll,
   SO_LINGER,
+  SO_OOBINLINE,
   SO_REUSEADDR,
   SOCK_DGRAM,
   SOCK_STREAM,
@@ -232,6 +235,40 @@ describe('Dispatcher', () => {
       expect(map.size).toBe(0);
     });
 
+    it.each(WAYS)('waits for one that connects just while it is asked (%s)', async (_, how) => {
+      const [client, server] = connection();
+      // Between this and the next question the handshake ends.
+      jest.spyOn(client, 'getPeerName').mockImplementationOnce(throwing('ENOTCONN'));
+      const channel = new Recorder(client);
+      expect(channel.connecting).toBe(true);
+      expect(channel.connected).toBe(false);
+      await drive(how, () => channel.connected);
+      expect(channel.events[0]).toBe('connect');
+      expect(channel.connecting).toBe(false);
+      expect(channel.errors).toEqual([]);
+      expect(channel.send(Buffer.from('hello'))).toBe(5);
+      expect(server.recv(100)?.toString()).toBe('hello');
+    });
+
+    it.each([
+      ['an object', {}],
+      ['a number', 5],
+      ['a string', 'localhost:80'],
+      ['one without a fileno()', { recv: () => null, send: () => 0 }],
+    ])('refuses %s, which is none', (_, socket) => {
+      const refused = expect.objectContaining({
+        name: 'TypeError',
+        code: 'ERR_INVALID_ARG_TYPE',
+        message: expect.stringMatching(/^Cannot set a socket: expected a socket, received /),
+      });
+      const map = new ChannelMap();
+      expect(() => new Dispatcher(socket as never, map)).toThrow(refused);
+      const channel = new Dispatcher(null, map);
+      expect(() => channel.setSocket(socket as never)).toThrow(refused);
+      expect(channel.socket).toBeNull();
+      expect(map.size).toBe(0);
+    });
+
     it('refuses one that is closed', () => {
       const socket = Socket.socket();
       socket.close();
@@ -303,6 +340,122 @@ describe('Dispatcher', () => {
       expect(channel.fileno()).toBe(socket.fileno());
       expect(other.get(socket.fileno())).toBe(channel);
       expect(socketMap.size).toBe(0);
+    });
+  });
+
+  describe('in another map than its own', () => {
+    /** There is something to read, which it does not want until it is told to. */
+    class Quiet extends DispatcherWithSend {
+      readonly events: string[] = [];
+      wants = false;
+      override readable(): boolean {
+        return this.wants;
+      }
+      override handleRead(): Handled {
+        this.events.push('read');
+        this.close();
+      }
+      override handleWrite(): Handled {
+        this.events.push('write');
+        this.close();
+      }
+      override handleClose(): Handled {
+        this.events.push('close');
+        this.close();
+      }
+    }
+
+    function quiet(): { channel: Quiet; other: ChannelMap } {
+      const other = new ChannelMap();
+      const [a, b] = Socket.pair();
+      keep(b).send(Buffer.from('x'));
+      const channel = keep(new Quiet(null, new ChannelMap()));
+      channel.setSocket(a, other);
+      channel.connected = true;
+      return { channel, other };
+    }
+
+    it.each<[string, (channel: Dispatcher) => void]>([
+      ['close', (channel) => channel.close()],
+      ['delChannel', (channel) => channel.delChannel()],
+    ])('leaves both with %s', (_, leave) => {
+      const other = new ChannelMap();
+      const socket = keep(Socket.socket());
+      const channel = new Dispatcher(socket);
+      channel.addChannel(other);
+      expect([socketMap.size, other.size]).toEqual([1, 1]);
+      leave(channel);
+      expect([socketMap.size, other.size]).toEqual([0, 0]);
+      expect(channel.fileno()).toBeNull();
+    });
+
+    it('leaves it with close when setSocket has put it there', () => {
+      const { channel, other } = quiet();
+      expect(other.size).toBe(1);
+      channel.close();
+      expect(other.size).toBe(0);
+    });
+
+    it('does not take another channel out of that one that has the same number', () => {
+      const { channel, other } = quiet();
+      const second = new Quiet(null, other);
+      second.setSocket(channel.socket as Socket);
+      channel.delChannel();
+      expect([...other.values()]).toEqual([second]);
+    });
+
+    describe.each([
+      ['select order', false],
+      ['poll order', true],
+    ])('wakes the loop of that one (%s)', (_, usePoll) => {
+      it.each<[string, (channel: Quiet) => void, string[]]>([
+        [
+          'by interestChanged',
+          (channel) => {
+            channel.wants = true;
+            channel.interestChanged();
+          },
+          ['read'],
+        ],
+        [
+          'by a predicate that is replaced',
+          (channel) => {
+            channel.writable = () => true;
+          },
+          ['write'],
+        ],
+        ['by its socket, when somebody closes it', (channel) => channel.socket?.close(), ['close']],
+      ])('%s', async (__, act, events) => {
+        const { channel, other } = quiet();
+        setTimeout(act, 20, channel);
+        const begin = performance.now();
+        // One wait, which is far too long.
+        await loop({ map: other, usePoll, timeout: 5000, count: 1 });
+        expect(performance.now() - begin).toBeLessThan(4000);
+        expect(channel.events).toEqual(events);
+        expect(other.size).toBe(0);
+      });
+    });
+
+    it.each(WAYS)('connects by name there (%s)', async (_, how) => {
+      const server = listener();
+      const other = new ChannelMap();
+      const channel = keep(new Recorder(null, new ChannelMap()));
+      channel.setSocket(Socket.socket(), other);
+      channel.connect({ ...(server.getSockName() as InternetAddress), host: 'localhost' });
+      await drive(how, () => channel.connected, { map: other });
+      expect(channel.events).toEqual(['connect', 'write']);
+    });
+
+    it.each(WAYS)('connects elsewhere there while a name is looked up (%s)', async (_, how) => {
+      const server = listener();
+      const other = new ChannelMap();
+      const channel = keep(new Recorder(null, new ChannelMap()));
+      channel.setSocket(Socket.socket(), other);
+      channel.connect({ host: 'localhost', port: 1 });
+      channel.connect(server.getSockName());
+      await drive(how, () => channel.connected, { map: other });
+      expect(channel.events).toEqual(['connect', 'write']);
     });
   });
 
@@ -404,6 +557,19 @@ describe('Dispatcher', () => {
       channel.listen();
       channel.listen(7);
       expect(backlogs).toEqual([128, 7]);
+    });
+
+    it.each([[null], [5], ['text']])('refuses the limits %p, and does not listen', (limits) => {
+      const channel = new Dispatcher();
+      channel.createSocket();
+      expect(() => channel.listen(128, limits as never)).toThrow(
+        expect.objectContaining({
+          name: 'TypeError',
+          code: 'ERR_INVALID_ARG_TYPE',
+          message: expect.stringMatching(/^Cannot listen: expected limits, received /),
+        }),
+      );
+      expect(channel.accepting).toBe(false);
     });
 
     it('takes ECONNABORTED from accept for "nobody", and throws the rest', () => {
@@ -541,6 +707,92 @@ describe('Dispatcher', () => {
       b.close();
       expect(channel.recv(100)).toBeNull();
       expect(channel.events).toEqual(['close']);
+    });
+  });
+
+  describe.each(WAYS)('an urgent byte of the peer’s (%s)', (_, how) => {
+    class Urgent extends Recorder {
+      told = 0;
+      heard = '';
+      override handleExptEvent(): Handled {
+        this.told += 1;
+        return super.handleExptEvent();
+      }
+      override handleRead(): Handled {
+        this.heard += this.recv(100) ?? '';
+      }
+    }
+
+    function urgent<Channel extends Urgent = Urgent>(
+      Class: new (socket: Socket) => Channel = Urgent as never,
+    ): { channel: Channel; peer: Socket; own: Socket } {
+      const [peer, own] = connection();
+      const channel = new Class(own);
+      return { channel, peer, own };
+    }
+
+    function passes(count: number): void {
+      loopSync({ usePoll: how.usePoll, timeout: 0, count });
+    }
+
+    it('that nobody reads is dropped, told of once, and the loop has its rest', async () => {
+      const { channel, peer } = urgent();
+      peer.send(Buffer.from('a'));
+      peer.send(Buffer.from('!'), MSG_OOB);
+      await drive(how, () => channel.told > 0 && channel.heard === 'a');
+      passes(10);
+      // Nothing ends a wait before its time.
+      const begin = performance.now();
+      const options = { usePoll: how.usePoll, timeout: 30, count: 1 };
+      if (how.sync) loopSync(options);
+      else await loop(options);
+      expect(performance.now() - begin).toBeGreaterThanOrEqual(29);
+      expect(channel.told).toBe(1);
+      peer.send(Buffer.from('z'));
+      await drive(how, () => channel.heard.length > 1);
+      expect(channel.heard).toBe('az');
+      expect(channel.events).toEqual([]);
+    });
+
+    it('is told of again when there is another', async () => {
+      const { channel, peer } = urgent();
+      for (const times of [1, 2, 3]) {
+        peer.send(Buffer.from('!'), MSG_OOB);
+        await drive(how, () => channel.told >= times);
+        passes(5);
+        expect(channel.told).toBe(times);
+      }
+    });
+
+    it('may be read by an override that calls super', async () => {
+      class Reader extends Urgent {
+        urgent = '';
+        override handleExpt(): Handled {
+          this.urgent += (this.socket as Socket).recv(1, MSG_OOB);
+          return super.handleExpt();
+        }
+      }
+      const { channel, peer } = urgent(Reader);
+      peer.send(Buffer.from('!'), MSG_OOB);
+      await drive(how, () => channel.urgent !== '');
+      passes(10);
+      expect([channel.urgent, channel.told]).toEqual(['!', 1]);
+      expect(channel.events).toEqual([]);
+    });
+
+    it('is not lost with SO_OOBINLINE', async () => {
+      const { channel, peer, own } = urgent();
+      own.setSockOpt(SOL_SOCKET, SO_OOBINLINE, true);
+      peer.send(Buffer.from('a'));
+      peer.send(Buffer.from('!'), MSG_OOB);
+      peer.send(Buffer.from('z'));
+      await drive(how, () => channel.heard.length >= 3);
+      // It is told as long as it is in line.
+      const { told } = channel;
+      passes(10);
+      expect(channel.heard).toBe('a!z');
+      expect(channel.told - told).toBeLessThanOrEqual(1);
+      expect(channel.events).toEqual([]);
     });
   });
 
@@ -1261,8 +1513,11 @@ describe('Dispatcher', () => {
       expect(channel.errors[0]).toBeInstanceOf(SocketError);
       expect(channel.errors[0]).toMatchObject({
         code: 'ENOTFOUND',
+        errno: -2,
         syscall: 'getaddrinfo',
         address: IMPOSSIBLE,
+        // Whoever has looked it up.
+        message: `ENOTFOUND: the name cannot be looked up, getaddrinfo ${IMPOSSIBLE}`,
       });
       expect(channel.connecting).toBe(false);
       expect(socketMap.size).toBe(0);
@@ -1300,6 +1555,81 @@ describe('Dispatcher', () => {
       expect(channel.events).toEqual(['error']);
       expect(channel.errors[0]).toMatchObject({ syscall: 'connect' });
       expect(socketMap.size).toBe(0);
+    });
+
+    it.each([
+      ['ENOTFOUND', -3008, -2],
+      ['EAI_AGAIN', -3001, -3],
+    ])('has getaddrinfo’s own number for %s, not libuv’s', (code, errno, expected) => {
+      const lookups = heldLookups();
+      const channel = client();
+      channel.connect({ host: 'name.invalid', port: 1 });
+      const error = Object.assign(new Error('libuv’s words'), { code, errno });
+      lookups[0]?.answer(error, '');
+      expect(channel.errors[0]).toMatchObject({ code, errno: expected, address: 'name.invalid' });
+      expect(String(channel.errors[0])).not.toContain('libuv');
+    });
+
+    it('neither sends nor receives before the name is found, and lives', () => {
+      const lookups = heldLookups();
+      const server = listener();
+      const channel = client();
+      channel.connect({ ...(server.getSockName() as InternetAddress), host: 'localhost' });
+      const fd = channel.fileno();
+      expect(channel.send(Buffer.from('too early'))).toBe(0);
+      expect(channel.recv(100)).toBeNull();
+      expect(channel.events).toEqual([]);
+      expect(channel.connecting).toBe(true);
+      expect(channel.fileno()).toBe(fd);
+      lookups[0]?.answer(null, '127.0.0.1');
+      poll(1000);
+      expect(channel.events).toEqual(['connect', 'write']);
+      expect(channel.send(Buffer.from('hello'))).toBe(5);
+      const peer = keep(server.accept()?.socket as Socket);
+      peer.send(Buffer.from('world'));
+      expect(channel.recv(100)?.toString()).toBe('world');
+      expect(peer.recv(100)?.toString()).toBe('hello');
+    });
+
+    it('sends and receives again when it gets another socket first', () => {
+      heldLookups();
+      const channel = client();
+      keep(channel.socket as Socket);
+      channel.connect({ host: 'localhost', port: 1 });
+      const [own, peer] = connection();
+      channel.setSocket(own);
+      expect(channel.send(Buffer.from('hello'))).toBe(5);
+      peer.send(Buffer.from('world'));
+      expect(channel.recv(100)?.toString()).toBe('world');
+      expect(peer.recv(100)?.toString()).toBe('hello');
+    });
+
+    it('sends and receives again when it connects elsewhere first', async () => {
+      heldLookups();
+      const server = listener();
+      const channel = client();
+      channel.connect({ host: 'localhost', port: 1 });
+      channel.connect(server.getSockName());
+      await drive({ usePoll: false, sync: false }, () => channel.connected);
+      expect(channel.send(Buffer.from('hello'))).toBe(5);
+      const peer = keep(server.accept()?.socket as Socket);
+      peer.send(Buffer.from('world'));
+      expect(channel.recv(100)?.toString()).toBe('world');
+    });
+
+    it('says nothing when it has closed first, and sends when it connects again', async () => {
+      heldLookups();
+      const server = listener();
+      const channel = client();
+      channel.connect({ host: 'localhost', port: 1 });
+      channel.close();
+      expect(channel.send(Buffer.from('x'))).toBe(0);
+      expect(channel.recv(10)).toBeNull();
+      expect(channel.events).toEqual([]);
+      channel.createSocket();
+      channel.connect(server.getSockName());
+      await drive({ usePoll: false, sync: false }, () => channel.connected);
+      expect(channel.send(Buffer.from('hello'))).toBe(5);
     });
 
     it('looks for an address of the socket’s family', () => {

@@ -136,6 +136,7 @@ describe('Fifo', () => {
   it('refuses to show the first item when there is none', () => {
     expect(() => new Fifo().first()).toThrow(RangeError);
     expect(() => new Fifo().first()).toThrow('Cannot look at the first item of an empty fifo');
+    expect(() => new Fifo().first()).toThrow(expect.objectContaining({ code: 'ERR_OUT_OF_RANGE' }));
     const used = new Fifo(['x']);
     used.pop();
     expect(() => used.first()).toThrow(RangeError);

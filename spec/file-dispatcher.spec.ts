@@ -132,6 +132,19 @@ describe('FileWrapper', () => {
     expect(wrapper.read(0)).toEqual(Buffer.alloc(0));
   });
 
+  it.each([1, 100, 4096, 16_383])(
+    "gives %i bytes memory of their own, or of Node's pool, not what was asked for",
+    (size) => {
+      const [, fd] = file(Buffer.alloc(2 * size, 'x'));
+      const wrapper = keep(new FileWrapper(fd));
+      const pool = Buffer.allocUnsafe(1).buffer.byteLength;
+      expect(wrapper.recv(size)).toEqual(Buffer.alloc(size, 'x'));
+      for (const data of [wrapper.recv(65_536), wrapper.read(65_536)] as Buffer[]) {
+        expect(data.buffer.byteLength).toBeLessThanOrEqual(Math.max(size, pool));
+      }
+    },
+  );
+
   it('writes with send and with write', () => {
     const [path, fd] = file();
     const wrapper = keep(new FileWrapper(fd));

@@ -51,6 +51,22 @@ function pair(): [Socket, Socket] {
   return both;
 }
 
+/** Two TCP ends, so that there can be urgent data. */
+function tcpPair(): [Socket, Socket] {
+  const [listener, client] = [Socket.socket(AF_INET), Socket.socket(AF_INET)];
+  sockets.push(listener, client);
+  listener.bind({ host: '127.0.0.1', port: 0 });
+  listener.listen(1);
+  client.connectEx(listener.getSockName() as InternetAddress);
+  let server: Socket | undefined;
+  for (const end = Date.now() + 2000; server === undefined && Date.now() < end; ) {
+    server = listener.accept()?.socket;
+  }
+  if (server === undefined) throw new Error('nobody has called');
+  sockets.push(server);
+  return [server, client];
+}
+
 function newMap(): ChannelMap {
   const map = new ChannelMap();
   maps.push(map);
@@ -549,22 +565,6 @@ describe('readwrite', () => {
 });
 
 describe('one pass', () => {
-  /** Two TCP ends, so that there can be urgent data. */
-  function tcpPair(): [Socket, Socket] {
-    const [listener, client] = [Socket.socket(AF_INET), Socket.socket(AF_INET)];
-    sockets.push(listener, client);
-    listener.bind({ host: '127.0.0.1', port: 0 });
-    listener.listen(1);
-    client.connectEx(listener.getSockName() as InternetAddress);
-    let server: Socket | undefined;
-    for (const end = Date.now() + 2000; server === undefined && Date.now() < end; ) {
-      server = listener.accept()?.socket;
-    }
-    if (server === undefined) throw new Error('nobody has called');
-    sockets.push(server);
-    return [server, client];
-  }
-
   /** A and B, each with input, room for output and urgent data. */
   function ready(): [ChannelMap, string[]] {
     const map = newMap();
@@ -665,6 +665,44 @@ describe('one pass', () => {
     const begin = performance.now();
     pass(30, map);
     expect(performance.now() - begin).toBeGreaterThanOrEqual(29);
+  });
+
+  it.each<[string, (map: ChannelMap) => void]>([
+    ['poll', (map) => poll(3000, map)],
+    ['poll2', (map) => poll2(3000, map)],
+    ['loopSync in select order', (map) => loopSync({ map, timeout: 3000, count: 1 })],
+    ['loopSync in poll order', (map) => loopSync({ map, usePoll: true, timeout: 3000, count: 1 })],
+  ])('%s looks up at once what a timeout handler connects to by name meanwhile', (_, pass) => {
+    const map = newMap();
+    const listener = Socket.socket(AF_INET);
+    sockets.push(listener);
+    listener.bind({ host: '127.0.0.1', port: 0 });
+    listener.listen(1);
+    const { port } = listener.getSockName() as InternetAddress;
+    const events: string[] = [];
+    class Client extends Dispatcher {
+      override readable(): boolean {
+        return false;
+      }
+      override writable(): boolean {
+        return this.connecting;
+      }
+      override handleTimeout(): Handled {
+        events.push('timeout');
+        this.setIdleTimeout(0);
+        this.connect({ host: 'localhost', port });
+      }
+      override handleConnect(): Handled {
+        events.push('connect');
+      }
+    }
+    const client = new Client(null, map);
+    client.createSocket();
+    client.setIdleTimeout(20);
+    const begin = performance.now();
+    pass(map);
+    expect(events).toEqual(['timeout', 'connect']);
+    expect(performance.now() - begin).toBeLessThan(2500);
   });
 
   it('uses the default map, and only looks, when it is told nothing', () => {
@@ -1386,6 +1424,49 @@ describe('loop, inside Node', () => {
       await loop({ map, usePoll, timeout: 3000, count: 3 });
       expect(log).toEqual(['A.write']);
     });
+  });
+
+  it.each([
+    ['poll', poll],
+    ['poll2', poll2],
+  ])('%s does not wait when a predicate has closed the last channel', (_, pass) => {
+    const map = newMap();
+    const log: string[] = [];
+    const [own] = pair();
+    const script = new Script('A', log, 'r');
+    script.readable = () => {
+      map.delete(own.fileno());
+      return true;
+    };
+    map.set(own.fileno(), script);
+    const begin = performance.now();
+    pass(3000, map);
+    expect(performance.now() - begin).toBeLessThan(2500);
+    expect(map.size).toBe(0);
+  });
+
+  it('hears of urgent data in select order after a pass in poll order, made while it waits', async () => {
+    const map = newMap();
+    const log: string[] = [];
+    const [own, peer] = tcpPair();
+    const block = Buffer.alloc(65536);
+    // There is no room for output, and so nothing else to be told.
+    const fill = (): void => {
+      while (own.send(block) !== null);
+    };
+    const script = new Script('A', log, 'w', map);
+    script.onWrite = fill;
+    script.onExpt = () => map.clear();
+    fill();
+    map.set(own.fileno(), script);
+    setTimeout(() => {
+      poll2(0, map);
+      setImmediate(() => peer.send(Buffer.from('!'), MSG_OOB));
+    }, 20);
+    const begin = performance.now();
+    await loop({ map, timeout: 4000 });
+    expect(log.filter((event) => event !== 'A.write')).toEqual(['A.expt']);
+    expect(performance.now() - begin).toBeLessThan(3500);
   });
 
   describe('with a signal', () => {

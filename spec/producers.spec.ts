@@ -321,6 +321,55 @@ describe('CompositeProducer', () => {
     expect(producer.more()).toHaveLength(0);
   });
 
+  it('is exhausted when a generator closes it while it makes the next source', () => {
+    let ended = 0;
+    function* rows() {
+      try {
+        yield 'rows';
+        producer.close();
+        yield 'not wanted any more';
+      } finally {
+        ended += 1;
+      }
+    }
+    const producer: CompositeProducer = new CompositeProducer(rows());
+    expect(pieces(producer)).toEqual(['rows']);
+    expect(ended).toBe(1);
+    producer.close();
+    expect(producer.more()).toHaveLength(0);
+    expect(ended).toBe(1);
+  });
+
+  it('closes what a generator still makes after closing it', () => {
+    const late = new Scripted('late');
+    function* rows() {
+      yield 'rows';
+      producer.close();
+      yield late;
+    }
+    const producer: CompositeProducer = new CompositeProducer(rows());
+    expect(pieces(producer)).toEqual(['rows']);
+    expect(late.closed).toBe(1);
+  });
+
+  it('closes the sources behind when an iterator closes it while it makes the next one', () => {
+    const left = new Scripted('left');
+    const sources: Source[] = ['a', 'b', left];
+    let close = (): void => {};
+    const producer = new CompositeProducer({
+      [Symbol.iterator]: () => ({
+        next() {
+          const value = sources.shift();
+          if (value === 'b') close();
+          return value === undefined ? { done: true, value } : { done: false, value };
+        },
+      }),
+    });
+    close = () => producer.close();
+    expect(pieces(producer)).toEqual(['a']);
+    expect([left.closed, sources]).toEqual([1, []]);
+  });
+
   it('refuses what is no producer when its turn comes', () => {
     const producer = new CompositeProducer(['a', 1 as unknown as string]);
     producer.more();
@@ -471,6 +520,88 @@ describe('CompressedProducer', () => {
     expect(() => new CompressedProducer('', level)).toThrow(
       `Cannot make a producer: expected 0 to 9 as level, received ${level}`,
     );
+  });
+});
+
+describe('Producers that are made of the wrong thing', () => {
+  const INVALID_TYPE = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' };
+  const OUT_OF_RANGE = { name: 'RangeError', code: 'ERR_OUT_OF_RANGE' };
+
+  it.each<[string, object, () => unknown]>([
+    ['SimpleProducer(null)', INVALID_TYPE, () => new SimpleProducer(null as never)],
+    ['SimpleProducer(5)', INVALID_TYPE, () => new SimpleProducer(5 as never)],
+    ["SimpleProducer('', 0)", OUT_OF_RANGE, () => new SimpleProducer('', 0)],
+    ['FileProducer(0, { start: -1 })', OUT_OF_RANGE, () => new FileProducer(0, { start: -1 })],
+    [
+      'FileProducer(0, { start: 2, end: 1 })',
+      OUT_OF_RANGE,
+      () => new FileProducer(0, { start: 2, end: 1 }),
+    ],
+    ['CompositeProducer(5)', INVALID_TYPE, () => new CompositeProducer(5 as never)],
+    ['CompositeProducer(null)', INVALID_TYPE, () => new CompositeProducer(null as never)],
+    ['CompositeProducer([5])', INVALID_TYPE, () => new CompositeProducer([5 as never]).more()],
+    ['HookedProducer(5, …)', INVALID_TYPE, () => new HookedProducer(5 as never, () => {})],
+    ['GlobbingProducer({})', INVALID_TYPE, () => new GlobbingProducer({} as never)],
+    ["GlobbingProducer('', 1.5)", OUT_OF_RANGE, () => new GlobbingProducer('', 1.5)],
+    ['ChunkedProducer(null)', INVALID_TYPE, () => new ChunkedProducer(null as never)],
+    [
+      'CompressedProducer(undefined)',
+      INVALID_TYPE,
+      () => new CompressedProducer(undefined as never),
+    ],
+    ["CompressedProducer('', 10)", OUT_OF_RANGE, () => new CompressedProducer('', 10)],
+  ])('say so, with a code: %s', (_, error, make) => {
+    expect(make).toThrow(expect.objectContaining(error));
+    expect(make).toThrow(/^Cannot make a producer: expected .*, received /);
+  });
+
+  describe.each<[string, (inner: Producer) => Producer]>([
+    ['CompositeProducer', (inner) => new CompositeProducer([inner, 'tail'])],
+    [
+      'HookedProducer',
+      (inner) =>
+        new HookedProducer(inner, () => {
+          throw new Error('not exhausted');
+        }),
+    ],
+    ['GlobbingProducer', (inner) => new GlobbingProducer(inner)],
+    ['ChunkedProducer', (inner) => new ChunkedProducer(inner)],
+    ['CompressedProducer', (inner) => new CompressedProducer(inner)],
+  ])('%s', (_, wrap) => {
+    it.each<[string, unknown]>([
+      ['a promise', Promise.resolve('data')],
+      ['a number', 5],
+      ['an object', {}],
+      ['an array', ['data']],
+      ['an ArrayBuffer', new ArrayBuffer(4)],
+      ['false', false],
+    ])('does not take %s for the end, nor for a piece', (__, piece) => {
+      const inner = Object.assign(new Scripted(), { more: () => piece as never });
+      const producer = wrap(inner);
+      const ask = (): unknown => producer.more();
+      expect(ask).toThrow(
+        expect.objectContaining({
+          ...INVALID_TYPE,
+          message: expect.stringMatching(
+            /^Cannot use what more\(\) returned: expected a Uint8Array, string, null or undefined, rec/,
+          ),
+        }),
+      );
+      producer.close?.();
+      expect(inner.closed).toBe(1);
+    });
+
+    it.each<[string, unknown]>([
+      ['null', null],
+      ['undefined', undefined],
+      ["''", ''],
+      ['no bytes', new Uint8Array(0)],
+    ])('takes %s for the end', (__, end) => {
+      const producer = wrap({ more: () => end as never });
+      if (producer instanceof HookedProducer)
+        expect(() => producer.more()).toThrow('not exhausted');
+      else expect(() => pieces(producer)).not.toThrow();
+    });
   });
 });
 

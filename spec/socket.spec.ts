@@ -909,6 +909,22 @@ describe('recv', () => {
   });
 });
 
+describe('recvFrom', () => {
+  it.each([1, 100, 4095, 4096, 8192, 16_383])(
+    "gives a datagram of %i bytes memory of its own, or of Node's pool, not what it asked for",
+    (size) => {
+      const [a, b] = pair(SOCK_DGRAM);
+      const pool = Buffer.allocUnsafe(1).buffer.byteLength;
+      for (const flags of [0, MSG_TRUNC]) {
+        a.send(Buffer.alloc(size, 'x'));
+        const { data } = b.recvFrom(65_536, flags) as { data: Buffer };
+        expect(data).toEqual(Buffer.alloc(size, 'x'));
+        expect(data.buffer.byteLength).toBeLessThanOrEqual(Math.max(size, pool));
+      }
+    },
+  );
+});
+
 describe('recvInto', () => {
   it("writes into the program's memory, and nowhere beside it", () => {
     const [a, b] = pair();

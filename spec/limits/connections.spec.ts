@@ -344,6 +344,24 @@ describe.each(WAYS)('A listener with a limit (%s)', (_, how) => {
     await drive(how, () => listener.callers.length === 2, { map });
   });
 
+  it('rests while it is full in another map than its own, too', async () => {
+    const { map: own, listener } = limited({ maxConnections: 1 });
+    const map = newMap();
+    listener.delChannel();
+    listener.setSocket(listener.socket as Socket, map);
+    call(listener.name);
+    call(listener.name);
+    await drive(how, () => listener.callers.length === 1, { map });
+    const { accepts } = listener;
+    await tick(how, map, 30);
+    expect(listener.accepts - accepts).toBeLessThanOrEqual(1);
+    expect(listener.callers).toHaveLength(1);
+    listener.callers[0]?.close();
+    await drive(how, () => listener.callers.length === 2, { map });
+    listener.close();
+    expect([map.size, own.size]).toEqual([0, 0]);
+  });
+
   it('does not spin when it listens anew on another socket, and is full from before', async () => {
     const { map, listener } = limited({ maxConnections: 1 });
     call(listener.name);

@@ -6,6 +6,7 @@ import {
   type ChannelMap,
   Dispatcher,
   DispatcherWithSend,
+  ExitNow,
   type Handled,
   loop,
   poll,
@@ -294,6 +295,25 @@ describe.each(WAYS)('A chat that has paused (%s)', (_, how) => {
     expect(chat.acInBuffer.toString()).toBe('ef');
   });
 
+  it('has its turn with what it holds after another channel has left the loop', async () => {
+    const map = newMap();
+    const { chat: leaver, peer: other } = chatWithPeer((socket) => new LineChat(socket, map), map);
+    const { chat, peer } = chatWithPeer((socket) => new PausingChat(socket, map), map);
+    const exit = new ExitNow('enough');
+    leaver.onRecord = () => {
+      throw exit;
+    };
+    peer.send(text('one\ntwo\n'));
+    await drive(how, () => chat.events.length === 1, { map });
+    chat.resumeReading();
+    other.send(text('x\n'));
+    await expect(tick(how, map)).rejects.toBe(exit);
+    expect(chat.events).toEqual(['one']);
+    await drive(how, () => chat.events.length === 2, { map });
+    expect(chat.events).toEqual(['one', 'two']);
+    expect(chat.receives).toBe(1);
+  });
+
   it('has nothing any more after close()', async () => {
     const { chat, peer, map } = pausing();
     keepAlive(map);
@@ -387,6 +407,27 @@ describe.each(WAYS)('A channel that has paused (%s)', (_, how) => {
     expect(listener.accepts).toBe(0);
     listener.resumeReading();
     await drive(how, () => listener.callers.length === 3, { map });
+  });
+
+  it('accepts nobody more when handleAccepted has paused it, however many wait', async () => {
+    const map = newMap();
+    const listener = new Listener(map);
+    keepAlive(map);
+    const { handleAccepted } = listener;
+    listener.handleAccepted = (socket, address) => {
+      listener.pauseReading();
+      return handleAccepted.call(listener, socket, address);
+    };
+    for (let caller = 0; caller < 5; caller += 1) call(listener.name);
+    await drive(how, () => listener.callers.length > 0, { map });
+    for (let accepted = 1; accepted <= 5; accepted += 1) {
+      await tick(how, map, 5);
+      expect(listener.callers).toHaveLength(accepted);
+      listener.resumeReading();
+    }
+    await tick(how, map, 5);
+    expect(listener.readingPaused).toBe(false);
+    expect(listener.errors).toEqual([]);
   });
 
   it('has its connect all the same', async () => {

@@ -182,6 +182,51 @@ describe.each(WAYS)('shutdown of a map whose loop runs (%s)', (_, how) => {
     expect(events).toEqual(['close']);
   });
 
+  it.each<[string, (channel: DispatcherWithSend, reader: Reader) => void]>([
+    [
+      'through send()',
+      (channel, reader) => {
+        const { handleRead } = reader;
+        reader.handleRead = () => {
+          const { length } = received(reader.socket as Socket);
+          if (length === 0) return handleRead.call(reader);
+          // Now there is room for all of it.
+          if (reader.heard === 0) for (const part of ['la', 'st']) channel.send(text(part));
+          expect(channel.outBuffer).toHaveLength(0);
+          reader.heard += length;
+        };
+      },
+    ],
+    [
+      'never, as outBuffer is emptied',
+      (channel, reader) => {
+        const { handleShutdown } = reader;
+        reader.handleShutdown = () => {
+          channel.outBuffer = Buffer.alloc(0);
+          return handleShutdown.call(reader);
+        };
+      },
+    ],
+  ])('closes a DispatcherWithSend whose last bytes leave %s', async (__, act) => {
+    const map = newMap();
+    const [ours, theirs] = Socket.pair();
+    const channel = new DispatcherWithSend(ours, map);
+    const events: string[] = [];
+    channel.ignoreLogTypes = new Set(['warning']);
+    channel.handleClose = () => {
+      events.push('close');
+      channel.close();
+    };
+    while (channel.outBuffer.length === 0) channel.send(Buffer.alloc(65536));
+    const reader = new Reader(theirs, map);
+    // So the kernel takes nothing more until then.
+    reader.pauseReading();
+    reader.handleShutdown = () => reader.resumeReading();
+    act(channel, reader);
+    expect(await shutDown(how, map, { deadline: 1000 })).toBe(0);
+    expect(events).toEqual(['close']);
+  });
+
   it('calls handleClose of a DispatcherWithSend that holds nothing, and of a Dispatcher', async () => {
     const map = newMap();
     const events: string[] = [];
@@ -334,6 +379,40 @@ describe('shutdown', () => {
     expect(await running.settled()).toBe('resolved: undefined');
   });
 
+  it.each(['handleShutdown', 'handleClose'] as const)(
+    'tells all of them, also when %s of some throws ExitNow',
+    async (handler) => {
+      const map = newMap();
+      const events: string[] = [];
+      const exits = [1, 2, 3, 4].map((number) => {
+        const [ours, theirs] = Socket.pair();
+        keep(theirs);
+        const channel = new Dispatcher(ours, map);
+        channel.writable = () => false;
+        channel.handleClose = () => {
+          events.push(`${number} closes`);
+          channel.close();
+        };
+        const exit = new ExitNow(`${number}`);
+        if (number % 2 === 0) {
+          channel[handler] = () => {
+            events.push(`${number} exits`);
+            channel.close();
+            throw exit;
+          };
+        }
+        return exit;
+      });
+      const running = new Outcome(loop({ map }));
+      await sleep(2);
+      await expect(shutdown(map, { deadline: 2000 })).rejects.toBe(exits[1]);
+      expect(events).toEqual(['1 closes', '2 exits', '3 closes', '4 exits']);
+      expect(map.size).toBe(0);
+      expect(map.deadlines.next).toBe(Infinity);
+      expect(await running.settled()).toBe('resolved: undefined');
+    },
+  );
+
   it('may be asked for twice: both wait, and the shorter deadline holds', async () => {
     const { chat, map } = newChat();
     chat.push(Buffer.alloc(4_000_000, 'x'));
@@ -433,6 +512,26 @@ describe('shutdown', () => {
       new TypeError("Cannot shut down: expected a deadline in ms, received '5'"),
     ],
     [
+      'no options',
+      () => shutdown(newMap(), null as never),
+      new TypeError('Cannot shut down: expected options, received null'),
+    ],
+    [
+      'options that are a deadline',
+      () => shutdown(newMap(), 5000 as never),
+      new TypeError('Cannot shut down: expected options, received 5000'),
+    ],
+    [
+      'a signal that is none',
+      () => shutdown(newMap(), { signal: {} as never }),
+      new TypeError('Cannot shut down: expected an AbortSignal, received {}'),
+    ],
+    [
+      'a signal that is null',
+      () => shutdown(newMap(), { signal: null as never }),
+      new TypeError('Cannot shut down: expected an AbortSignal, received null'),
+    ],
+    [
       'a deadline in the past',
       () => shutdown(newMap(), { deadline: -1 }),
       new RangeError('Cannot shut down: expected a deadline of 0 ms or more, received -1'),
@@ -443,7 +542,9 @@ describe('shutdown', () => {
       new RangeError('Cannot shut down: expected a deadline of 0 ms or more, received NaN'),
     ],
   ])('refuses %s', async (_, attempt, error) => {
-    await expect(attempt()).rejects.toThrow(error);
+    const { name, message } = error;
+    const code = name === 'TypeError' ? 'ERR_INVALID_ARG_TYPE' : 'ERR_OUT_OF_RANGE';
+    await expect(attempt()).rejects.toMatchObject({ name, code, message });
   });
 
   it('closes all at the deadline although the loop that ran has been left meanwhile', async () => {
