@@ -117,8 +117,8 @@ export abstract class AsyncChat extends Dispatcher {
   /** How much of the current record has come, and whether the rest of it is ignored: it was too long. */
   #recordLength = 0;
   #overflowed = false;
-  /** What was looked for last: an ignored record ends there, whatever is set meanwhile. */
-  #delimiter: Uint8Array | null = null;
+  /** What was looked for last, or was missing: an ignored record ends there, whatever is set meanwhile. */
+  #delimiter: Uint8Array | number | null = null;
 
   readonly #out = new OutputQueue(this);
   /** `send` is under way: whoever pushes meanwhile queues up. */
@@ -345,9 +345,9 @@ export abstract class AsyncChat extends Dispatcher {
 
   /** A record of a known length. */
   #consumeCounted(missing: number): void {
-    this.#delimiter = null;
     const here = this.#input.length - this.#inputAt;
     if (here < missing) {
+      this.#delimiter = missing - here;
       const before = this.terminator;
       try {
         this.#collect(this.#input.length);

@@ -279,6 +279,14 @@ describe('A record', () => {
       expect(chat.collected).toBe(3);
     });
 
+    it('ends where it was to end, though handleOverflow sets another terminator', () => {
+      const { chat, feed } = limited();
+      chat.terminator = 8;
+      chat.onOverflow = () => chat.setTerminator('\n');
+      feed('abcde', 'f\n', '\nin\nx');
+      expect(chat.events).toEqual(['overflow', 'in']);
+    });
+
     it('is followed by an ordinary one: by what comes, as after any counted one', () => {
       const { chat, feed } = limited();
       chat.terminator = 6;
