@@ -1,10 +1,10 @@
 // The programs of docs/tutorial.md, as printed: each step is compiled, run and talked to.
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { has } from './support/clients';
 import { compilerErrors } from './support/compile';
+import { freePort } from './support/ports';
 import { Client, Program, ROOT, runTypeScript } from './support/program';
 
 const PAGE = readFileSync(join(ROOT, 'docs', 'tutorial.md'), 'utf8');
@@ -170,10 +170,7 @@ const hasRedis = has('redis-server');
     }
 
     beforeEach(async () => {
-      const server = createServer().listen(0, '127.0.0.1');
-      await new Promise((resolve) => server.once('listening', resolve));
-      redisPort = (server.address() as { port: number }).port;
-      await new Promise((resolve) => server.close(resolve));
+      redisPort = await freePort();
       await startRedis();
     });
 

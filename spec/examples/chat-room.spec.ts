@@ -2,7 +2,6 @@
 // connections on purpose, and with a real one that is killed and comes back.
 
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AF_INET, ChannelMap, closeAll, Dispatcher, loop, type Socket } from 'asyncore';
@@ -14,6 +13,7 @@ import {
   SimpleString,
 } from '../../docs/examples/support/resp';
 import { has } from '../support/clients';
+import { freePort } from '../support/ports';
 import { Client, Program, runTypeScript, until } from '../support/program';
 
 const EXAMPLE = 'docs/examples/chat-room.ts';
@@ -389,14 +389,6 @@ describe('Several chat servers', () => {
 });
 
 // ---------------------------------------------------------------------------------------------
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 async function startServer(...args: string[]): Promise<{ program: Program; port: number }> {
   const program = start(runTypeScript(EXAMPLE, ['--port', '0', ...args]));

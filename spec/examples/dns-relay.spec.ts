@@ -7,6 +7,7 @@ import { type AddressInfo, createServer, type Server } from 'node:net';
 import { AF_INET, ChannelMap, closeAll, type InternetAddress, loop } from 'asyncore';
 import { DnsRelay } from '../../docs/examples/dns-relay';
 import { has } from '../support/clients';
+import { freePort } from '../support/ports';
 import { Program, runTypeScript, until } from '../support/program';
 
 const itWithDig = has('dig') ? it : it.skip;
@@ -438,9 +439,7 @@ describe('DnsRelay', () => {
 
 describe('dnsmasq (skipped where there is none)', () => {
   itWithDnsmasq('is relayed', async () => {
-    const unused = new Resolver();
-    const target = await unused.listen();
-    unused.close();
+    const target = await freePort();
     const dnsmasq = new Program('dnsmasq', [
       ...['--no-daemon', '--conf-file=/dev/null', '--no-resolv', '--no-hosts', '--log-queries'],
       ...['--user=', '--group=', '--pid-file=', '--bind-interfaces', '--listen-address=127.0.0.1'],

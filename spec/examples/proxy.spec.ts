@@ -8,6 +8,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { AF_INET, ChannelMap, closeAll, type InternetAddress, loop, shutdown } from 'asyncore';
 import { type Limits, Side, TcpProxy } from '../../docs/examples/proxy';
 import { has } from '../support/clients';
+import { freePort } from '../support/ports';
 import { Program, runTypeScript, until } from '../support/program';
 
 const EXAMPLE = 'docs/examples/proxy.ts';
@@ -65,12 +66,6 @@ async function serve(answer: (socket: Socket) => void): Promise<number> {
   servers.push(server);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return (server.address() as AddressInfo).port;
-}
-
-async function unusedPort(): Promise<number> {
-  const port = await serve(() => {});
-  servers.pop()?.close();
-  return port;
 }
 
 function call(port: number): Socket {
@@ -198,7 +193,7 @@ describe('TcpProxy', () => {
 
   it('breaks the connection of a caller for whom there is no server', async () => {
     const log = jest.spyOn(Side.prototype, 'logInfo').mockImplementation(() => {});
-    const ear = new Ear(call(forward(await unusedPort())));
+    const ear = new Ear(call(forward(await freePort())));
     await until(() => ear.error === 'ECONNRESET' && map.size === 1);
     expect(log).toHaveBeenCalledTimes(1);
     expect(log.mock.calls[0]?.[0]).toContain('ECONNREFUSED');
@@ -359,7 +354,7 @@ describe('iperf3 (skipped where there is none)', () => {
   }
 
   async function iperf(proxyArgs: string[], args: string[]): Promise<Record<string, Sum>> {
-    const target = await unusedPort();
+    const target = await freePort();
     const server = new Program('iperf3', ['-s', '-p', String(target), '--forceflush']);
     programs.push(server);
     await server.printed(/listening on \d+/);
