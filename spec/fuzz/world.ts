@@ -327,6 +327,8 @@ export class World implements Watcher {
       this.#note('handleError throws');
       throw this.#throwable();
     }
+    // It closes, and with records left: in a pass within foundTerminator the end of them was read.
+    if (ours) actor.lost = true;
     return body();
   }
 
