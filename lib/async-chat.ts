@@ -39,7 +39,7 @@ import {
 } from './gather';
 import { adopt, fail, guard } from './guards';
 import { Memory } from './libc';
-import { encoded, type FifoItem, OutputQueue } from './output-queue';
+import { encoded, type FifoItem, isClosable, OutputQueue } from './output-queue';
 import type { Producer } from './producers';
 import { keepable, Socket, type SocketLike, sendFrom } from './socket';
 import { trackAttributes, trackPredicates } from './tracking';
@@ -548,7 +548,7 @@ export abstract class AsyncChat extends Dispatcher {
       throw badType('push a producer', 'an object with a method more()', producer);
     }
     // The caller has gone while its answer was looked for: who holds a descriptor must let go of it.
-    const tooLate = this[hasClosed] && Boolean(producer.close);
+    const tooLate = this[hasClosed] && isClosable(producer);
     if (tooLate || this.#refuses('pushWithProducer')) {
       producer.close?.();
       return false;

@@ -194,8 +194,10 @@ function open(fn: CFunction, a?: unknown, b?: unknown, c?: unknown, d?: unknown)
   for (;;) {
     const fd = fn(a, b, c, d);
     if (fd !== -1) {
-      if (hooks !== null && !closedAtEnd.has(fd)) hooks.add(hooks.isolate, hooks.close, fd);
-      if (hooks !== null) closedAtEnd.add(fd);
+      if (hooks !== null && !closedAtEnd.has(fd)) {
+        hooks.add(hooks.isolate, hooks.close, fd);
+        closedAtEnd.add(fd);
+      }
       return fd;
     }
     const negated = -errno();

@@ -243,6 +243,7 @@ export class OutputQueue {
   }
 }
 
-function isClosable(item: FifoItem): item is Producer & { close(): void } {
+/** Whether it is a producer that wants to know when nobody will ask it again. */
+export function isClosable(item: FifoItem): item is Producer & { close(): void } {
   return typeof item === 'object' && item !== null && 'close' in item && Boolean(item.close);
 }
