@@ -22,7 +22,7 @@ import {
 } from 'asyncore';
 import { drive, WAYS, type Way } from '../support/drive';
 import { keep } from '../support/keep';
-import { Client, runTypeScript, until } from '../support/program';
+import { Client, type Program, runTypeScript, until } from '../support/program';
 import { call, chatWithPeer, LineChat, Listener, newMap, received, tcpPair, text } from './support';
 
 const newChat = (map = newMap()) => chatWithPeer((socket) => new LineChat(socket, map), map);
@@ -633,23 +633,31 @@ describe('shutdown', () => {
 });
 
 describe('A server that SIGTERM ends', () => {
-  async function serve(deadline: number) {
+  /** A client asks for a long answer, and does not read it; then comes the signal. */
+  async function onceSignalled(
+    deadline: number,
+    look: (program: Program, client: Client, port: number) => Promise<void>,
+  ): Promise<void> {
     const program = runTypeScript(join(__dirname, 'sigterm-server.ts'), [], {
       DEADLINE: String(deadline),
     });
-    const [, port] = await program.printed(/port: (\d+)/, 20_000);
-    return { program, port: Number(port) };
-  }
-
-  it('accepts nobody any more, has its answers leave, and ends with its loop', async () => {
-    const { program, port } = await serve(20_000);
     let client: Client | undefined;
     try {
+      const port = Number((await program.printed(/port: (\d+)/, 20_000))[1]);
       client = new Client(port);
       client.socket.pause();
       client.send('a\n');
       await program.printed(/answered a/);
       process.kill(program.child.pid as number, 'SIGTERM');
+      await look(program, client, port);
+    } finally {
+      client?.socket.destroy();
+      await program.kill();
+    }
+  }
+
+  it('accepts nobody any more, has its answers leave, and ends with its loop', async () => {
+    await onceSignalled(20_000, async (program, client, port) => {
       // Refused as soon as the listener has closed; the answer is still here.
       await until(() => refused({ host: '127.0.0.1', port }));
       client.socket.resume();
@@ -658,26 +666,13 @@ describe('A server that SIGTERM ends', () => {
       expect(await program.ended()).toBe(0);
       expect(program.output).toContain('cut 0');
       expect(program.output).toContain('the loop is over');
-    } finally {
-      client?.socket.destroy();
-      await program.kill();
-    }
+    });
   }, 30_000);
 
   it('is over by its deadline although a client reads nothing', async () => {
-    const { program, port } = await serve(200);
-    let client: Client | undefined;
-    try {
-      client = new Client(port);
-      client.socket.pause();
-      client.send('a\n');
-      await program.printed(/answered a/);
-      process.kill(program.child.pid as number, 'SIGTERM');
+    await onceSignalled(200, async (program) => {
       expect(await program.ended()).toBe(0);
       expect(program.output).toContain('cut 1');
-    } finally {
-      client?.socket.destroy();
-      await program.kill();
-    }
+    });
   }, 30_000);
 });
