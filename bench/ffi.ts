@@ -1,4 +1,4 @@
-// What each call into the C library costs, by koffi and the functions of lib/libc: below everything
+// What each call into the C library costs, by koffi and the functions of lib/kernel/syscalls.ts: below everything
 // else, where a new version of either would be seen first.
 //
 //   npm run bench -- ffi

@@ -8,7 +8,7 @@
 // A would-block is in none of them: it is an answer, and the calls return it as null.
 
 import { inspect } from 'node:util';
-import { EAI, ERRNO } from './platform';
+import { EAI, ERRNO } from './kernel/platform/linux';
 
 const NAMES = new Map<number, string>();
 for (const [name, errno] of Object.entries(ERRNO)) {

@@ -1,27 +1,13 @@
 /// <reference types="node" preserve="true" />
 // The public names, bottom up.
 
-export type { Address, InternetAddress, UnixAddress } from './address';
-export type { ListenLimits } from './admission';
-export { AsyncChat, findPrefixAtEnd, type Terminator } from './async-chat';
-export { type Channel, ChannelMap, socketMap } from './channel-map';
-export * from './constants';
-export { Dispatcher, type Handled } from './dispatcher';
-export { DispatcherWithSend } from './dispatcher-with-send';
-export {
-  compactTraceback,
-  DISCONNECTED,
-  ExitNow,
-  errorCode,
-  type Frame,
-  SocketError,
-} from './errors';
-export { Fifo } from './fifo';
-export { FileDispatcher, FileWrapper, type HasDescriptor } from './file-dispatcher';
-export { exception, read, readwrite, write } from './guards';
-export { strerror } from './libc';
-export { closeAll, type LoopOptions, loop, loopSync, poll, poll2, poll3 } from './loop';
-export type { FifoItem } from './output-queue';
+export type { ListenLimits } from './channels/accept';
+export { Dispatcher, type Handled } from './channels/dispatcher';
+export { DispatcherWithSend } from './channels/dispatcher-with-send';
+export { FileDispatcher, FileWrapper, type HasDescriptor } from './channels/file-dispatcher';
+export { AsyncChat, findPrefixAtEnd, type Terminator } from './chat/async-chat';
+export { Fifo } from './chat/fifo';
+export type { FifoItem } from './chat/output-queue';
 export {
   ChunkedProducer,
   CompositeProducer,
@@ -32,6 +18,20 @@ export {
   type Producer,
   SimpleProducer,
   type Source,
-} from './producers';
-export { type ShutdownOptions, shutdown } from './shutdown';
-export { Socket, type SocketLike } from './socket';
+} from './chat/producers';
+export {
+  compactTraceback,
+  DISCONNECTED,
+  ExitNow,
+  errorCode,
+  type Frame,
+  SocketError,
+} from './errors';
+export type { Address, InternetAddress, UnixAddress } from './kernel/address';
+export * from './kernel/platform/constants';
+export { Socket, type SocketLike } from './kernel/socket';
+export { strerror } from './kernel/syscalls';
+export { type Channel, ChannelMap, socketMap } from './loop/channel-map';
+export { exception, read, readwrite, write } from './loop/dispatch';
+export { closeAll, type LoopOptions, loop, loopSync, poll, poll2, poll3 } from './loop/loop';
+export { type ShutdownOptions, shutdown } from './loop/shutdown';

@@ -1,4 +1,5 @@
-// The picture in the design, held to: imports run downward, koffi and the platform have one file each.
+// The four wings of lib/, as docs/design.md draws them: imports run downward, and each wing is ignorant
+// of the ones above it.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -6,24 +7,8 @@ import ts from 'typescript';
 
 const LIB = join(__dirname, '..', 'lib');
 
-/** Bottom first. A file imports from the rows above its own in this list, and from nowhere else. */
-const LAYERS = [
-  ['constants', 'fifo', 'tracking', 'deadlines'],
-  ['platform'],
-  ['errors'],
-  ['libc', 'producers'],
-  ['output-queue', 'descriptor', 'address', 'gather'],
-  ['selectors/selector', 'selectors/lookout'],
-  ['selectors/epoll', 'selectors/poll'],
-  ['selectors/index'],
-  ['channel-map', 'socket', 'admission'],
-  ['guards', 'host-lookup'],
-  ['loop', 'idle-timeout'],
-  ['shutdown'],
-  ['dispatcher'],
-  ['dispatcher-with-send', 'file-dispatcher', 'async-chat'],
-  ['index'],
-];
+/** Bottom first. `errors` is below them all, and `index` above. */
+const WINGS = ['errors', 'kernel', 'loop', 'channels', 'chat', 'index'];
 
 interface Source {
   /** Without comments, which may speak of anything. */
@@ -61,9 +46,11 @@ function source(name: string): Source {
   return found;
 }
 
+const wingOf = (name: string): string => name.split('/')[0] as string;
+
 /** The names of the files that `test` is true for. */
-function filesThat(test: (source: Source) => boolean): string[] {
-  return [...SOURCES].filter(([, source]) => test(source)).map(([name]) => name);
+function filesThat(test: (source: Source, name: string) => boolean): string[] {
+  return [...SOURCES].filter(([name, source]) => test(source, name)).map(([name]) => name);
 }
 
 /** The first way round from a file to itself, or null. */
@@ -86,45 +73,57 @@ function cycle(): string[] | null {
   return null;
 }
 
-describe('The layers', () => {
-  it('have a place for every file, and a file for every place', () => {
-    expect([...SOURCES.keys()].sort()).toEqual(LAYERS.flat().sort());
+describe('The wings', () => {
+  it('are these, and every file stands in one', () => {
+    expect([...new Set([...SOURCES.keys()].map(wingOf))].sort()).toEqual([...WINGS].sort());
   });
 
   it('are read as they are written', () => {
     // Each kind of import there is, so that the rules below cannot pass by seeing nothing.
-    expect(source('descriptor').files.sort()).toEqual(['errors', 'libc']);
-    expect(source('index').files).toContain('constants'); // export * from
-    expect(source('async-chat').files).toContain('producers'); // import type
-    expect(source('channel-map').files).toContain('selectors/index'); // a folder
-    expect(source('libc').packages).toContain('koffi'); // require()
+    expect(source('kernel/descriptor').files).toContain('errors');
+    expect(source('index').files).toContain('kernel/platform/constants'); // export * from
+    expect(source('chat/async-chat').files).toContain('channels/dispatcher'); // another wing
+    expect(filesThat(({ files }) => files.includes('kernel/selectors/index'))).not.toEqual([]); // a folder
+    expect(filesThat(({ packages }) => packages.includes('koffi'))).not.toEqual([]); // require()
   });
 
-  it.each(LAYERS.map((files, layer): [string, number] => [files.join(', '), layer]))(
-    'import downward only: %s',
-    (_files, layer) => {
-      const below = new Set(LAYERS.slice(0, layer).flat());
-      const upward = (LAYERS[layer] as string[]).flatMap((name) =>
-        source(name)
-          .files.filter((file) => !below.has(file))
-          .map((file) => `${name} -> ${file}`),
+  it.each(WINGS)('%s imports from itself and from the wings below', (wing) => {
+    const above = WINGS.slice(WINGS.indexOf(wing) + 1);
+    const upward = [...SOURCES]
+      .filter(([name]) => wingOf(name) === wing)
+      .flatMap(([name, { files }]) =>
+        files.filter((file) => above.includes(wingOf(file))).map((file) => `${name} -> ${file}`),
       );
-      expect(upward).toEqual([]);
-    },
-  );
+    expect(upward).toEqual([]);
+  });
 
   it('have no cycles', () => {
     expect(cycle()).toBeNull();
   });
+
+  it('kernel/ never names a channel', () => {
+    const names = ({ code }: Source, name: string): boolean =>
+      wingOf(name) === 'kernel' && /channel|dispatcher|asyncchat/i.test(code);
+    expect(filesThat(names)).toEqual([]);
+  });
+
+  it('loop/ never names a Dispatcher or a chat', () => {
+    const names = ({ code }: Source, name: string): boolean =>
+      wingOf(name) === 'loop' && /dispatcher|asyncchat/i.test(code);
+    expect(filesThat(names)).toEqual([]);
+  });
+
+  it('channels/ never names a chat', () => {
+    const names = ({ code }: Source, name: string): boolean =>
+      wingOf(name) === 'channels' && /asyncchat/i.test(code);
+    expect(filesThat(names)).toEqual([]);
+  });
 });
 
 describe('koffi', () => {
-  it('is imported by one file', () => {
-    expect(filesThat(({ packages }) => packages.includes('koffi'))).toEqual(['libc']);
-  });
-
-  it('is named in the code of one file, as a string or otherwise', () => {
-    expect(filesThat(({ code }) => /koffi/i.test(code))).toEqual(['libc']);
+  it('is imported by one file, and named in the code of no other', () => {
+    expect(filesThat(({ packages }) => packages.includes('koffi'))).toEqual(['kernel/koffi']);
+    expect(filesThat(({ code }) => /koffi['"]/i.test(code))).toContain('kernel/koffi');
   });
 
   it('is the only package beside Node itself', () => {
@@ -144,31 +143,33 @@ describe('process.platform and process.arch', () => {
         `\\bos\\s*\\.\\s*${name}\\b`,
       ].join('|'),
     );
-    expect(filesThat(({ code }) => reads.test(code))).toEqual(['platform']);
+    expect(filesThat(({ code }) => reads.test(code))).toEqual(['kernel/platform/linux']);
   });
 });
 
 describe('The rules of single files', () => {
-  it('producers and the fifo know nothing of ours, but for errors', () => {
-    expect(source('fifo').files).toEqual([]);
-    expect(source('producers').files).toEqual(['errors']);
+  it('errors, the fifo and the reader of records import nothing of ours', () => {
+    expect(source('errors').files).toEqual([]);
+    expect(source('chat/fifo').files.filter((file) => file !== 'errors')).toEqual([]);
+    expect(source('chat/record-reader').files.filter((file) => file !== 'errors')).toEqual([]);
   });
 
-  it('loop never imports dispatcher or socket', () => {
-    expect(source('loop').files).not.toEqual([]);
-    expect(source('loop').files.filter((file) => /dispatcher|socket/.test(file))).toEqual([]);
+  it('producers know nothing of ours, but for errors', () => {
+    const outside = [...SOURCES]
+      .filter(([name]) => name.startsWith('chat/producers/'))
+      .flatMap(([, { files }]) => files)
+      .filter((file) => file !== 'errors' && !file.startsWith('chat/producers/'));
+    expect(outside).toEqual([]);
   });
-
-  it.each([...sourceNames].filter((name) => name.startsWith('selectors/')))(
-    '%s imports only what lies below the selectors',
-    (name) => {
-      const allowed = ['libc', 'platform', 'constants', 'errors', 'descriptor'];
-      const outside = source(name).files.filter((file) => !file.startsWith('selectors/'));
-      expect(outside.filter((file) => !allowed.includes(file))).toEqual([]);
-    },
-  );
 
   it('index is imported by nobody', () => {
     expect(filesThat(({ files }) => files.includes('index'))).toEqual([]);
+  });
+});
+
+describe('The size of things', () => {
+  it.each([...SOURCES.keys()])('%s can be held in mind: 500 lines at most', (name) => {
+    const lines = readFileSync(join(LIB, `${name}.ts`), 'utf8').split('\n').length;
+    expect(lines).toBeLessThanOrEqual(500);
   });
 });

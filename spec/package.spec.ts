@@ -2,19 +2,9 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import * as asyncore from 'asyncore';
 import { ROOT } from './support/program';
 
 const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
-
-describe('The ES module entry', () => {
-  it('exports exactly what the CommonJS one does', () => {
-    const source = readFileSync(join(ROOT, 'lib', 'index.mts'), 'utf8');
-    const list = /^export \{([^}]*)\} from/m.exec(source)?.[1] ?? '';
-    const names = [...list.matchAll(/\w+/g)].map((match) => match[0]);
-    expect(names.sort()).toEqual(Object.keys(asyncore).sort());
-  });
-});
 
 describe('The manifest', () => {
   it('has one runtime dependency', () => {

@@ -1,4 +1,4 @@
-// One call into the C library, again and again, through the functions of lib/libc.
+// One call into the C library, again and again, through the functions of lib/kernel/syscalls.ts.
 //
 //   node ffi.cjs CALL SECONDS
 //
@@ -9,8 +9,8 @@
 
 const koffi = require('koffi');
 const { AF_UNIX, POLLIN, SO_ERROR, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET } = require('asyncore');
-const libc = require('../../dist/libc.js');
-const platform = require('../../dist/platform.js');
+const libc = require('../../dist/kernel/syscalls.js');
+const platform = require('../../dist/kernel/platform/linux.js');
 const { report } = require('./measure.cjs');
 
 const { EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, ERRNO, LAYOUT } = platform;

@@ -8,9 +8,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ChannelMap, closeAll, Dispatcher, type Handled, loopSync, Socket } from 'asyncore';
-import { stopClock } from '../limits/support';
 import { drive, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
+import { stopClock } from '../support/limits';
 import { Program, ROOT } from '../support/program';
 
 /** What each of these programs begins with. */

@@ -1,4 +1,4 @@
-// Every call of lib/libc.ts that takes memory, with memory that ends where a page begins that nobody
+// Every call of lib/kernel/syscalls.ts that takes memory, with memory that ends where a page begins that nobody
 // may touch. Run by spec/ffi-safety.spec.ts in a process of its own: code that goes one byte too far
 // gets a SIGSEGV; the kernel, which does so on its behalf, gets an EFAULT and says so.
 //
@@ -60,10 +60,12 @@ guardArrays('Uint32Array');
 guardArrays('BigUint64Array');
 
 // Not before: it is to allocate with these.
-const libc = require('../../lib/libc') as typeof import('../../lib/libc');
-const constants = require('../../lib/constants') as typeof import('../../lib/constants');
-const address = require('../../lib/address') as typeof import('../../lib/address');
-const platform = require('../../lib/platform') as typeof import('../../lib/platform');
+const libc = require('../../lib/kernel/syscalls') as typeof import('../../lib/kernel/syscalls');
+const constants =
+  require('../../lib/kernel/platform/constants') as typeof import('../../lib/kernel/platform/constants');
+const address = require('../../lib/kernel/address') as typeof import('../../lib/kernel/address');
+const platform =
+  require('../../lib/kernel/platform/linux') as typeof import('../../lib/kernel/platform/linux');
 const { AF_INET, AF_INET6, AF_UNIX, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM } = constants;
 
 const tooLong = c.func('intptr_t send(int, void *, size_t, int)');

@@ -48,20 +48,20 @@ export const GROUPS: Group[] = [
     python: 'asyncore',
     ours: null,
     names: [
-      ...translated('loop.ts', 'loop() poll() poll2() poll3() close_all()'),
-      ...translated('guards.ts', 'read() write() readwrite()'),
-      renamed('guards.ts', '_exception()', 'exception()'),
-      ...translated('channel-map.ts', 'socket_map'),
+      ...translated('loop/loop.ts', 'loop() poll() poll2() poll3() close_all()'),
+      ...translated('loop/dispatch.ts', 'read() write() readwrite()'),
+      renamed('loop/dispatch.ts', '_exception()', 'exception()'),
+      ...translated('loop/channel-map.ts', 'socket_map'),
       ...translated('errors.ts', 'compact_traceback()'),
       renamed('errors.ts', 'ExitNow', 'ExitNow()'),
       renamed('errors.ts', '_DISCONNECTED', 'DISCONNECTED'),
-      renamed('libc.ts', '_strerror()', 'strerror()'),
+      renamed('kernel/syscalls.ts', '_strerror()', 'strerror()'),
       renamed('errors.ts', 'errorcode', 'errorCode()'),
-      renamed('dispatcher.ts', 'dispatcher', 'Dispatcher()'),
-      renamed('dispatcher-with-send.ts', 'dispatcher_with_send', 'DispatcherWithSend()'),
-      renamed('file-dispatcher.ts', 'file_dispatcher', 'FileDispatcher()'),
-      renamed('file-dispatcher.ts', 'file_wrapper', 'FileWrapper()'),
-      renamed('socket.ts', 'socket', 'Socket()'),
+      renamed('channels/dispatcher.ts', 'dispatcher', 'Dispatcher()'),
+      renamed('channels/dispatcher-with-send.ts', 'dispatcher_with_send', 'DispatcherWithSend()'),
+      renamed('channels/file-dispatcher.ts', 'file_dispatcher', 'FileDispatcher()'),
+      renamed('channels/file-dispatcher.ts', 'file_wrapper', 'FileWrapper()'),
+      renamed('kernel/socket.ts', 'socket', 'Socket()'),
       ...without('ExitNow alone leaves the loop: signals do not raise', '_reraised_exceptions'),
       ...without('a warning that the module will be removed', '_DEPRECATION_MSG'),
       ...without(OF_A_MODULE, 'os select sys time warnings'),
@@ -75,16 +75,16 @@ export const GROUPS: Group[] = [
     python: 'asyncore.dispatcher',
     ours: 'Dispatcher',
     names: [
-      renamed('dispatcher.ts', '__init__()', 'constructor()'),
-      renamed('dispatcher.ts', '__repr__()', 'toString()'),
+      renamed('channels/dispatcher.ts', '__init__()', 'constructor()'),
+      renamed('channels/dispatcher.ts', '__repr__()', 'toString()'),
       ...translated(
-        'dispatcher.ts',
+        'channels/dispatcher.ts',
         'debug connected accepting connecting closing addr ignore_log_types socket family_and_type',
       ),
-      renamed('dispatcher.ts', '_map', 'map'),
-      renamed('dispatcher.ts', '_fileno', 'fileno()'),
+      renamed('channels/dispatcher.ts', '_map', 'map'),
+      renamed('channels/dispatcher.ts', '_fileno', 'fileno()'),
       ...translated(
-        'dispatcher.ts',
+        'channels/dispatcher.ts',
         `add_channel() del_channel() create_socket() set_socket() set_reuse_addr() readable() writable()
          listen() bind() connect() accept() send() recv() close() log() log_info()
          handle_read_event() handle_connect_event() handle_write_event() handle_expt_event()
@@ -97,9 +97,9 @@ export const GROUPS: Group[] = [
     python: 'asyncore.dispatcher_with_send',
     ours: 'DispatcherWithSend',
     names: [
-      renamed('dispatcher.ts', '__init__()', 'constructor()'),
+      renamed('channels/dispatcher.ts', '__init__()', 'constructor()'),
       ...translated(
-        'dispatcher-with-send.ts',
+        'channels/dispatcher-with-send.ts',
         'out_buffer initiate_send() handle_write() writable() send()',
       ),
     ],
@@ -108,19 +108,22 @@ export const GROUPS: Group[] = [
     python: 'asyncore.file_dispatcher',
     ours: 'FileDispatcher',
     names: [
-      renamed('file-dispatcher.ts', '__init__()', 'constructor()'),
-      ...translated('file-dispatcher.ts', 'set_file()'),
+      renamed('channels/file-dispatcher.ts', '__init__()', 'constructor()'),
+      ...translated('channels/file-dispatcher.ts', 'set_file()'),
     ],
   },
   {
     python: 'asyncore.file_wrapper',
     ours: 'FileWrapper',
     names: [
-      renamed('file-dispatcher.ts', '__init__()', 'constructor()'),
-      ...translated('file-dispatcher.ts', 'fd fileno() recv() read() send() write() close()'),
-      renamed('file-dispatcher.ts', 'getsockopt()', 'getSockOpt()'),
+      renamed('channels/file-dispatcher.ts', '__init__()', 'constructor()'),
+      ...translated(
+        'channels/file-dispatcher.ts',
+        'fd fileno() recv() read() send() write() close()',
+      ),
+      renamed('channels/file-dispatcher.ts', 'getsockopt()', 'getSockOpt()'),
       ...without(
-        'JavaScript has no destructors: lib/descriptor.ts closes what was dropped, with a warning',
+        'JavaScript has no destructors: lib/kernel/descriptor.ts closes what was dropped, with a warning',
         '__del__()',
       ),
     ],
@@ -129,10 +132,10 @@ export const GROUPS: Group[] = [
     python: 'asynchat',
     ours: null,
     names: [
-      renamed('async-chat.ts', 'async_chat', 'AsyncChat()'),
-      renamed('producers.ts', 'simple_producer', 'SimpleProducer()'),
-      ...translated('async-chat.ts', 'find_prefix_at_end()'),
-      renamed('fifo.ts', 'deque', 'Fifo()'),
+      renamed('chat/async-chat.ts', 'async_chat', 'AsyncChat()'),
+      renamed('chat/producers/index.ts', 'simple_producer', 'SimpleProducer()'),
+      ...translated('chat/async-chat.ts', 'find_prefix_at_end()'),
+      renamed('chat/fifo.ts', 'deque', 'Fifo()'),
       ...without(OF_A_MODULE, 'asyncore'),
       ...without('a warning that the module will be removed', '_DEPRECATION_MSG _deprecated()'),
     ],
@@ -141,9 +144,9 @@ export const GROUPS: Group[] = [
     python: 'asynchat.async_chat',
     ours: 'AsyncChat',
     names: [
-      renamed('dispatcher.ts', '__init__()', 'constructor()'),
+      renamed('channels/dispatcher.ts', '__init__()', 'constructor()'),
       ...translated(
-        'async-chat.ts',
+        'chat/async-chat.ts',
         `ac_in_buffer_size ac_out_buffer_size use_encoding encoding ac_in_buffer incoming
          producer_fifo terminator collect_incoming_data() _collect_incoming_data() _get_data()
          found_terminator() set_terminator() get_terminator() handle_read() handle_write()
@@ -156,8 +159,8 @@ export const GROUPS: Group[] = [
     python: 'asynchat.simple_producer',
     ours: 'SimpleProducer',
     names: [
-      renamed('producers.ts', '__init__()', 'constructor()'),
-      ...translated('producers.ts', 'buffer_size more()'),
+      renamed('chat/producers/index.ts', '__init__()', 'constructor()'),
+      ...translated('chat/producers/index.ts', 'buffer_size more()'),
       ...without('private: what is left of it is nobody else’s', 'data'),
     ],
   },
@@ -165,22 +168,22 @@ export const GROUPS: Group[] = [
     python: 'asynchat.async_chat',
     ours: 'AsyncChat',
     before: 'Python 2.5',
-    names: translated('async-chat.ts', 'refill_buffer() ac_out_buffer'),
+    names: translated('chat/async-chat.ts', 'refill_buffer() ac_out_buffer'),
   },
   {
     python: 'asynchat',
     ours: null,
     before: 'Python 2.5 to 3.5',
-    names: [renamed('fifo.ts', 'fifo', 'Fifo()')],
+    names: [renamed('chat/fifo.ts', 'fifo', 'Fifo()')],
   },
   {
     python: 'asynchat.fifo',
     ours: 'Fifo',
     before: 'Python 2.5 to 3.5',
     names: [
-      renamed('fifo.ts', '__init__()', 'constructor()'),
-      renamed('fifo.ts', '__len__()', 'length'),
-      ...translated('fifo.ts', 'is_empty() first() push() pop()'),
+      renamed('chat/fifo.ts', '__init__()', 'constructor()'),
+      renamed('chat/fifo.ts', '__len__()', 'length'),
+      ...translated('chat/fifo.ts', 'is_empty() first() push() pop()'),
       ...without('private: iterate over the fifo itself', 'list'),
     ],
   },
@@ -190,7 +193,7 @@ const INTRODUCTION = `# Names
 
 Every name of \`asyncore\` and \`asynchat\` in CPython 3.11, and those of the manual of 2.5 that were
 dropped since. Made from \`spec/support/names.ts\` with \`npx tsx spec/support/names.ts\`;
-\`spec/names.spec.ts\` compares the list with the real modules, and with what there is here.
+\`spec/docs/names.spec.ts\` compares the list with the real modules, and with what there is here.
 
 What a class inherits stands at the class that it inherits it from, as in Python.
 `;

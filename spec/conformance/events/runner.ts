@@ -53,10 +53,10 @@ import {
   strerror,
   write,
 } from 'asyncore';
-import { formatAddress } from '../../../lib/address';
 import { codeOf } from '../../../lib/errors';
-import { ERRNO } from '../../../lib/platform';
-import { createSelector } from '../../../lib/selectors';
+import { formatAddress } from '../../../lib/kernel/address';
+import { ERRNO } from '../../../lib/kernel/platform/linux';
+import { createSelector } from '../../../lib/kernel/selectors';
 import type { Order, Scenario } from './scenario';
 
 /** One way to run a scenario: in which order, and by loop() or loopSync(). */

@@ -1,0 +1,169 @@
+/// <reference types="node" preserve="true" />
+// Pipes, terminals and regular files as channels: a descriptor that looks like a socket, just far
+// enough for a dispatcher.
+
+import { inspect } from 'node:util';
+import { badRange, badType, checkInteger, closedSocket } from '../errors';
+import { Descriptor } from '../kernel/descriptor';
+import { SO_ERROR, SOL_SOCKET } from '../kernel/platform/constants';
+import { ERRNO } from '../kernel/platform/linux';
+import {
+  type SocketLike,
+  type SocketOwner,
+  setNonBlocking,
+  shortened,
+  socketClosing,
+} from '../kernel/socket';
+import * as libc from '../kernel/syscalls';
+import type { ChannelMap } from '../loop/channel-map';
+import { Dispatcher } from './dispatcher';
+
+/**
+ * A descriptor with the methods of a socket. Python's `asyncore.file_wrapper`.
+ *
+ * It works on a duplicate of the descriptor, which is its own to close.
+ */
+export class FileWrapper implements SocketLike, Disposable {
+  /** @internal */
+  owner: SocketOwner | null = null;
+  readonly #descriptor: Descriptor;
+
+  /**
+   * @param fd duplicated, and left to whom it belongs
+   * @throws {SocketError} `EBADF`, `EMFILE`
+   * @throws {RangeError|TypeError} for what is no descriptor
+   */
+  constructor(fd: number) {
+    this.#descriptor = new Descriptor(libc.check(libc.dup(fd), 'dup'), 'file');
+  }
+
+  /** The duplicate; -1 when closed. */
+  fileno(): number {
+    return this.#descriptor.fd;
+  }
+
+  /** The same as `fileno()`. */
+  get fd(): number {
+    return this.#descriptor.fd;
+  }
+
+  #open(syscall: string): number {
+    const fd = this.#descriptor.fd;
+    if (fd === -1) throw closedSocket(syscall);
+    return fd;
+  }
+
+  /** Up to `size` bytes; empty at the end; null when there is nothing yet. @throws {SocketError} */
+  recv(size: number): Buffer | null {
+    const fd = this.#open('read');
+    checkInteger('read', 'a size', size, 0, 2 ** 31 - 1);
+    const buffer = Buffer.allocUnsafe(size);
+    const result = libc.read(fd, buffer);
+    if (result === -ERRNO.EAGAIN) return null;
+    return shortened(buffer, libc.check(result, 'read'));
+  }
+
+  /** The same as `recv`. */
+  read(size: number): Buffer | null {
+    return this.recv(size);
+  }
+
+  /** How many bytes were written; null when it would block. @throws {SocketError} `EPIPE`, … */
+  send(data: Uint8Array): number | null {
+    const result = libc.write(this.#open('write'), data);
+    return result === -ERRNO.EAGAIN ? null : libc.check(result, 'write');
+  }
+
+  /** The same as `send`. */
+  write(data: Uint8Array): number | null {
+    return this.send(data);
+  }
+
+  /**
+   * `SO_ERROR` is what a dispatcher asks for, and a file has none: 0.
+   * @throws {RangeError} for any other option
+   */
+  getSockOpt(level: number, option: number): number {
+    if (level === SOL_SOCKET && option === SO_ERROR) return 0;
+    throw badRange('getsockopt of a file', 'SO_ERROR of SOL_SOCKET', [level, option]);
+  }
+
+  /**
+   * Closes the duplicate. Idempotent.
+   * @throws {SocketError} `EBADF` when somebody else has
+   */
+  close(): void {
+    if (this.fileno() === -1) return;
+    this.owner?.[socketClosing]();
+    this.#descriptor.close();
+  }
+
+  /** Closes it at the end of a block: `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  toString(): string {
+    return `<FileWrapper fd=${this.fileno()}>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
+
+/** A descriptor, or what has one: an `fs.FileHandle`, a stream, a Socket. */
+export type HasDescriptor = number | { readonly fd: number } | { fileno(): number };
+
+/**
+ * A channel around a pipe, a terminal or a file. Python's `asyncore.file_dispatcher`.
+ *
+ * The descriptor itself becomes non-blocking, as its duplicate shares that with it. A regular file
+ * is always ready, so such a channel is called at every tick.
+ *
+ * @example
+ * class Stdin extends FileDispatcher {
+ *   override writable() {
+ *     return false;
+ *   }
+ *   override handleRead() {
+ *     const data = this.recv(4096);
+ *     if (data !== null) console.log(`${data.length} bytes`);
+ *   }
+ * }
+ * new Stdin(0);
+ */
+export class FileDispatcher extends Dispatcher {
+  /**
+   * @param file stays open: it is the program's to close
+   * @param map default `socketMap`
+   * @throws {SocketError} `EBADF`, `EMFILE`
+   * @throws {TypeError} for what has no descriptor
+   */
+  constructor(file: HasDescriptor, map?: ChannelMap) {
+    super(null, map);
+    this.connected = true;
+    const fd = descriptorOf(file);
+    this.setFile(fd);
+    setNonBlocking(fd);
+  }
+
+  /**
+   * Wraps a duplicate of `fd` and enters the map. Python's `set_file`.
+   * @throws {SocketError} `EBADF`, `EMFILE`
+   * @throws {RangeError|TypeError} for what is no descriptor
+   */
+  setFile(fd: number): void {
+    this.setSocket(new FileWrapper(fd));
+  }
+}
+
+function descriptorOf(file: HasDescriptor): number {
+  if (typeof file === 'number') return file;
+  if (typeof (file as { fileno?: unknown } | null)?.fileno === 'function') {
+    return (file as { fileno(): number }).fileno();
+  }
+  const fd = (file as { fd?: unknown } | null)?.fd;
+  if (typeof fd !== 'number') throw badType('make a file channel', 'a descriptor', file);
+  return fd;
+}

@@ -1,0 +1,106 @@
+// poll(2): the selector that every Unix has. Waiting costs what is registered: fine below a few
+// hundred descriptors, and the second opinion that epoll's specs are run against.
+
+import { badRange } from '../../errors';
+import { LAYOUT } from '../platform/linux';
+import { check, Memory, poll } from '../syscalls';
+import { Lookout } from './interval';
+import type { Selector } from './selector';
+
+// struct pollfd { int fd; short events; short revents; }
+const SIZE = LAYOUT.pollfd;
+const EVENTS = 4;
+const REVENTS = 6;
+const FIRST_ROOM = 64;
+
+export class PollSelector implements Selector {
+  readonly name = 'poll';
+  /** One struct per registered descriptor, without gaps. */
+  #pollfds = new Memory(FIRST_ROOM * SIZE);
+  /** fd -> its place in `#pollfds`. */
+  readonly #places = new Map<number, number>();
+  /** The places that the last select found ready. */
+  #ready: number[] = [];
+  #lookout: Lookout | null = null;
+  #closed = false;
+
+  register(fd: number, mask: number): void {
+    const known = this.#places.get(fd);
+    const place = known ?? this.#places.size;
+    if (known === undefined) {
+      this.#makeRoom();
+      this.#places.set(fd, place);
+    }
+    this.#write(place, fd, mask);
+  }
+
+  modify(fd: number, mask: number): void {
+    this.register(fd, mask);
+  }
+
+  unregister(fd: number): void {
+    const place = this.#places.get(fd);
+    if (place === undefined) return;
+    // The last one moves into the gap.
+    const last = this.#places.size - 1;
+    const moved = this.#pollfds.buffer.readInt32LE(last * SIZE);
+    this.#pollfds.buffer.copy(this.#pollfds.buffer, place * SIZE, last * SIZE, (last + 1) * SIZE);
+    this.#places.set(moved, place);
+    this.#places.delete(fd);
+  }
+
+  select(timeout: number): number {
+    if (this.#closed) throw badRange('select', 'an open selector', this.name);
+    const size = this.#places.size;
+    let left = check(poll(this.#pollfds, size, timeout), 'poll');
+    const { buffer } = this.#pollfds;
+    // Copied out, as a handler may unregister and move the places about.
+    this.#ready = [];
+    for (let place = 0; left > 0 && place < size; place += 1) {
+      const mask = buffer.readInt16LE(place * SIZE + REVENTS);
+      if (mask === 0) continue;
+      this.#ready.push(buffer.readInt32LE(place * SIZE), mask);
+      left -= 1;
+    }
+    return this.#ready.length / 2;
+  }
+
+  readyFd(index: number): number {
+    return this.#ready[2 * index] as number;
+  }
+
+  readyMask(index: number): number {
+    return this.#ready[2 * index + 1] as number;
+  }
+
+  /** The kernel reports them as ready. */
+  readonly alwaysReady = false;
+
+  watch(wake: () => void): Lookout {
+    this.#lookout?.close();
+    this.#lookout = new Lookout(() => this.select(0) > 0, wake);
+    return this.#lookout;
+  }
+
+  /** The kernel keeps nothing from one poll(2) to the next. */
+  rebuild(): void {}
+
+  close(): void {
+    this.#lookout?.close();
+    this.#closed = true;
+  }
+
+  #makeRoom(): void {
+    const used = this.#places.size * SIZE;
+    if (used < this.#pollfds.buffer.length) return;
+    const larger = new Memory(this.#pollfds.buffer.length * 2);
+    this.#pollfds.buffer.copy(larger.buffer);
+    this.#pollfds = larger;
+  }
+
+  #write(place: number, fd: number, mask: number): void {
+    this.#pollfds.buffer.writeInt32LE(fd, place * SIZE);
+    this.#pollfds.buffer.writeInt16LE(mask, place * SIZE + EVENTS);
+    this.#pollfds.buffer.writeInt16LE(0, place * SIZE + REVENTS);
+  }
+}

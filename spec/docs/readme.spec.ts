@@ -1,0 +1,70 @@
+// The programs of the README, as printed.
+
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { compilerErrors } from '../support/compile';
+import { Client, type Program, ROOT, runTypeScript } from '../support/program';
+
+const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
+const PROGRAMS = [...README.matchAll(/^```ts\n(.*?)^```$/gms)].map((match) => match[1] as string);
+
+// Inside the project, where 'asyncore' is lib/. An ES module, for its top-level await.
+const folder = mkdtempSync(join(ROOT, 'spec', 'support', 'readme-'));
+const files = PROGRAMS.map((program, index) => {
+  const file = join(folder, `program-${index}.mts`);
+  writeFileSync(file, program);
+  return file;
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe('README', () => {
+  let program: Program | undefined;
+  const clients: Client[] = [];
+
+  afterEach(async () => {
+    for (const client of clients.splice(0)) client.socket.destroy();
+    await program?.kill();
+  });
+
+  async function start(file: string): Promise<number> {
+    program = runTypeScript(file, [], { PORT: '0' });
+    return Number((await program.printed(/port: (\d+)/))[1]);
+  }
+
+  function client(port: number): Client {
+    const made = new Client(port);
+    clients.push(made);
+    return made;
+  }
+
+  it('holds two programs', () => {
+    expect(PROGRAMS).toHaveLength(2);
+  });
+
+  it('holds programs that the compiler accepts', () => {
+    expect(compilerErrors(files)).toEqual([]);
+  }, 30_000);
+
+  it('echoes what is sent to the first', async () => {
+    const port = await start(files[0] as string);
+    const one = client(port).send('hello\r\n');
+    await one.hears('hello\r\n');
+    one.socket.end();
+    expect(await one.ends()).toBe('hello\r\n');
+  }, 20_000);
+
+  it('passes lines on between the clients of the second', async () => {
+    const port = await start(files[1] as string);
+    const ann = client(port);
+    const bob = client(port);
+    // Sent again until the other one is there to hear it.
+    for (let tries = 0; !ann.received.includes('hello, Ann\n') && tries < 100; tries += 1) {
+      bob.send('hello, Ann\n');
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    ann.send('hello, Bob\n');
+    await bob.hears('hello, Bob\n');
+    expect(ann.received.replaceAll('hello, Ann\n', '')).toBe('');
+  }, 20_000);
+});

@@ -1,0 +1,228 @@
+// The examples: `npm start` with clients that we did not write, and each server by itself.
+
+import { AF_INET, ChannelMap, closeAll, loop } from 'asyncore';
+import { EchoServer } from '../../docs/examples/echo-server';
+import { HttpServer } from '../../docs/examples/http-request-handler';
+import { has } from '../support/clients';
+import { Client, Program, runTypeScript } from '../support/program';
+
+const LOCAL = { host: '127.0.0.1', port: 0 };
+
+describe('npm start', () => {
+  let demo: Program;
+  let ports: number[];
+
+  beforeAll(async () => {
+    demo = new Program('npm', ['start', '--', '--port', '0']);
+    const [, http, echo, chat] = await demo.printed(
+      /http:\/\/127\.0\.0\.1:(\d+)\/[\s\S]*127\.0\.0\.1 (\d+)[\s\S]*127\.0\.0\.1 (\d+)/,
+      20_000,
+    );
+    ports = [http, echo, chat].map(Number);
+  }, 25_000);
+
+  afterAll(() => demo.kill());
+
+  (has('curl') ? it : it.skip)('answers curl (skipped where there is no curl)', async () => {
+    const curl = new Program('curl', ['-s', '-d', 'a=1', `http://127.0.0.1:${ports[0]}/form`]);
+    expect(await curl.ended()).toBe(0);
+    expect(curl.output).toBe('POST /form\n3 bytes: a=1\nrequest 1\n');
+  });
+
+  (has('nc') ? it : it.skip)(
+    'lets two nc clients chat (skipped where there is no nc)',
+    async () => {
+      const clients = ['ann', 'bob'].map(() => new Program('nc', ['127.0.0.1', String(ports[2])]));
+      const [ann, bob] = clients as [Program, Program];
+      ann.child.stdin.write('ann\n');
+      await ann.printed(/Hello, ann/);
+      bob.child.stdin.write('bob\n');
+      await ann.printed(/\* bob has joined/);
+      ann.child.stdin.write('good morning\n');
+      await bob.printed(/ann: good morning/);
+      await Promise.all(clients.map((client) => client.kill()));
+    },
+    15_000,
+  );
+
+  it('closes everything on Ctrl-C', async () => {
+    const own = runTypeScript('docs/examples/demo.ts', ['--port', '0']);
+    await own.printed(/Ctrl-C/);
+    own.child.kill('SIGINT');
+    expect(await own.ended()).toBe(0);
+    expect(own.output).toMatch(/Closed 3 channels\.\n$/);
+  }, 20_000);
+
+  it.each([
+    [['--port', '65536'], '--port takes 0 to 65533: 65536'],
+    [['--port', 'http'], '--port takes 0 to 65533: http'],
+    [['--prot', '1'], "Unknown option '--prot'"],
+  ])(
+    'refuses %j',
+    async (args, message) => {
+      const own = runTypeScript('docs/examples/demo.ts', args);
+      expect(await own.ended()).toBe(2);
+      expect(own.output).toContain(message);
+      expect(own.output).toContain('Usage:');
+    },
+    20_000,
+  );
+});
+
+/** A server on a map of its own, run until the test is over. */
+function serve(make: (map: ChannelMap) => { socket: unknown }): { map: ChannelMap; port: number } {
+  const map = new ChannelMap();
+  const server = make(map) as HttpServer;
+  const address = server.socket?.getSockName?.() as { port: number };
+  running.push({ map, done: loop({ map }) });
+  return { map, port: address.port };
+}
+
+const running: { map: ChannelMap; done: Promise<void> }[] = [];
+const clients: Client[] = [];
+
+function client(port: number): Client {
+  const made = new Client(port);
+  clients.push(made);
+  return made;
+}
+
+afterEach(async () => {
+  for (const one of clients.splice(0)) one.socket.destroy();
+  for (const { map, done } of running.splice(0)) {
+    closeAll(map);
+    await done;
+  }
+});
+
+describe('HttpRequestHandler', () => {
+  const answer = (status: string, body: string): string =>
+    `HTTP/1.0 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+    `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`;
+
+  const HEAD = 'POST / HTTP/1.1\r\nHost: x\r\n';
+
+  it.each([
+    ['a GET', 'GET /a?b HTTP/1.0\r\n\r\n', '200 OK', 'GET /a?b\n0 bytes: \nrequest 1\n'],
+    [
+      'a POST',
+      `${HEAD}Content-Length: 3\r\n\r\na=1`,
+      '200 OK',
+      'POST /\n3 bytes: a=1\nrequest 1\n',
+    ],
+    [
+      'a POST without a byte',
+      `${HEAD}Content-Length: 0\r\n\r\n`,
+      '200 OK',
+      'POST /\n0 bytes: \nrequest 1\n',
+    ],
+    [
+      'what is over-sent',
+      `${HEAD}Content-Length: 1\r\n\r\na and more`,
+      '200 OK',
+      'POST /\n1 bytes: a\nrequest 1\n',
+    ],
+    ['a line that is no request', 'HELLO\r\n\r\n', '400 Bad Request', '400 Bad Request\n'],
+    ['no line at all', '\r\n\r\n', '400 Bad Request', '400 Bad Request\n'],
+    [
+      'a header without a colon',
+      'GET / HTTP/1.1\r\nHost\r\n\r\n',
+      '400 Bad Request',
+      '400 Bad Request\n',
+    ],
+    [
+      'a header with a bare return',
+      'GET / HTTP/1.1\r\na: b\rc\r\n\r\n',
+      '400 Bad Request',
+      '400 Bad Request\n',
+    ],
+    [
+      'a length that is no number',
+      `${HEAD}Content-Length: 1x\r\n\r\n`,
+      '400 Bad Request',
+      '400 Bad Request\n',
+    ],
+    [
+      'a negative length',
+      `${HEAD}Content-Length: -1\r\n\r\n`,
+      '400 Bad Request',
+      '400 Bad Request\n',
+    ],
+    [
+      'two lengths',
+      `${HEAD}Content-Length: 1\r\nContent-Length: 2\r\n\r\na`,
+      '400 Bad Request',
+      '400 Bad Request\n',
+    ],
+    ['a POST without a length', `${HEAD}\r\n`, '411 Length Required', '411 Length Required\n'],
+    [
+      'a body too large',
+      `${HEAD}Content-Length: 1048577\r\n\r\n`,
+      '413 Content Too Large',
+      '413 Content Too Large\n',
+    ],
+    [
+      'a chunked body',
+      `${HEAD}Transfer-Encoding: chunked\r\n\r\n`,
+      '501 Not Implemented',
+      '501 Not Implemented\n',
+    ],
+    ['another method', 'DELETE / HTTP/1.1\r\n\r\n', '501 Not Implemented', '501 Not Implemented\n'],
+  ])('answers %s', async (_what, request, status, body) => {
+    const { port } = serve((map) => new HttpServer(LOCAL, AF_INET, map));
+    expect(await client(port).send(request).ends()).toBe(answer(status, body));
+  });
+
+  it('answers a request that comes byte by byte', async () => {
+    const { port } = serve((map) => new HttpServer(LOCAL, AF_INET, map));
+    const one = client(port);
+    one.socket.setNoDelay(true);
+    for (const byte of `${HEAD}Content-Length: 3\r\n\r\na=1`) {
+      one.send(byte);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(await one.ends()).toBe(answer('200 OK', 'POST /\n3 bytes: a=1\nrequest 1\n'));
+  });
+
+  it('refuses headers over 64 KiB before it has seen their end', async () => {
+    const { port } = serve((map) => new HttpServer(LOCAL, AF_INET, map));
+    const one = client(port).send(`GET / HTTP/1.1\r\nA: ${'a'.repeat(65536)}`);
+    await one.hears('HTTP/1.0 431 Request Header Fields Too Large\r\n');
+  });
+
+  it('asks for the body of a client that waits to be asked', async () => {
+    const { port } = serve((map) => new HttpServer(LOCAL, AF_INET, map));
+    const one = client(port).send(`${HEAD}Content-Length: 3\r\nExpect: 100-continue\r\n\r\n`);
+    await one.hears('HTTP/1.1 100 Continue\r\n\r\n');
+    expect(await one.send('a=1').ends()).toContain('3 bytes: a=1');
+  });
+});
+
+describe('EchoServer', () => {
+  it('returns everything to a client that ends its stream at once', async () => {
+    const { port } = serve((map) => new EchoServer(LOCAL, AF_INET, map));
+    const data = 'x'.repeat(3_000_000);
+    const one = client(port);
+    one.socket.end(data, 'latin1');
+    expect((await one.ends(8000)).length).toBe(data.length);
+  });
+
+  it('does not listen to a client that does not take its echo', async () => {
+    const { port, map } = serve((own) => new EchoServer(LOCAL, AF_INET, own));
+    const one = client(port);
+    one.socket.pause();
+    let taken = false;
+    one.socket.write(Buffer.alloc(64 * 1024 * 1024, 1), () => {
+      taken = true;
+    });
+    // The kernel's buffers fill, and then nothing moves: another client is served all the same.
+    const other = client(port).send('hello');
+    await other.hears('hello');
+    expect(taken).toBe(false);
+    expect(map.size).toBe(3);
+    one.socket.resume();
+    one.socket.end();
+    await one.ends(9000);
+    expect(one.received.length).toBe(64 * 1024 * 1024);
+  }, 20_000);
+});

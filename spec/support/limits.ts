@@ -1,0 +1,169 @@
+// What the specs about limits share: a chat and a listener that write down what happens to them, and a
+// clock that stands still.
+
+import {
+  type Address,
+  AF_INET,
+  AF_INET6,
+  AF_UNIX,
+  AsyncChat,
+  ChannelMap,
+  closeAll,
+  Dispatcher,
+  type Handled,
+  type ListenLimits,
+  loop,
+  loopSync,
+  SO_LINGER,
+  SOL_SOCKET,
+  Socket,
+} from 'asyncore';
+import { localAddress, type Way } from './drive';
+import { keep } from './keep';
+
+const SILENT: ReadonlySet<string> = new Set(['warning', 'error']);
+
+/** A map whose channels are closed after the test. */
+export function newMap(): ChannelMap {
+  const map = new ChannelMap();
+  keep({ close: () => closeAll(map, true) });
+  return map;
+}
+
+/** A chat of lines. Writes down each one, and `overflow`, `timeout`, `error`, `eof`, `close`. */
+export class LineChat extends AsyncChat {
+  override ignoreLogTypes = SILENT;
+  readonly events: string[] = [];
+  readonly errors: unknown[] = [];
+  onRecord: (record: string) => Handled = () => {};
+
+  constructor(socket: Socket | null, map: ChannelMap) {
+    super(socket, map);
+    this.setTerminator('\n');
+  }
+  override collectIncomingData(data: Buffer): Handled {
+    this._collectIncomingData(data);
+  }
+  override foundTerminator(): Handled {
+    const record = this._getData().toString('latin1');
+    this.events.push(record);
+    return this.onRecord(record);
+  }
+  override handleError(error: unknown): Handled {
+    this.events.push('error');
+    this.errors.push(error);
+    return super.handleError(error);
+  }
+  override handleTimeout(): Handled {
+    this.events.push('timeout');
+    return super.handleTimeout();
+  }
+  override handleEof(): Handled {
+    this.events.push('eof');
+    return super.handleEof();
+  }
+  override handleClose(): Handled {
+    this.events.push('close');
+    return super.handleClose();
+  }
+}
+
+/** A listener that keeps its callers' sockets. */
+export class Listener extends Dispatcher {
+  override ignoreLogTypes = SILENT;
+  readonly callers: Socket[] = [];
+  readonly addresses: Address[] = [];
+  readonly errors: unknown[] = [];
+  /** Read events. */
+  accepts = 0;
+
+  constructor(map: ChannelMap, limits: ListenLimits = {}, family = AF_INET, backlog = 64) {
+    super(null, map);
+    this.createSocket(family);
+    this.bind(localAddress(family));
+    this.listen(backlog, limits);
+  }
+  get name(): Address {
+    return (this.socket as Socket).getSockName();
+  }
+  override handleAccept(): Handled {
+    this.accepts += 1;
+    return super.handleAccept();
+  }
+  override handleAccepted(socket: Socket, address: Address): Handled {
+    this.callers.push(keep(socket));
+    this.addresses.push(address);
+  }
+  override handleError(error: unknown): Handled {
+    this.errors.push(error);
+    return super.handleError(error);
+  }
+}
+
+/** A connection over a Unix socket: a chat, and the peer's end. */
+export function chatWithPeer<Chat extends LineChat>(
+  make: (socket: Socket, map: ChannelMap) => Chat,
+  map = newMap(),
+): { chat: Chat; peer: Socket; map: ChannelMap } {
+  const [ours, theirs] = Socket.pair();
+  return { chat: make(ours, map), peer: keep(theirs), map };
+}
+
+/** A TCP connection: the accepted end, and the caller's. */
+export function tcpPair(): [accepted: Socket, caller: Socket] {
+  const listener = keep(Socket.socket());
+  listener.bind(localAddress(AF_INET));
+  listener.listen(1);
+  const caller = call(listener.getSockName());
+  for (const end = performance.now() + 2000; performance.now() < end; ) {
+    const accepted = listener.accept();
+    if (accepted === null) continue;
+    listener.close();
+    return [keep(accepted.socket), caller];
+  }
+  throw new Error('nobody has called');
+}
+
+export function call(address: Address): Socket {
+  const inet = 'host' in address && address.host.includes(':') ? AF_INET6 : AF_INET;
+  const socket = keep(Socket.socket('path' in address ? AF_UNIX : inet));
+  socket.connect(address);
+  return socket;
+}
+
+/** close() of this socket will reset the connection. */
+export function willReset(socket: Socket): Socket {
+  socket.setSockOpt(SOL_SOCKET, SO_LINGER, Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]));
+  return socket;
+}
+
+/** What the peer has received so far. */
+export function received(peer: Socket): string {
+  let text = '';
+  for (let data = peer.recv(65536); data !== null && data.length > 0; data = peer.recv(65536)) {
+    text += data.toString('latin1');
+  }
+  return text;
+}
+
+/** Some passes that do not wait. */
+export async function tick(how: Way, map: ChannelMap, count = 1): Promise<void> {
+  const options = { map, usePoll: how.usePoll, timeout: 0, count };
+  if (how.sync) loopSync(options);
+  else await loop(options);
+}
+
+/** Has the library's clock stand still until it is told to go on. */
+export function stopClock(): { advance(ms: number): void } {
+  let now = performance.now();
+  jest.spyOn(performance, 'now').mockImplementation(() => now);
+  return {
+    advance(ms) {
+      now += ms;
+    },
+  };
+}
+
+export function text(string: string): Buffer {
+  return Buffer.from(string, 'latin1');
+}
