@@ -113,15 +113,25 @@ export function codeOf(error: unknown): string | undefined {
 }
 
 /** The argument is of the wrong kind. The message reads `Cannot push: expected …, received …`. */
-export function badType(action: string, expected: string, received: unknown): TypeError {
-  return Object.assign(new TypeError(complaint(action, expected, received)), {
+export function badType(
+  action: string,
+  expected: string,
+  received: unknown,
+  hint?: string,
+): TypeError {
+  return Object.assign(new TypeError(complaint(action, expected, received, hint)), {
     code: 'ERR_INVALID_ARG_TYPE',
   });
 }
 
 /** The argument is of the right kind and cannot be meant. */
-export function badRange(action: string, expected: string, received: unknown): RangeError {
-  return Object.assign(new RangeError(complaint(action, expected, received)), {
+export function badRange(
+  action: string,
+  expected: string,
+  received: unknown,
+  hint?: string,
+): RangeError {
+  return Object.assign(new RangeError(complaint(action, expected, received, hint)), {
     code: 'ERR_OUT_OF_RANGE',
   });
 }
@@ -138,10 +148,11 @@ export function closedSocket(syscall: string): RangeError {
   });
 }
 
-function complaint(action: string, expected: string, received: unknown): string {
+function complaint(action: string, expected: string, received: unknown, hint?: string): string {
   const value = inspect(received, { depth: 0, breakLength: Infinity }).replace(/\s*\n\s*/g, ' ');
   const shown = value.length > 80 ? `${value.slice(0, 77)}...` : value;
-  return `Cannot ${action}: expected ${expected}, received ${shown}`;
+  const advice = hint === undefined ? '' : `; ${hint}`;
+  return `Cannot ${action}: expected ${expected}, received ${shown}${advice}`;
 }
 
 /** What a subclass must bring with it. Python's NotImplementedError. */

@@ -2,10 +2,12 @@
 // The public names, bottom up.
 
 export type { ListenLimits } from './channels/accept';
-export { Dispatcher, type Handled } from './channels/dispatcher';
+export { Dispatcher } from './channels/dispatcher';
+export type { Handled, Handlers } from './channels/handlers';
 export { DispatcherWithSend } from './channels/dispatcher-with-send';
 export { FileDispatcher, FileWrapper, type HasDescriptor } from './channels/file-dispatcher';
-export { AsyncChat, findPrefixAtEnd, type Terminator } from './chat/async-chat';
+export { AsyncChat, type Terminator } from './chat/async-chat';
+export { findPrefixAtEnd } from './chat/record-reader';
 export { Fifo } from './chat/fifo';
 export type { FifoItem } from './chat/output-queue';
 export {

@@ -1,64 +1,193 @@
-// How many callers a listener lets in: in all, and from one address.
+// Accepting connections, within the limits of a listener.
 //
-// A listener that is full leaves the read set, and who calls then waits in the kernel's backlog, where
-// he costs no descriptor. One whose address has had its share cannot be left there, as others stand
-// behind him: he is accepted, and closed.
+// A listener at `maxConnections` leaves the read set. Further connections wait in the kernel's backlog,
+// where they cost no descriptor. A peer whose address has reached `maxConnectionsPerAddress` cannot be
+// left there, as connections from other addresses queue behind it: it is accepted and closed.
 
-import { checkInteger } from '../errors';
+import { codeOf, badType, checkInteger } from '../errors';
 import type { Address } from '../kernel/address';
+import { SHORTAGE } from '../kernel/errno';
+import { onRelease, type Socket, type SocketLike } from '../kernel/socket';
+import type { Channel } from '../loop/channel';
+import { handleResult, routeError } from '../loop/dispatch';
+import type { Session } from './session';
 
 /** Limits of a listener. */
 export interface ListenLimits {
-  /** Connections that are open at a time. Default: no limit. */
+  /** Connections that may be open at a time. Default: no limit. */
   maxConnections?: number;
-  /** The same from one address, Unix sockets apart. Default: no limit. */
+  /** The same for one address. Unix sockets do not count. Default: no limit. */
   maxConnectionsPerAddress?: number;
 }
 
-export class Admission {
-  #most = Infinity;
-  #mostPerAddress = Infinity;
+/** A new connection, and the address of its peer. */
+export interface Accepted {
+  socket: Socket;
+  address: Address;
+}
+
+/**
+ * Accepts in one read event. A tick of a busy server is long: with a single accept in each, connections
+ * would wait for many of them.
+ */
+export const ACCEPTS_PER_EVENT = 16;
+
+/** How long a listener waits after an accept that failed for want of descriptors or memory, in ms. */
+const SHORTAGE_PAUSE = 100;
+
+interface Listener extends Channel {
+  accept(): Accepted | null;
+  handleAccepted(socket: Socket, address: Address): unknown;
+}
+
+/** The accepting side of a listener. It outlives the listener's socket, as the limits do. */
+export class Acceptor {
+  readonly #listener: Listener;
+  #session: Session;
+  #limits: ConnectionLimits | null = null;
+  /** The last error that need not end the listener. */
+  #nonFatalError: { readonly error: unknown } | null = null;
+
+  constructor(listener: Listener, session: Session) {
+    this.#listener = listener;
+    this.#session = session;
+  }
+
+  limit(limits: ListenLimits): void {
+    if (typeof limits !== 'object' || limits === null) throw badType('listen', 'limits', limits);
+    if (this.#limits === null && Object.keys(limits).length === 0) return;
+    this.#limits ??= new ConnectionLimits(() => this.#openOrShut());
+    this.#limits.set(limits);
+  }
+
+  /** The listener has entered a map, or begun to listen. */
+  attach(session: Session): void {
+    this.#session = session;
+    if (this.#limits !== null) this.#openOrShut();
+  }
+
+  /** Whether `handleError` is told of this error without the listener being closed. */
+  isNonFatal(error: unknown): boolean {
+    return this.#nonFatalError !== null && this.#nonFatalError.error === error;
+  }
+
+  #openOrShut(): void {
+    const session = this.#session;
+    if (!session.accepting) return;
+    if (this.#limits?.full) session.suspend(Infinity);
+    else session.resume();
+  }
+
+  /** The next connection within the limits, or null. @throws {SocketError} `EMFILE`, … */
+  accept(socket: SocketLike): Accepted | null {
+    const limits = this.#limits;
+    if (limits === null) return this.#acceptAny(socket);
+    // Bounded, so that a flood from one address leaves the other channels their turn.
+    for (let refused = 0; refused < ACCEPTS_PER_EVENT; refused += 1) {
+      if (limits.full) {
+        // The listener may have entered this map, or been given this socket, at its limit already.
+        this.#openOrShut();
+        return null;
+      }
+      const accepted = this.#acceptAny(socket);
+      if (accepted === null) return null;
+      const release = limits.admit(accepted.address);
+      if (release !== null) {
+        if (limits.full) this.#openOrShut();
+        accepted.socket[onRelease](release);
+        return accepted;
+      }
+      accepted.socket.close();
+    }
+    return null;
+  }
+
+  #acceptAny(socket: SocketLike): Accepted | null {
+    if (typeof socket.accept !== 'function') {
+      throw badType('accept', 'a socket that can accept', socket);
+    }
+    try {
+      return socket.accept();
+    } catch (error) {
+      if (codeOf(error) === 'ECONNABORTED') return null;
+      if (SHORTAGE.has(codeOf(error) ?? '')) {
+        // The connection stays in the backlog, so that the listener would be ready at once again.
+        this.#session.suspend(SHORTAGE_PAUSE);
+        this.#nonFatalError = { error };
+      }
+      throw error;
+    }
+  }
+
+  /** Accepts one connection and hands it to `handleAccepted`. @returns false when none waits */
+  acceptOne(): boolean {
+    const listener = this.#listener;
+    const accepted = listener.accept();
+    if (accepted === null) return false;
+    const { socket, address } = accepted;
+    const dropped = (_: Channel, error: unknown): void => {
+      // No channel has taken the socket, so that nobody would ever answer.
+      if (socket.owner === null) socket.close();
+      this.#nonFatalError = { error };
+      routeError(listener, error);
+    };
+    try {
+      handleResult(listener, listener.handleAccepted(socket, address), dropped);
+    } catch (error) {
+      dropped(listener, error);
+    }
+    return true;
+  }
+}
+
+/** Counts the open connections of a listener, in all and by address. */
+class ConnectionLimits {
+  readonly #roomMade: () => void;
+  #limit = Infinity;
+  #limitPerAddress = Infinity;
   #open = 0;
-  readonly #byHost = new Map<string, number>();
-  /** What has been said already. */
+  readonly #openByHost = new Map<string, number>();
+  /** The limits that a warning has been given for. */
   readonly #warned = new Set<string>();
 
-  /** @param madeRoom called when it was full and is no longer */
-  constructor(readonly madeRoom: () => void) {}
+  /** @param roomMade called when the number of connections falls below the limit */
+  constructor(roomMade: () => void) {
+    this.#roomMade = roomMade;
+  }
 
-  limit({ maxConnections, maxConnectionsPerAddress }: ListenLimits): void {
-    this.#most = checkLimit('maxConnections', maxConnections);
-    this.#mostPerAddress = checkLimit('maxConnectionsPerAddress', maxConnectionsPerAddress);
+  set({ maxConnections, maxConnectionsPerAddress }: ListenLimits): void {
+    this.#limit = checkLimit('maxConnections', maxConnections);
+    this.#limitPerAddress = checkLimit('maxConnectionsPerAddress', maxConnectionsPerAddress);
   }
 
   get full(): boolean {
-    return this.#open >= this.#most;
+    return this.#open >= this.#limit;
   }
 
-  /** @returns what to call when the connection is closed; null when it is one too many */
+  /** @returns what to call when the connection is closed; null when the address is at its limit */
   admit(address: Address): (() => void) | null {
     const host = 'host' in address ? address.host : null;
-    const others = host === null ? 0 : (this.#byHost.get(host) ?? 0);
-    if (others >= this.#mostPerAddress) {
-      this.#warn('maxConnectionsPerAddress', this.#mostPerAddress, 'more of one are refused');
+    const others = host === null ? 0 : (this.#openByHost.get(host) ?? 0);
+    if (others >= this.#limitPerAddress) {
+      this.#warn('maxConnectionsPerAddress', this.#limitPerAddress, 'more from an address are refused');
       return null;
     }
-    if (host !== null) this.#byHost.set(host, others + 1);
+    if (host !== null) this.#openByHost.set(host, others + 1);
     this.#open += 1;
-    if (this.full) this.#warn('maxConnections', this.#most, 'who calls now waits in the backlog');
-    return () => this.#leave(host);
+    if (this.full) this.#warn('maxConnections', this.#limit, 'new connections wait in the backlog');
+    return () => this.#closed(host);
   }
 
-  #leave(host: string | null): void {
-    const others = host === null ? 0 : (this.#byHost.get(host) ?? 0) - 1;
-    if (host !== null && others > 0) this.#byHost.set(host, others);
-    else if (host !== null) this.#byHost.delete(host);
+  #closed(host: string | null): void {
+    const others = host === null ? 0 : (this.#openByHost.get(host) ?? 0) - 1;
+    if (host !== null && others > 0) this.#openByHost.set(host, others);
+    else if (host !== null) this.#openByHost.delete(host);
     const wasFull = this.full;
     this.#open -= 1;
-    if (wasFull && !this.full) this.madeRoom();
+    if (wasFull && !this.full) this.#roomMade();
   }
 
-  /** Once for each limit: a server that is under attack has no use for more. */
+  /** Once for each limit: under attack, a server has no use for more. */
   #warn(limit: string, value: number, consequence: string): void {
     if (this.#warned.has(limit)) return;
     this.#warned.add(limit);

@@ -1,31 +1,195 @@
-// Looks a host name up without stopping anybody: on Node's own terms under `loop`, and blocking as soon
-// as something is about to block anyway (`loopSync`, `poll`), where Node's answer could not come in.
+// The connecting side of a channel: from `connect` to `handleConnect`.
+//
+//   connect ──> host name? ──> connectEx ──> under way ──> event ──> finishConnect ──> handleConnect
+//                  │              │                                       │
+//               look-up        at once (Unix, UDP)                     SO_ERROR: throws
+//
+// A host name is looked up without blocking the other channels: by Node's resolver under `loop`, and by
+// getaddrinfo(3) as soon as the thread is about to block anyway (`loopSync`, `poll`), where Node's answer
+// could not arrive.
 
 import { lookup } from 'node:dns';
-import { lookupError } from '../errors';
-import { lookUpHost } from '../kernel/address';
-import { AF_INET6 } from '../kernel/platform/constants';
-import type { ChannelMap } from '../loop/channel-map';
+import { badType, codeOf } from '../errors';
+import {
+  type Address,
+  encodeAddress,
+  formatAddress,
+  type InternetAddress,
+  lookUpHost,
+  needsLookup,
+} from '../kernel/address';
+import { lookupError } from '../kernel/errno';
+import {
+  AF_INET6,
+  AF_UNIX,
+  IPPROTO_TCP,
+  SO_ERROR,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  TCP_INFO,
+} from '../kernel/platform/constants';
+import { ERRNO, TCP_CLOSE, TCP_LISTEN } from '../kernel/platform/linux';
+import { Socket, type SocketLike } from '../kernel/socket';
+import { failure } from '../kernel/syscalls';
+import type { Channel } from '../loop/channel';
+import { registryOf } from '../loop/channel-map';
+import { handleResult, routeErrorOutside } from '../loop/dispatch';
+import type { Session } from './session';
 
-/** Returns the literal that was found. @throws {SocketError} `ENOTFOUND`, … */
-export type Found = () => string;
+/** What this file needs of a channel. */
+interface Connecting extends Channel {
+  addr: Address | null;
+  connected: boolean;
+  connecting: boolean;
+  delChannel(): void;
+  handleConnect(): unknown;
+  handleConnectEvent(): void;
+}
 
-/** @param arrived called once, whichever way was faster */
-export function lookUpMeanwhile(
-  map: ChannelMap,
-  host: string,
-  socket: { readonly family: number; readonly type: number },
-  arrived: (found: Found) => void,
+/** The answers of connect(2) that mean "under way". */
+const UNDER_WAY: ReadonlySet<number> = new Set([
+  ERRNO.EINPROGRESS,
+  ERRNO.EALREADY,
+  ERRNO.EWOULDBLOCK,
+]);
+
+/**
+ * Checks where a connect goes to, before anything has changed.
+ * @returns the address, when its host is a name that has to be looked up
+ * @throws {TypeError|RangeError} for an invalid address
+ */
+export function checkTarget(socket: SocketLike, address: Address): InternetAddress | null {
+  // A stand-in may take addresses of its own kind.
+  if (!(socket instanceof Socket)) return null;
+  const named = socket.family !== AF_UNIX && needsLookup(address) ? address : null;
+  encodeAddress(named === null ? address : { ...named, host: '' }, socket.family, 'connect');
+  return named;
+}
+
+/** Starts to connect, after the look-up of `named` if it is not null. */
+export function startConnect(
+  channel: Connecting,
+  session: Session,
+  address: Address,
+  named: InternetAddress | null,
 ): void {
-  const first = (found: Found): void => {
-    if (map.undefer(blocking)) arrived(found);
+  if (named !== null) lookUpAndConnect(channel, session, named);
+  else if (callConnect(channel, session, () => address)) channel.handleConnectEvent();
+}
+
+/**
+ * @param target returns the address, or throws when its host could not be found
+ * @returns whether the connection stands already
+ */
+function callConnect(channel: Connecting, session: Session, target: () => Address): boolean {
+  const socket = session.socket as SocketLike;
+  try {
+    const address = target();
+    if (typeof socket.connectEx !== 'function') {
+      throw badType('connect', 'a socket that can connect', socket);
+    }
+    const errno = socket.connectEx(address);
+    const done = errno === 0 || errno === ERRNO.EISCONN;
+    // EAGAIN from a Unix socket is no progress: the listener's backlog is full, and no event will ever
+    // tell that there is room again.
+    const underWay = UNDER_WAY.has(errno) && !(errno === ERRNO.EAGAIN && 'path' in address);
+    if (!done && !underWay) throw failure(-errno, 'connect', formatAddress(address));
+    channel.addr = address;
+    return done;
+  } catch (error) {
+    channel.connecting = false;
+    channel.delChannel();
+    throw error;
+  }
+}
+
+/** Until the name is found the socket stays out of the selector, where it would report a hang-up. */
+function lookUpAndConnect(channel: Connecting, session: Session, address: InternetAddress): void {
+  const attempt = {};
+  channel.addr = address;
+  session.lookup = attempt;
+  session.suspend(Infinity);
+  lookUp(session, address.host, (found) => {
+    // The channel has closed, has another socket, or connects elsewhere by now.
+    if (session.ended || session.lookup !== attempt) return;
+    session.lookup = null;
+    session.resume();
+    try {
+      const target = (): Address => ({ ...address, host: found() });
+      if (callConnect(channel, session, target)) channel.handleConnectEvent();
+    } catch (error) {
+      routeErrorOutside(channel, error);
+    }
+  });
+}
+
+/** @param arrived called once, with what returns the literal or throws */
+function lookUp(session: Session, host: string, arrived: (found: () => string) => void): void {
+  const registry = registryOf(session.map);
+  const { family, type } = session.socket as Socket;
+  const answer = (found: () => string): void => {
+    // The slower of the two answers comes too late.
+    if (registry.undefer(blocking)) arrived(found);
   };
-  const blocking = (): void => first(() => lookUpHost(host, socket.family, socket.type));
-  map.defer(blocking);
-  lookup(host, { family: socket.family === AF_INET6 ? 6 : 4 }, (error, literal) => {
-    first(() => {
+  const blocking = (): void => answer(() => lookUpHost(host, family, type));
+  registry.defer(blocking);
+  lookup(host, { family: family === AF_INET6 ? 6 : 4 }, (error, literal) => {
+    answer(() => {
       if (error === null) return literal;
       throw lookupError(error.code ?? 'ENOTFOUND', host);
     });
   });
+}
+
+/**
+ * A connect is over: looks how it ended, and calls `handleConnect`.
+ * @throws {SocketError} when it failed
+ */
+export function finishConnect(channel: Connecting, session: Session): void {
+  const socket = session.socket as SocketLike;
+  const errno = session.connectErrno || socket.getSockOpt(SOL_SOCKET, SO_ERROR);
+  if (errno !== 0) {
+    session.connectErrno = errno;
+    const address = channel.addr === null ? undefined : formatAddress(channel.addr);
+    throw failure(-errno, 'connect', address);
+  }
+  // Re-entrant: a pass that handleConnect runs has reported the connection again.
+  if (session.handlesConnect) return;
+  session.handlesConnect = true;
+  try {
+    handleResult(channel, channel.handleConnect());
+  } finally {
+    session.handlesConnect = false;
+  }
+  // handleConnect may have closed the channel, which then is not connected.
+  if (session.ended) return;
+  channel.connected = true;
+  channel.connecting = false;
+}
+
+/** What a socket that was handed over tells of itself. */
+export function inspectSocket(socket: SocketLike): {
+  connected: boolean;
+  connecting: boolean;
+  addr: Address | null;
+} {
+  try {
+    // A peer that has reset the connection since has no name any more, and was connected all the same.
+    const accepted = socket instanceof Socket ? socket.acceptedFrom : null;
+    const addr = accepted ?? socket.getPeerName?.() ?? null;
+    return { connected: true, connecting: false, addr };
+  } catch (error) {
+    const code = codeOf(error);
+    if (code !== 'ENOTCONN' && code !== 'EINVAL') throw error;
+    return { connected: false, connecting: isConnecting(socket), addr: null };
+  }
+}
+
+function isConnecting(socket: SocketLike): boolean {
+  if (!(socket instanceof Socket) || socket.type !== SOCK_STREAM || socket.family === AF_UNIX) {
+    return false;
+  }
+  const state = socket.getSockOpt(IPPROTO_TCP, TCP_INFO, 1)[0] as number;
+  // It may have become connected between the two questions: its first event tells.
+  return state !== TCP_CLOSE && state !== TCP_LISTEN;
 }

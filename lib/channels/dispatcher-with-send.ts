@@ -1,14 +1,67 @@
 /// <reference types="node" preserve="true" />
-// A dispatcher with an output buffer: send() takes everything and sends it when it can. For simple
-// clients; AsyncChat has more of the same.
+// A dispatcher with an output buffer: send() takes everything, and sends it when it can. For simple
+// programs; AsyncChat of the chat wing does more.
 
-import { Fifo } from '../chat/fifo';
 import { badType } from '../errors';
-import { trackAttributes, trackPredicates } from '../loop/interest';
-import { beforeClose, Dispatcher, dropInput, type Handled } from './dispatcher';
+import { declarePredicates, declareState } from '../loop/interest';
+import { beforeClose, Dispatcher } from './dispatcher';
+import type { Handled } from './handlers';
+import { drainInput } from './session';
 
 /** How much is given to the kernel at a time, in bytes. */
 const CHUNK = 65536;
+
+const EMPTY = Buffer.alloc(0);
+
+/**
+ * Bytes that wait, in one piece of memory that grows at its end. Each byte is copied a few times at most,
+ * whatever the order of appends and sends. Memory that was handed out is never written again.
+ */
+class ByteQueue {
+  #memory = EMPTY;
+  #start = 0;
+  #end = 0;
+
+  get length(): number {
+    return this.#end - this.#start;
+  }
+
+  /** A view of the first `size` bytes that wait. */
+  head(size = this.length): Buffer {
+    return this.#memory.subarray(this.#start, Math.min(this.#end, this.#start + size));
+  }
+
+  append(data: Uint8Array): void {
+    if (this.length === 0) {
+      this.replace(data);
+      return;
+    }
+    if (this.#end + data.length > this.#memory.length) this.#grow(this.length + data.length);
+    this.#memory.set(data, this.#end);
+    this.#end += data.length;
+  }
+
+  #grow(needed: number): void {
+    const larger = Buffer.allocUnsafeSlow(2 * needed);
+    this.#memory.copy(larger, 0, this.#start, this.#end);
+    this.#end -= this.#start;
+    this.#start = 0;
+    this.#memory = larger;
+  }
+
+  /** Forgets what waits, and holds a copy of `data` instead. */
+  replace(data: Uint8Array): void {
+    this.#memory = data.length === 0 ? EMPTY : Buffer.from(data);
+    this.#start = 0;
+    this.#end = data.length;
+  }
+
+  /** Drops the first `size` bytes. */
+  drop(size: number): void {
+    this.#start += size;
+    if (this.#start === this.#end) this.replace(EMPTY);
+  }
+}
 
 /**
  * A dispatcher that buffers its output. Python's `asyncore.dispatcher_with_send`.
@@ -22,8 +75,8 @@ const CHUNK = 65536;
  * }
  */
 export class DispatcherWithSend extends Dispatcher {
-  readonly #waiting = new Fifo<Buffer>();
-  /** `handleClose` is due when nothing waits any more. */
+  #output = new ByteQueue();
+  /** `handleClose` is due when all output has been sent. */
   #closesWhenSent = false;
 
   /**
@@ -31,73 +84,40 @@ export class DispatcherWithSend extends Dispatcher {
    * @throws {TypeError} when set to anything but a Uint8Array
    */
   get outBuffer(): Buffer {
-    // Joined for good: a program that asks at every tick pays for what has come since.
-    if (this.#waiting.length > 1) {
-      const all = Buffer.concat([...this.#waiting]);
-      this.#waiting.clear();
-      this.#waiting.push(all);
-    }
-    return this.#waiting.isEmpty() ? Buffer.alloc(0) : this.#waiting.first();
+    return this.#output.head();
   }
 
   set outBuffer(data: Uint8Array) {
     if (!(data instanceof Uint8Array)) throw badType('set outBuffer', 'a Uint8Array', data);
-    this.#waiting.clear();
-    if (data.length > 0) this.#waiting.push(Buffer.from(data));
+    this.#output = new ByteQueue();
+    this.#output.append(data);
     this.interestChanged();
   }
 
   /**
    * Sends what the kernel takes of the buffer, 64 KiB at most. Python's `initiate_send`.
-   * With nothing to send it asks all the same, and so learns of a connection that is gone.
+   * It asks the kernel even when nothing waits, and so learns of a connection that is gone.
    */
   initiateSend(): void {
-    const chunk = this.#takeChunk();
-    this.#waiting.pushFront(chunk);
-    let sent = 0;
-    try {
-      sent = super.send(chunk.subarray(0, CHUNK));
-    } finally {
-      // Unless a handler, of a connection that is gone, has thrown it away or set another.
-      if (!this.#waiting.isEmpty() && this.#waiting.first() === chunk) {
-        this.#waiting.pop();
-        if (sent < chunk.length) this.#waiting.pushFront(chunk.subarray(sent));
-      }
-      this.interestChanged();
-    }
-  }
-
-  /**
-   * The head of what waits, small pieces joined. Where the kernel takes nothing, only when as much again
-   * has come behind it: so each byte is copied a few times at most.
-   */
-  #takeChunk(): Buffer {
-    const pieces: Buffer[] = [];
-    let size = 0;
-    const head = this.#waiting.isEmpty() ? 0 : this.#waiting.first().length;
-    if (head > 0 && this.#waiting.byteLength < 2 * head) return this.#waiting.pop()[1] as Buffer;
-    while (size < CHUNK && !this.#waiting.isEmpty()) {
-      const piece = this.#waiting.first();
-      if (size > 0 && size + piece.length > CHUNK) break;
-      pieces.push(piece);
-      size += piece.length;
-      this.#waiting.pop();
-    }
-    return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, size);
+    const output = this.#output;
+    const sent = super.send(output.head(CHUNK));
+    // Unless handleClose, of a connection that is gone, has set another buffer.
+    if (output === this.#output) output.drop(sent);
+    this.interestChanged();
   }
 
   /** Calls `initiateSend`. */
   override handleWrite(): Handled {
     this.initiateSend();
-    if (!this.#closesWhenSent || !this.connected || !this.#waiting.isEmpty()) return;
+    if (!this.#closesWhenSent || !this.connected || this.#output.length > 0) return;
     this.#closesWhenSent = false;
-    this[dropInput]();
+    drainInput(this.socket);
     return this.handleClose();
   }
 
   /** Reads no more, and calls `handleClose` when all is sent. */
   override handleShutdown(): Handled {
-    if (!this.connected || this.#waiting.isEmpty()) return super.handleShutdown();
+    if (!this.connected || this.#output.length === 0) return super.handleShutdown();
     this.pauseReading();
     this.#closesWhenSent = true;
     this.interestChanged();
@@ -110,23 +130,23 @@ export class DispatcherWithSend extends Dispatcher {
 
   /** While there is output, and until there is a connection. */
   override writable(): boolean {
-    return !this.connected || this.#closesWhenSent || !this.#waiting.isEmpty();
+    return !this.connected || this.#closesWhenSent || this.#output.length > 0;
   }
 
   /**
-   * Takes all of `data`, a copy of it, and sends what can be sent now. There is no bound: look at
+   * Takes all of `data`, a copy of it, and sends what can be sent now. The buffer has no bound: look at
    * `outBuffer.length`.
    * @returns the length of `data`; Python's `send` returns None
-   * @throws {TypeError} for what is no Uint8Array
+   * @throws {TypeError} for anything but a Uint8Array
    */
   override send(data: Uint8Array): number {
     if (!(data instanceof Uint8Array)) throw badType('send', 'a Uint8Array', data);
     if (this.debug) this.logInfo(`sending ${JSON.stringify(Buffer.from(data).toString('latin1'))}`);
-    if (data.length > 0) this.#waiting.push(Buffer.from(data));
+    if (data.length > 0) this.#output.append(data);
     this.initiateSend();
     return data.length;
   }
 }
 
-trackAttributes(DispatcherWithSend.prototype, 'outBuffer');
-trackPredicates(DispatcherWithSend.prototype, 'writable');
+declareState(DispatcherWithSend.prototype, 'outBuffer');
+declarePredicates(DispatcherWithSend.prototype, 'writable');

@@ -1,58 +1,64 @@
 // The idle timeout of one channel.
 //
-// Activity is frequent and the end of a timeout is rare, so activity only writes down when it was; the
-// deadline stays where it is, and when it is reached, and there was activity since, it is set anew.
+// Activity is frequent and an expiry is rare, so activity only notes the time. The deadline stays where
+// it is in the heap; when it expires after activity, it is set anew.
 
-import type { Channel, ChannelMap } from '../loop/channel-map';
-import { guard } from '../loop/dispatch';
+import { type ChannelMap, registryOf } from '../loop/channel-map';
+import type { Channel } from '../loop/channel';
+import { runHandler } from '../loop/dispatch';
 import { Deadline } from '../loop/timers';
 
-interface Idler extends Channel {
+interface IdleChannel extends Channel {
   fileno(): number | null;
   handleTimeout(): void | Promise<void>;
 }
 
+const handleTimeout = (channel: Channel): unknown => (channel as IdleChannel).handleTimeout();
+
 export class IdleTimeout {
-  readonly #deadline = new Deadline((now) => this.#reached(now));
+  readonly #channel: IdleChannel;
+  readonly #deadline = new Deadline((now) => this.#expired(now));
   #lastActive = 0;
   #map: ChannelMap | null = null;
 
   /** @param duration in milliseconds */
   constructor(
-    readonly channel: Idler,
+    channel: IdleChannel,
     readonly duration: number,
-  ) {}
+  ) {
+    this.#channel = channel;
+  }
 
-  /** @param map where the channel stands */
+  /** @param map the map that the channel stands in */
   start(map: ChannelMap): void {
     this.stop();
     this.#map = map;
     this.touch();
-    map.deadlines.set(this.#deadline, this.#lastActive + this.duration);
-    // A waiting loop has to wake up for it.
-    map.poke();
+    const registry = registryOf(map);
+    registry.timers.set(this.#deadline, this.#lastActive + this.duration);
+    // A loop that waits already has to take the deadline into account.
+    registry.wake();
   }
 
   stop(): void {
-    this.#map?.deadlines.clear(this.#deadline);
+    if (this.#map !== null) registryOf(this.#map).timers.clear(this.#deadline);
   }
 
-  /** There was activity. */
+  /** Notes activity. */
   touch(): void {
     this.#lastActive = performance.now();
   }
 
-  #reached(now: number): void {
-    const { channel, duration } = this;
+  #expired(now: number): void {
     const map = this.#map as ChannelMap;
-    // It has left as one leaves any Map, by `delete` or `clear`: nobody waits for it any more.
-    if (map.get(channel.fileno() ?? -1) !== channel) return;
-    const due = this.#lastActive + duration;
+    // The program has taken the channel out by `map.delete` or `map.clear`: the timeout ends with that.
+    if (map.get(this.#channel.fileno() ?? -1) !== this.#channel) return;
+    const due = this.#lastActive + this.duration;
     const idle = due <= now;
     if (idle) this.#lastActive = now;
-    // At least one, so that the time does not come again within this tick.
-    map.deadlines.set(this.#deadline, idle ? now + Math.max(duration, 1) : due);
-    if (!idle) return;
-    guard(channel, () => channel.handleTimeout());
+    // At least 1 ms, so that the deadline does not expire again within this tick.
+    const next = idle ? now + Math.max(this.duration, 1) : due;
+    registryOf(map).timers.set(this.#deadline, next);
+    if (idle) runHandler(this.#channel, handleTimeout);
   }
 }

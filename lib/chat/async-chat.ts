@@ -1,48 +1,26 @@
 /// <reference types="node" preserve="true" />
-// A chat: a channel that splits its input by terminators and sends its output from a queue of
-// producers.
+// A chat: a channel that splits its input by terminators and sends its output from a queue of producers.
 //
-// Input. A read event receives once, and then goes through what it has got: `collectIncomingData`
-// gets what belongs to the record, `foundTerminator` is told that it is complete, and the terminator
-// is asked for afresh before each step, so that a program may change it at every record. What has
-// been received is one Buffer and an offset: nothing is copied to take a step, and what a program
-// gets is a view of its own bytes, to keep. The only input ever held back is the beginning of a
-// terminator at the end of what has been received.
+// Input. A read event receives once and then goes through what it has got (record-reader.ts).
+// `collectIncomingData` gets what belongs to the record, `foundTerminator` is told that the record is
+// complete, and the terminator is asked for afresh before each step, so that a program may change it at
+// every record. What a program is given is its own to keep.
 //
-// Output. What is pushed waits on `producerFifo` until `refillBuffer` moves it to `acOutBuffer`, many
-// small items together (output-queue.ts), from which `initiateSend` sends. One thing is put off:
-// small pushes made while this chat handles a read event leave together when the event ends, as a
-// burst of requests is best answered by one send (gather.ts).
+// Output. What is pushed leaves in order (output-queue.ts): at once, or, while the loop delivers events,
+// after the reads of the tick.
 
-import {
-  beforeClose,
-  Dispatcher,
-  dropInput,
-  type Handled,
-  hasClosed,
-  inputOver,
-  life,
-} from '../channels/dispatcher';
 import { badRange, badType, notImplemented } from '../errors';
-import {
-  beginGathering,
-  endGathering,
-  flushGatheredOf,
-  gather,
-  gatheredOf,
-  gatherText,
-  isGathering,
-  sendGathered,
-  takeGathered,
-} from '../kernel/gather';
-import { SOCK_STREAM } from '../kernel/platform/constants';
-import { keepable, Socket, type SocketLike, sendFrom } from '../kernel/socket';
-import { Memory } from '../kernel/syscalls';
-import { adopt, fail, guard } from '../loop/dispatch';
-import { trackAttributes, trackPredicates } from '../loop/interest';
+import { keepable } from '../kernel/buffers';
+import { handleResult, routeError } from '../loop/dispatch';
+import { declarePredicates, declareState } from '../loop/interest';
+import { outbox } from '../loop/outbox';
+import { beforeClose, Dispatcher, endInput, flushPending, sessionOf } from '../channels/dispatcher';
+import type { Handled } from '../channels/handlers';
+import { drainInput } from '../channels/session';
 import { Fifo } from './fifo';
-import { encoded, type FifoItem, isClosable, OutputQueue } from './output-queue';
+import { type FifoItem, isClosable, OutputQueue } from './output-queue';
 import type { Producer } from './producers';
+import { type CheckedTerminator, RecordReader, Step } from './record-reader';
 
 /**
  * What ends a record: these bytes, or after this many bytes. null, 0 and empty: nothing does, all
@@ -50,17 +28,13 @@ import type { Producer } from './producers';
  */
 export type Terminator = Uint8Array | string | number | null;
 
-const NOTHING = Buffer.alloc(0);
-
 /** How many pieces of input are looked through for small ones, and what is small, in bytes. */
 const PIECES = 256;
 const SMALL = 128;
 
-/** Sends per write event, so that one fast reader of a long answer leaves the others their turn. */
-const SENDS_PER_EVENT = 16;
-
 /**
- * A channel for protocols made of records. Python's `asynchat.async_chat`.
+ * A channel for protocols made of records. Python's `asynchat.async_chat`. A subclass implements
+ * `collectIncomingData` and `foundTerminator`.
  *
  * @example
  * class LineEcho extends AsyncChat {
@@ -77,10 +51,7 @@ const SENDS_PER_EVENT = 16;
  * }
  */
 export abstract class AsyncChat extends Dispatcher {
-  /**
-   * How much a read event receives at most, in bytes. Default 64 KiB. Python's
-   * `ac_in_buffer_size`.
-   */
+  /** How much a read event receives at most, in bytes. Default 64 KiB. Python's `ac_in_buffer_size`. */
   acInBufferSize = 65536;
   /**
    * How much is given to the kernel at a time, in bytes, 1 at least. Default 64 KiB. Python's
@@ -88,77 +59,60 @@ export abstract class AsyncChat extends Dispatcher {
    */
   acOutBufferSize = 65536;
   /**
-   * Whether strings are welcome. Default true; when false they are refused, as by Python's
-   * `use_encoding`, which is false by default.
+   * Whether what is pushed while the loop delivers events leaves together after the reads of the tick.
+   * Default true. With false each push sends at once, as in Python. Set it on a channel, or on a class.
    */
+  batchOutput = true;
+  /** Whether strings are accepted. Default true. Python's `use_encoding`, which is false by default. */
   useEncoding = true;
   /** How strings become bytes. Default `utf8`; Python's is `latin-1`. */
   encoding: BufferEncoding = 'utf8';
   /** `push` returns false while more bytes than these wait. Default 1 MiB. Python has none. */
   highWaterMark = 1024 * 1024;
   /**
-   * How long a record may be, in bytes without its terminator; beyond that `handleOverflow` is called.
-   * Default: no limit. Python has none. Set one on an open network: memory is what an endless record
-   * uses up.
+   * How long a record may be, in bytes without its terminator. Beyond that `handleOverflow` is called.
+   * Default: no limit. Python has none. Set one on an open network, where an endless record uses up the
+   * memory.
    */
   maxRecordLength = Infinity;
   /** What `_collectIncomingData` has collected. */
   incoming: Buffer[] = [];
-  /** As set by `setTerminator`; undefined until then. During a counted record: what is missing. */
-  terminator: Uint8Array | number | null | undefined;
 
-  /** Received and not yet gone through: `#input` from `#inputAt` on. */
-  #input: Buffer = NOTHING;
-  #inputAt = 0;
-  /** Going through it was interrupted by `pauseReading`. */
+  readonly #reader = new RecordReader();
+  readonly #out = new OutputQueue(this, AsyncChat.prototype);
+  #terminator: Uint8Array | number | null | undefined;
+  /** `pauseReading` has interrupted the delivery of records. */
   #interrupted = false;
   /** `handleShutdown` was called. */
   #leaving = false;
-  /** How much of the current record has come, and whether the rest of it is ignored: it was too long. */
-  #recordLength = 0;
-  #overflowed = false;
-  /** What was looked for last, or was missing: an ignored record ends there, whatever is set meanwhile. */
-  #delimiter: Uint8Array | number | null = null;
-
-  readonly #out = new OutputQueue(this);
-  /** `send` is under way: whoever pushes meanwhile queues up. */
-  #sending = false;
-  /** `push` has returned false, and `handleDrain` is owed. */
-  #drainDue = false;
 
   // -------------------------------------------------------------------------------------------
   // To be implemented.
 
   /**
-   * Some input of the current record: any amount, any number of times. `data` is the program's to
-   * keep. Never empty. Python's `collect_incoming_data`; `_collectIncomingData` is a ready answer.
-   * @throws {Error} `ERR_METHOD_NOT_IMPLEMENTED`, unless overridden
+   * Some input of the current record: any amount, any number of times. `data` is never empty, and the
+   * program's to keep. Python's `collect_incoming_data`; `_collectIncomingData` is a ready answer.
+   * @throws {Error} `ERR_METHOD_NOT_IMPLEMENTED`, unless implemented
    */
-  collectIncomingData(_data: Buffer): Handled {
-    throw notImplemented('collectIncomingData');
-  }
+  abstract collectIncomingData(data: Buffer): Handled;
 
   /**
-   * The record is complete; its terminator is not collected. After a counted one the terminator is
-   * 0, "for ever", until another is set. Python's `found_terminator`.
-   * @throws {Error} `ERR_METHOD_NOT_IMPLEMENTED`, unless overridden
+   * The record is complete. Its terminator is not collected. After a counted record the terminator is 0,
+   * "for ever", until another is set. Python's `found_terminator`.
+   * @throws {Error} `ERR_METHOD_NOT_IMPLEMENTED`, unless implemented
    */
-  foundTerminator(): Handled {
-    throw notImplemented('foundTerminator');
-  }
+  abstract foundTerminator(): Handled;
 
-  /**
-   * Appends to `incoming`, where many very small pieces become one. Python's `_collect_incoming_data`.
-   */
+  /** Appends to `incoming`, where many very small pieces become one. Python's `_collect_incoming_data`. */
   _collectIncomingData(data: Buffer): void {
     const { incoming } = this;
     incoming.push(data);
-    // A piece takes up a hundred bytes beside its own, and a peer who sends one by one must not have
-    // memory be used up that nothing counts.
+    // A piece takes up a hundred bytes beside its own. A peer that sends single bytes must not use up
+    // memory that no limit counts.
     if (incoming.length % PIECES === 0) compact(incoming);
   }
 
-  /** All of `incoming` as one Buffer, maybe an empty one; it is empty then. Python's `_get_data`. */
+  /** All of `incoming` as one Buffer, which may be empty. Empties it. Python's `_get_data`. */
   _getData(): Buffer {
     const { incoming } = this;
     // Nearly always one piece; and pop() costs a tenth of what setting a length does.
@@ -168,12 +122,24 @@ export abstract class AsyncChat extends Dispatcher {
     return data;
   }
 
+  /** The plain name of `incoming`: the pieces that have been collected. */
+  get collected(): Buffer[] {
+    return this.incoming;
+  }
+
+  /** The plain name of `_getData`. */
+  takeCollected(): Buffer {
+    return this._getData();
+  }
+
   /**
    * The current record is longer than `maxRecordLength`. Throws, so that `handleError` is told and the
-   * channel closed. An override may do otherwise: the rest of the record is then ignored, its terminator
-   * included (the one that was set when the record began, so that no part of it passes for another),
-   * `foundTerminator` is not called for it, and the next record is an ordinary one. What
-   * `_collectIncomingData` has collected of it is the override's to drop.
+   * channel closed.
+   *
+   * An override may do otherwise. The rest of the record is then dropped with its terminator (the one that
+   * was set when the record began, so that no part of it passes for another record), `foundTerminator` is
+   * not called for it, and the next record is an ordinary one. What `_collectIncomingData` has collected of
+   * the record is the override's to drop.
    * @throws {RangeError} `ERR_RECORD_TOO_LONG`, unless overridden
    *
    * @example
@@ -204,44 +170,54 @@ export abstract class AsyncChat extends Dispatcher {
    * chat.setTerminator(null); // then whatever comes
    */
   setTerminator(terminator: Terminator): void {
-    const checked = this.#checkTerminator(terminator);
-    if (typeof checked === 'number' && checked > this.maxRecordLength) {
-      throw badRange(
-        'set a terminator',
-        `at most maxRecordLength (${this.maxRecordLength})`,
-        checked,
-      );
-    }
-    this.terminator = checked;
+    this.terminator = this.#check(terminator);
   }
 
   /**
-   * The terminator, undefined until one is set; during a counted record, what is missing. Asked
-   * before each step through the input. Python's `get_terminator`.
+   * The terminator, undefined until one is set. During a counted record: what is missing. Asked before
+   * each step through the input. Python's `get_terminator`.
    */
   getTerminator(): Terminator | undefined {
     return this.terminator;
   }
 
-  #checkTerminator(terminator: Terminator | undefined): Uint8Array | number | null {
+  /**
+   * As set by `setTerminator`. Python's `terminator`, which old programs assign directly: that is checked
+   * in the same way.
+   */
+  get terminator(): Uint8Array | number | null | undefined {
+    return this.#terminator;
+  }
+
+  set terminator(terminator: Terminator) {
+    this.#terminator = this.#check(terminator);
+  }
+
+  #check(terminator: Terminator): CheckedTerminator {
+    const checked = this.#bytesOf(terminator, 'set a terminator');
+    if (typeof checked === 'number' && checked > this.maxRecordLength) {
+      const most = `at most maxRecordLength (${this.maxRecordLength})`;
+      throw badRange('set a terminator', most, checked);
+    }
+    return checked;
+  }
+
+  #bytesOf(terminator: Terminator | undefined, action: string): CheckedTerminator {
     if (terminator instanceof Uint8Array || terminator === null) return terminator;
     if (typeof terminator === 'string') {
-      this.#checkText('set a terminator', terminator);
-      return this.#encode(terminator);
+      this.#checkText(action, terminator);
+      return Buffer.from(terminator, this.encoding);
     }
     if (typeof terminator !== 'number') {
-      throw badType('use a terminator', 'bytes, a string, a number or null', terminator);
+      const hint = terminator === undefined ? 'call setTerminator() first' : undefined;
+      throw badType(action, 'bytes, a string, a number or null', terminator, hint);
     }
     if (Number.isSafeInteger(terminator) && terminator >= 0) return terminator;
-    throw badRange('use a terminator', 'a number of bytes', terminator);
+    throw badRange(action, 'a number of bytes', terminator);
   }
 
   #checkText(action: string, text: string): void {
     if (!this.useEncoding) throw badType(action, 'a Uint8Array (useEncoding is false)', text);
-  }
-
-  #encode(text: string): Buffer {
-    return Buffer.from(text, this.encoding);
   }
 
   /**
@@ -249,30 +225,39 @@ export abstract class AsyncChat extends Dispatcher {
    * @throws {TypeError} when set to anything but a Uint8Array
    */
   get acInBuffer(): Buffer {
-    return this.#input.subarray(this.#inputAt);
+    return this.#reader.rest;
   }
 
   set acInBuffer(data: Uint8Array) {
     if (!(data instanceof Uint8Array)) throw badType('set acInBuffer', 'a Uint8Array', data);
-    this.#input = asBuffer(data);
-    this.#inputAt = 0;
+    this.#reader.replace(asBuffer(data));
+  }
+
+  /** Whether `pauseReading` has kept records back. @internal */
+  get hasBufferedInput(): boolean {
+    return this.#interrupted;
   }
 
   override handleReadEvent(): Handled {
-    // A read event inside another one's handler sends at once, and each datagram is one push.
-    if (!this.#isStream() || !beginGathering(this)) return super.handleReadEvent();
+    const out = this.#out;
+    const outer = out.takesSegments;
+    out.takesSegments = out.usesStockSteps;
+    // An event that the program delivers itself is a tick of its own.
+    const withinTick = outbox.open;
+    outbox.open = true;
     try {
       return super.handleReadEvent();
     } finally {
-      endGathering();
+      out.takesSegments = outer;
+      if (!withinTick) outbox.endTick();
     }
   }
 
   /** Receives once, and goes through what there is. Python's `handle_read`. */
   override handleRead(): Handled {
-    // What reading was paused over comes first, so that a slow program holds one read's worth at most.
+    // Records that pauseReading kept back come first, so that a slow program holds one read's worth at most.
     if (!this.#interrupted && !this.#receive()) return;
-    this.#consume();
+    this.#deliverRecords(false);
   }
 
   /** @returns false when that failed */
@@ -281,169 +266,110 @@ export abstract class AsyncChat extends Dispatcher {
     try {
       data = this.recv(this.acInBufferSize);
     } catch (error) {
-      fail(this, error);
+      routeError(this, error);
       return false;
     }
-    if (data !== null && data.length > 0) {
-      const held = this.#input.length - this.#inputAt;
-      this.#input = held === 0 ? asBuffer(data) : Buffer.concat([this.acInBuffer, data]);
-      this.#inputAt = 0;
-    }
+    if (data !== null && data.length > 0) this.#reader.feed(asBuffer(data));
     return true;
   }
 
-  /** Whether `pauseReading` has kept records back. @internal */
-  get holdsInput(): boolean {
-    return this.#interrupted;
-  }
-
-  /** After `handleShutdown` it means that the last answer is there. */
+  /** After `handleShutdown` it means that the last answer is there: closes when that is sent. */
   override resumeReading(): void {
     if (this.#leaving) this.closeWhenDone();
     else super.resumeReading();
   }
 
   /**
-   * Goes through the input until it is used up, or only the start of a terminator is left; close()
-   * and discardBuffers() use it up. A handler that throws has had its record, so the next one's
-   * turn comes as soon as handleError has been told. pauseReading() interrupts it.
-   * @param toTheEnd it does not: there will be no other time
+   * Goes through the input until it is used up or only the beginning of a delimiter is left. `close` and
+   * `discardBuffers` use it up. A handler that throws has had its record, so the next record follows as
+   * soon as `handleError` has been told. `pauseReading` interrupts the delivery.
+   * @param toTheEnd deliver everything, as there will be no other time
    */
-  #consume(toTheEnd = false): void {
+  #deliverRecords(toTheEnd: boolean): void {
+    const reader = this.#reader;
     this.#interrupted = false;
-    while (this.#inputAt < this.#input.length) {
-      if (this.readingPaused && !toTheEnd) {
+    while (reader.hasInput) {
+      if (!toTheEnd && sessionOf(this).readingPaused) {
         this.#interrupted = true;
         return;
       }
-      const terminator =
-        (this.#overflowed ? this.#delimiter : null) ?? this.#checkTerminator(this.getTerminator());
+      const terminator = reader.skipping
+        ? reader.recordEnd
+        : this.#bytesOf(this.getTerminator(), 'use a terminator');
+      const { input, at } = reader;
+      const step = reader.next(terminator, this.maxRecordLength);
+      const { held } = reader;
       try {
-        if (terminator === null || terminator === 0) this.#collectAll();
-        else if (typeof terminator === 'number') this.#consumeCounted(terminator);
-        else if (terminator.length === 0) this.#collectAll();
-        else if (!this.#consumeDelimited(terminator)) return;
+        if (typeof terminator !== 'number' || terminator === 0) this.#deliver(step);
+        else this.#deliverCounted(step, terminator, reader.at - at);
+        // Unless the program has dropped or replaced the input.
+        if (held && reader.input === input) return;
       } catch (error) {
-        fail(this, error);
+        routeError(this, error);
       }
     }
-    // Nothing is left: do not keep what the program has let go of.
     this.#dropInput();
   }
 
+  #deliver(step: Step): void {
+    if (this.#collect(step) && step === Step.Record) handleResult(this, this.foundTerminator());
+  }
+
+  /** @param taken how many bytes of the `missing` ones the step has taken */
+  #deliverCounted(step: Step, missing: number, taken: number): void {
+    const session = sessionOf(this);
+    const { complete } = this.#reader;
+    const before = this.terminator;
+    let got = false;
+    try {
+      got = this.#collect(step);
+    } finally {
+      // Unless the program has set another one in its handler.
+      if (!complete && typeof before === 'number' && this.terminator === before) {
+        this.#countDown(before - taken);
+      }
+    }
+    if (!complete || session.ended) return;
+    // 0 means "for ever": a program that sets no new terminator now gets all that follows.
+    if (got || this.terminator === missing) this.#countDown(0);
+    if (got) handleResult(this, this.foundTerminator());
+  }
+
+  /** A class may have a field of this name, which hides the accessor. */
+  #countDown(missing: number): void {
+    if (Object.hasOwn(this, 'terminator')) this.terminator = missing;
+    else this.#terminator = missing;
+  }
+
+  /**
+   * Gives the piece of a step to the program. It counts as taken already: a nested poll() in the handler
+   * starts behind it.
+   * @returns false when the record is too long, or the program has closed the channel
+   */
+  #collect(step: Step): boolean {
+    const { start, end, input } = this.#reader;
+    if (step === Step.Skipped) return false;
+    if (step === Step.Overflow) {
+      handleResult(this, this.handleOverflow());
+      return false;
+    }
+    if (start === end) return true;
+    const session = sessionOf(this);
+    const result = this.collectIncomingData(keepable(input, start, end));
+    if (result !== undefined) handleResult(this, result);
+    return !session.ended;
+  }
+
   #dropInput(): void {
-    this.#input = NOTHING;
-    this.#inputAt = 0;
+    this.#reader.clear();
     this.#interrupted = false;
   }
 
-  /** The current record is complete, or given up. */
-  #endRecord(): void {
-    this.#recordLength = 0;
-    this.#overflowed = false;
-  }
-
-  /** A record of a known length. */
-  #consumeCounted(missing: number): void {
-    const here = this.#input.length - this.#inputAt;
-    if (here < missing) {
-      this.#delimiter = missing - here;
-      const before = this.terminator;
-      try {
-        this.#collect(this.#input.length);
-      } finally {
-        // Unless the program has set another one just now.
-        if (typeof before === 'number' && this.terminator === before) {
-          this.terminator = before - here;
-        }
-      }
-      return;
-    }
-    const end = this.#inputAt + missing;
-    this.#complete(end, end, missing);
-  }
-
-  /**
-   * A record that ends with certain bytes. Three cases:
-   * 1. they are there: collect what precedes them, if anything, and tell;
-   * 2. the input ends with their beginning: collect what precedes that, and wait for more;
-   * 3. neither: collect everything.
-   * @returns false in the second case
-   */
-  #consumeDelimited(terminator: Uint8Array): boolean {
-    this.#delimiter = terminator;
-    const input = this.#input;
-    const index = indexOf(input, terminator, this.#inputAt);
-    if (index !== -1) {
-      this.#complete(index, index + terminator.length);
-      return true;
-    }
-    const held = prefixAtEnd(input, this.#inputAt, terminator);
-    this.#collect(input.length - held);
-    // Unless the program has dropped or replaced it just now.
-    return held === 0 || this.#input !== input;
-  }
-
-  /** All of it, where there are no records. */
-  #collectAll(): void {
-    const start = this.#inputAt;
-    this.#inputAt = this.#input.length;
-    this.#endRecord();
-    this.#deliver(start, this.#input.length);
-  }
-
-  /**
-   * The record is complete at `end`: collects what is missing, and tells.
-   * @param next where to go on, behind the terminator
-   * @param counted how much was missing of one of a known length
-   */
-  #complete(end: number, next: number, counted?: number): void {
-    const before = this[life];
-    let got = false;
+  /** The beginning of a delimiter that will never be completed is data. @internal */
+  override [endInput](): void {
     try {
-      got = this.#collect(end, next);
-    } finally {
-      // Also when a handler threw: it has had its record.
-      this.#endRecord();
-    }
-    if (this[life] !== before) return;
-    // 0 means "for ever": a program that does not set a new terminator now gets all that follows.
-    if (counted !== undefined && (got || this.terminator === counted)) this.terminator = 0;
-    if (got) adopt(this, this.foundTerminator());
-  }
-
-  /**
-   * Gives the input up to `end` to the program as a part of the record; an empty piece is none.
-   * @returns false when the program has closed the channel, or the record is too long
-   */
-  #collect(end: number, next = end): boolean {
-    const start = this.#inputAt;
-    this.#inputAt = next;
-    if (this.#overflowed) return false;
-    if (end === start) return true;
-    this.#recordLength += end - start;
-    if (this.#recordLength <= this.maxRecordLength) return this.#deliver(start, end);
-    this.#overflowed = true;
-    adopt(this, this.handleOverflow());
-    return false;
-  }
-
-  /**
-   * The input counts as used before the program sees it: what its handler does, a nested poll() for
-   * one, starts behind it.
-   * @returns false when the program has closed the channel
-   */
-  #deliver(start: number, end: number): boolean {
-    const before = this[life];
-    adopt(this, this.collectIncomingData(keepable(this.#input, start, end)));
-    return this[life] === before;
-  }
-
-  /** The beginning of a terminator that will never be completed is data. @internal */
-  override [inputOver](): void {
-    try {
-      this.#consume(true);
-      if (this.#inputAt < this.#input.length) this.#collect(this.#input.length);
+      this.#deliverRecords(true);
+      if (this.#reader.hasInput) this.#collect(this.#reader.last(this.maxRecordLength));
     } finally {
       this.#dropInput();
     }
@@ -452,21 +378,18 @@ export abstract class AsyncChat extends Dispatcher {
   // -------------------------------------------------------------------------------------------
   // Output.
 
-  // Whoever looks at any of this, or at the socket, is to find what he would find without gathering.
-
   /**
    * What waits to be sent, from the program; null where the channel is to be closed. Python's
    * `producer_fifo`.
    * @throws {TypeError} when set to anything but a Fifo
    */
   get producerFifo(): Fifo<FifoItem> {
-    flushGatheredOf(this);
     return this.#out.fifo;
   }
 
   set producerFifo(fifo: Fifo<FifoItem>) {
     if (!(fifo instanceof Fifo)) throw badType('set producerFifo', 'a Fifo', fifo);
-    flushGatheredOf(this);
+    this.#out.flushOutput();
     this.#out.fifo = fifo;
   }
 
@@ -475,38 +398,27 @@ export abstract class AsyncChat extends Dispatcher {
    * @throws {TypeError} when set to anything but a Uint8Array
    */
   get acOutBuffer(): Buffer {
-    flushGatheredOf(this);
     return asBuffer(this.#out.buffer);
   }
 
   set acOutBuffer(data: Uint8Array) {
     if (!(data instanceof Uint8Array)) throw badType('set acOutBuffer', 'a Uint8Array', data);
-    flushGatheredOf(this);
+    this.#out.flushOutput();
     this.#out.buffer = data;
-  }
-
-  override get socket(): SocketLike | null {
-    flushGatheredOf(this);
-    return super.socket;
-  }
-
-  override set socket(socket: SocketLike | null) {
-    flushGatheredOf(this);
-    super.socket = socket;
   }
 
   /** Bytes that wait to be sent. A producer counts for what it has been asked for. */
   get writableLength(): number {
-    return this.#out.byteLength + gatheredOf(this);
+    return this.#out.byteLength;
   }
 
   /**
-   * Sends `data`, as soon as all that was pushed before is sent. It is not copied while it waits, so
-   * it must not be changed. Python's `push`.
+   * Sends `data` after all that was pushed before. It is not copied while it waits, so it must not be
+   * changed. Python's `push`.
    *
-   * It is sent at once if it can be, but for small pushes in a read event, which leave when the event
-   * ends. A handler that works long, or waits without this library knowing (`spawnSync`), calls
-   * `initiateSend` before.
+   * While the loop delivers events, data leaves after the reads of the tick, together with all else that
+   * the tick brings (`batchOutput`). At any other time it is sent at once. A handler that keeps the thread
+   * (a long computation, `spawnSync`, waiting on another socket) calls `initiateSend` before.
    *
    * @returns false when more than `highWaterMark` bytes wait now, so that it is time to stop until
    *   `handleDrain`; and false, with a `warning` (see `ignoreLogTypes`), when the channel is being
@@ -519,23 +431,17 @@ export abstract class AsyncChat extends Dispatcher {
     else if (!(data instanceof Uint8Array)) {
       throw badType('push', 'a Uint8Array or a string', data);
     }
-    if (this.#refuses('push')) return false;
-    if (!this.#gather(data)) this.#queue(typeof data === 'string' ? this.#encode(data) : data);
-    return this.#isBelowMark();
-  }
-
-  #queue(bytes: Uint8Array): void {
-    if (bytes.length === 0) return;
-    flushGatheredOf(this);
-    this.#out.push(bytes, this.#chunkSize());
-    this.initiateSend();
+    const out = this.#out;
+    if (out.closes) return this.#refuse('push');
+    out.push(data);
+    return out.isBelow(this.highWaterMark);
   }
 
   /**
-   * Sends what `producer` yields, as soon as all that was pushed before is sent; it is asked
-   * whenever there is room. Data is taken as well. Python's `push_with_producer`.
-   * @returns as `push`; false, too, when the channel has closed: a producer with a method `close` is
-   *   then closed, as are those that wait when the channel closes
+   * Sends what `producer` yields after all that was pushed before. The producer is asked whenever there is
+   * room. Data is taken as well. Python's `push_with_producer`.
+   * @returns as `push`; false, too, when the channel has closed. The `close` of a producer is called when
+   *   the producer is refused, and when the channel closes while it waits
    * @throws {TypeError} for what has no method `more`
    *
    * @example
@@ -545,55 +451,31 @@ export abstract class AsyncChat extends Dispatcher {
   pushWithProducer(producer: Producer | Uint8Array | string): boolean {
     if (typeof producer === 'string' || producer instanceof Uint8Array) return this.push(producer);
     if (typeof producer?.more !== 'function') {
-      throw badType('push a producer', 'an object with a method more()', producer);
+      throw badType('pushWithProducer', 'an object with a method more()', producer);
     }
-    // The caller has gone while its answer was looked for: who holds a descriptor must let go of it.
-    const tooLate = this[hasClosed] && isClosable(producer);
-    if (tooLate || this.#refuses('pushWithProducer')) {
+    const out = this.#out;
+    // The peer may have gone while the answer was prepared. A producer that holds a descriptor must close it.
+    const tooLate = sessionOf(this).closed && isClosable(producer);
+    if (tooLate || out.closes) {
+      if (!tooLate) this.#refuse('pushWithProducer');
       producer.close?.();
       return false;
     }
-    flushGatheredOf(this);
-    this.#out.fifo.push(producer);
-    this.initiateSend();
-    return this.#isBelowMark();
+    out.pushProducer(producer);
+    return out.isBelow(this.highWaterMark);
   }
 
   /**
-   * Calls `handleClose` when all that has been pushed is sent, in a later write event even if nothing
-   * waits. Input goes on until then: `setTerminator(null)`, and ignore it. Python's `close_when_done`.
+   * Calls `handleClose` when all that has been pushed is sent: in a later write event, even if nothing
+   * waits. Input goes on until then; to ignore it, call `setTerminator(null)`. Python's `close_when_done`.
    */
   closeWhenDone(): void {
     if (!this.#out.closes) this.#out.fifo.push(null);
   }
 
-  #refuses(what: string): boolean {
-    if (!this.#out.closes) return false;
-    this.logInfo(`${what} after closeWhenDone: refused`, 'warning');
-    return true;
-  }
-
-  #isStream(): boolean {
-    const socket = super.socket;
-    return !(socket instanceof Socket) || socket.type === SOCK_STREAM;
-  }
-
-  #chunkSize(): number {
-    const size = this.acOutBufferSize;
-    if (!(size >= 1)) throw badRange('send', 'an acOutBufferSize of 1 or more', size);
-    return size;
-  }
-
-  #isBelowMark(): boolean {
-    if (this.writableLength <= this.highWaterMark) return true;
-    this.#drainDue = true;
+  #refuse(method: string): false {
+    this.logInfo(`${method} after closeWhenDone: refused`, 'warning');
     return false;
-  }
-
-  #announceDrain(): void {
-    if (!this.#drainDue || !this.#out.isEmpty()) return;
-    this.#drainDue = false;
-    guard(this, () => this.handleDrain());
   }
 
   /** All has been sent, after a `push` returned false. Does nothing, unless overridden. */
@@ -605,167 +487,64 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   /**
-   * Sends until nothing is left, the kernel takes no more, or it is somebody else's turn. Python's
+   * Sends until nothing is left, the kernel takes no more, or it is another channel's turn. Python's
    * `initiate_send`. Does nothing while there is no connection. An error of the socket goes to
    * `handleError`; what a producer throws is thrown from here.
    */
   initiateSend(): void {
-    flushGatheredOf(this);
-    // Called from within send() or more(): their caller goes on with what has come.
-    if (this.#sending || this.#out.refilling) return;
-    for (let sends = 0; sends < SENDS_PER_EVENT && this.connected; sends += 1) {
-      if (this.#out.buffer.length === 0) this.#refillAfter(sends);
-      if (this.#out.buffer.length === 0 || !this.connected) break;
-      if (!this.#sendBuffer()) break;
-    }
-    this.#announceDrain();
+    this.#out.send();
   }
 
   /**
-   * Whoever pushes hears of what a producer throws before anything is sent. After that it is the
-   * channel's: in Python it is thrown at a later write event.
-   */
-  #refillAfter(sends: number): void {
-    try {
-      this.refillBuffer();
-    } catch (error) {
-      if (sends === 0) throw error;
-      fail(this, error);
-    }
-    // A producer that discarded or closed, and then threw: what it had yielded was sent, or is gone.
-    const failure = this.#out.takeFailure(!this.connected);
-    if (failure !== null) fail(this, failure.error);
-  }
-
-  /**
-   * Tops `acOutBuffer` up from the head of the fifo, small items together, to `acOutBufferSize`
-   * bytes. A producer that is exhausted is dropped for the next. When null comes up and nothing is
-   * left to be sent, the channel is closed. Python's `refill_buffer`, which later versions lack.
+   * Tops `acOutBuffer` up from the head of the fifo, small items together, to `acOutBufferSize` bytes. An
+   * exhausted producer is dropped for the next item. When null comes up and nothing is left to be sent, the
+   * channel is closed. Python's `refill_buffer`, which later versions lack.
    */
   refillBuffer(): void {
-    flushGatheredOf(this);
-    if (this.#out.refilling) return;
-    this.#out.refill(this.#chunkSize(), this.#isStream());
-    if (!this.#out.takeClose()) return;
-    this[dropInput]();
-    adopt(this, this.handleClose());
+    const out = this.#out;
+    out.refill();
+    if (!out.takeClose()) return;
+    drainInput(this.socket);
+    handleResult(this, this.handleClose());
   }
 
-  /** @returns whether the kernel took all it was given */
-  #sendBuffer(): boolean {
-    const { buffer } = this.#out;
-    const chunk = buffer.subarray(0, this.#chunkSize());
-    const sent = this.#give(chunk, chunk.length);
-    // A handler, or an override of send, may have thrown the buffer away.
-    if (this.#out.buffer === buffer && sent > 0) this.#out.buffer = buffer.subarray(sent);
-    return sent === chunk.length;
-  }
-
-  /** @returns how much of it was sent */
-  #give(data: Uint8Array | Memory, length: number): number {
-    this.#sending = true;
-    try {
-      const sent =
-        data instanceof Memory
-          ? this[sendFrom](super.socket as Socket, data, length)
-          : this.send(data);
-      if (Number.isInteger(sent) && sent >= 0 && sent <= length) return sent;
-      throw badRange('send', `send() to return a number of bytes up to ${length}`, sent);
-    } catch (error) {
-      fail(this, error);
-      return 0;
-    } finally {
-      this.#sending = false;
-    }
-  }
-
-  /** Takes what this read event pushes, if it is small and would otherwise be sent at once. */
-  #gather(data: Uint8Array | string): boolean {
-    if (!isGathering(this) || this.#sending) return false;
-    if (!this.connected || !this.#out.isEmpty()) return false;
-    const limit = this.#chunkSize();
-    return typeof data === 'string' ? gatherText(data, this.encoding, limit) : gather(data, limit);
-  }
-
-  /** @internal */
-  [encoded](text: string): Buffer {
-    this.#checkText('send', text);
-    return this.#encode(text);
-  }
-
-  /** @internal */
-  [sendGathered](): void {
-    const { memory, length } = takeGathered();
-    const before = this[life];
-    const sent = this.#give(this.#sendsByKernel() ? memory : copyOf(memory, 0, length), length);
-    if (sent < length && this[life] === before) {
-      this.#out.unshift(copyOf(memory, sent, length));
-    } else if (!this.#out.isEmpty() && !this.#out.closeIsNext) {
-      // What an override of send has pushed meanwhile. To close is for a write event, as a handler
-      // is under way here.
-      this.initiateSend();
-    }
-    this.#announceDrain();
-  }
-
-  /** The kernel copies at once. Whoever else is given a buffer may keep it. */
-  #sendsByKernel(): boolean {
-    const socket = super.socket;
-    return (
-      this.send === AsyncChat.prototype.send &&
-      socket instanceof Socket &&
-      socket.send === Socket.prototype.send
-    );
-  }
-
-  /** As `Dispatcher.send`: past the queue, but not past what a read event has pushed before. */
+  /** As `Dispatcher.send`: past the queue, but after what this tick has pushed. */
   override send(data: Uint8Array): number {
-    flushGatheredOf(this);
+    this.#out.flushOutput();
     return super.send(data);
   }
 
   /** @internal */
+  override [flushPending](): void {
+    // The constructor of Dispatcher calls this before there is a queue.
+    if (#out in this) this.#out.flushOutput();
+  }
+
+  /** @internal */
   override [beforeClose](): void {
-    // close() calls no handler.
-    this.#drainDue = false;
+    const out = this.#out;
     try {
-      flushGatheredOf(this);
-      if (this.#out.refilling) {
-        this.#out.stop();
-        this.#sendBeforeMore();
-      }
+      out.flushOutput();
+      out.sendBeforeMore(true);
     } finally {
       this.#leaving = false;
-      // A record that is being gone through ends here.
+      // The record that is being delivered ends here.
       this.#dropInput();
-      this.#endRecord();
-      this.#abandonProducers();
+      this.#reader.beginRecord();
+      out.abandon();
     }
-  }
-
-  #abandonProducers(): void {
-    this.#out.abandon((error) => fail(this, error));
-  }
-
-  /**
-   * A producer closes the channel or discards from within more(): what came before is sent as far as
-   * the kernel takes it.
-   */
-  #sendBeforeMore(): void {
-    this.#out.commit();
-    while (this.connected && this.#out.buffer.length > 0 && this.#sendBuffer());
   }
 
   /** Only for emergencies: forgets all input and output that waits. Python's `discard_buffers`. */
   discardBuffers(): void {
-    flushGatheredOf(this);
-    if (this.#out.refilling) this.#sendBeforeMore();
+    const out = this.#out;
+    out.flushOutput();
+    out.sendBeforeMore(false);
     this.#dropInput();
-    this.#endRecord();
+    this.#reader.beginRecord();
     this.incoming.length = 0;
-    this.#abandonProducers();
-    this.#out.clear();
-    this.#drainDue = false;
+    out.abandon();
+    out.clear();
   }
 
   // -------------------------------------------------------------------------------------------
@@ -788,8 +567,8 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   /**
-   * Reads no more, and closes when all is sent. A chat whose reading is paused has a handler at work,
-   * which may still answer: it closes after `resumeReading`, which resumes nothing then.
+   * Reads no more, and closes when all is sent. When reading is paused a handler is at work, which may
+   * still answer: the channel then closes after `resumeReading`, which resumes nothing.
    */
   override handleShutdown(): Handled {
     if (!this.connected && !this.connecting) return super.handleShutdown();
@@ -805,8 +584,19 @@ export abstract class AsyncChat extends Dispatcher {
   }
 }
 
-trackAttributes(AsyncChat.prototype, 'producerFifo', 'acOutBuffer');
-trackPredicates(AsyncChat.prototype, 'readable', 'writable');
+// Abstract in types, so that a TypeScript subclass without them does not compile. JavaScript has no such
+// check, and gets Python's NotImplementedError.
+for (const method of ['collectIncomingData', 'foundTerminator']) {
+  Object.defineProperty(AsyncChat.prototype, method, {
+    value: () => {
+      throw notImplemented(method);
+    },
+    configurable: true,
+    writable: true,
+  });
+}
+declareState(AsyncChat.prototype, 'producerFifo', 'acOutBuffer');
+declarePredicates(AsyncChat.prototype, 'readable', 'writable');
 
 /** Joins the small pieces at the end, if they are many: each byte is copied once. */
 function compact(pieces: Buffer[]): void {
@@ -816,48 +606,7 @@ function compact(pieces: Buffer[]): void {
   pieces.push(Buffer.concat(pieces.splice(start)));
 }
 
-function copyOf(memory: Memory, start: number, end: number): Buffer {
-  return Buffer.from(memory.buffer.subarray(start, end));
-}
-
 function asBuffer(data: Uint8Array): Buffer {
   if (Buffer.isBuffer(data)) return data;
   return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-}
-
-/**
- * How many bytes at the end of `haystack` are the beginning of `needle`, not all of it: 1 for
- * `"qwerty\r"` and `"\r\n"`, 0 for `"qwertydkjf"`. An empty needle has no beginning: 0. Python's
- * `find_prefix_at_end`, which returns −1 for that.
- */
-export function findPrefixAtEnd(
-  haystack: Uint8Array | string,
-  needle: Uint8Array | string,
-): number {
-  const hay = typeof haystack === 'string' ? Buffer.from(haystack) : haystack;
-  return prefixAtEnd(hay, 0, typeof needle === 'string' ? Buffer.from(needle) : needle);
-}
-
-/**
- * As Buffer's own, which takes five times as long for several bytes as for one, and the first byte of
- * a terminator is seldom anything else: so that is looked for, and for all of it only after a miss.
- */
-function indexOf(haystack: Buffer, needle: Uint8Array, start: number): number {
-  const at = haystack.indexOf(needle[0] as number, start);
-  if (at === -1 || at + needle.length > haystack.length) return -1;
-  for (let next = 1; next < needle.length; next += 1) {
-    if (haystack[at + next] !== needle[next]) return haystack.indexOf(needle, at + 1);
-  }
-  return at;
-}
-
-/** O(needle²) at worst, and needles are short. */
-function prefixAtEnd(haystack: Uint8Array, start: number, needle: Uint8Array): number {
-  const end = haystack.length;
-  for (let length = Math.min(needle.length - 1, end - start); length > 0; length -= 1) {
-    let at = 0;
-    while (at < length && haystack[end - length + at] === needle[at]) at += 1;
-    if (at === length) return length;
-  }
-  return 0;
 }

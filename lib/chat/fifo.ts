@@ -1,6 +1,6 @@
 // First in, first out: what a chat has yet to send. Imports nothing of ours.
 
-/** Told when a fifo becomes empty, or is no longer. */
+/** Told when a fifo becomes empty, and when it no longer is. */
 export interface FifoWatcher {
   interestChanged(): void;
 }
@@ -15,15 +15,16 @@ export class Fifo<Item> implements Iterable<Item> {
   /** The items are `#items[#head]` to the end; what stands before is used up. */
   #items: (Item | undefined)[];
   #head = 0;
-  /** The channel whose interest depends on whether there is anything here. @internal */
-  watcher: FifoWatcher | null = null;
-
+  /** The bytes of all items, with strings in `#encoding`. */
   #byteLength = 0;
+  #encoding: BufferEncoding = 'utf8';
+  /** Chats whose interest depends on whether there is anything here: usually one. */
+  #watchers: FifoWatcher[] = [];
 
-  /** @param list what is in it from the start, in order; copied */
+  /** @param list the items that it begins with, in order; copied */
   constructor(list: Iterable<Item> | null = null) {
     this.#items = [...(list ?? [])];
-    for (const item of this) this.#byteLength += sizeOf(item);
+    for (const item of this) this.#byteLength += this.#sizeOf(item);
   }
 
   /** How many items there are. Python's `len(fifo)`. */
@@ -31,9 +32,41 @@ export class Fifo<Item> implements Iterable<Item> {
     return this.#items.length - this.#head;
   }
 
-  /** How many bytes the items are together; a producer counts as none. */
+  /**
+   * How many bytes the items are together. A string counts as UTF-8; a producer counts as none, as nobody
+   * knows how much it will yield.
+   */
   get byteLength(): number {
+    return this.byteLengthAs('utf8');
+  }
+
+  /** As `byteLength`, with strings in another encoding. Counts anew when that has changed. */
+  byteLengthAs(encoding: BufferEncoding): number {
+    if (encoding !== this.#encoding) {
+      this.#encoding = encoding;
+      this.#byteLength = 0;
+      for (const item of this) this.#byteLength += this.#sizeOf(item);
+    }
     return this.#byteLength;
+  }
+
+  #sizeOf(item: Item): number {
+    if (item instanceof Uint8Array) return item.length;
+    return typeof item === 'string' ? Buffer.byteLength(item, this.#encoding) : 0;
+  }
+
+  /** A chat begins to send from this fifo. Several may share one. @internal */
+  watch(watcher: FifoWatcher): void {
+    this.#watchers = [...this.#watchers, watcher];
+  }
+
+  /** @internal */
+  unwatch(watcher: FifoWatcher): void {
+    this.#watchers = this.#watchers.filter((other) => other !== watcher);
+  }
+
+  #tell(): void {
+    for (const watcher of this.#watchers) watcher.interestChanged();
   }
 
   /** Python's `is_empty`. */
@@ -43,43 +76,40 @@ export class Fifo<Item> implements Iterable<Item> {
 
   /** The item that is next. @throws {RangeError} when there is none */
   first(): Item {
-    if (this.isEmpty()) {
-      throw Object.assign(new RangeError('Cannot look at the first item of an empty fifo'), {
-        code: 'ERR_OUT_OF_RANGE',
-      });
-    }
+    if (this.isEmpty()) throw emptyFifo('first');
     return this.#items[this.#head] as Item;
   }
 
-  /** The item that was pushed last, or undefined. */
-  last(): Item | undefined {
-    return this.isEmpty() ? undefined : this.#items[this.#items.length - 1];
+  /** The item that was pushed last. @throws {RangeError} when there is none */
+  last(): Item {
+    if (this.isEmpty()) throw emptyFifo('last');
+    return this.#items[this.#items.length - 1] as Item;
   }
 
   /** Puts an item behind all others. */
   push(item: Item): void {
     this.#items.push(item);
-    this.#byteLength += sizeOf(item);
-    if (this.length === 1) this.watcher?.interestChanged();
+    this.#byteLength += this.#sizeOf(item);
+    if (this.length === 1) this.#tell();
   }
 
   /** Puts an item before all others. Python's `appendleft`. */
   pushFront(item: Item): void {
-    this.#byteLength += sizeOf(item);
+    this.#byteLength += this.#sizeOf(item);
     if (this.#head > 0) {
       this.#head -= 1;
       this.#items[this.#head] = item;
     } else {
       this.#items.unshift(item);
     }
-    if (this.length === 1) this.watcher?.interestChanged();
+    if (this.length === 1) this.#tell();
   }
 
   /** `[true, item]`, and the item is gone; or `[false, null]`. */
   pop(): [found: true, item: Item] | [found: false, item: null] {
     if (this.isEmpty()) return [false, null];
     const item = this.first();
-    this.#byteLength -= sizeOf(item);
+    this.#byteLength -= this.#sizeOf(item);
     this.#items[this.#head] = undefined;
     this.#head += 1;
     if (this.isEmpty()) {
@@ -97,7 +127,7 @@ export class Fifo<Item> implements Iterable<Item> {
     this.#items = [];
     this.#head = 0;
     this.#byteLength = 0;
-    if (hadItems) this.watcher?.interestChanged();
+    if (hadItems) this.#tell();
   }
 
   *[Symbol.iterator](): Iterator<Item> {
@@ -107,7 +137,8 @@ export class Fifo<Item> implements Iterable<Item> {
   }
 }
 
-function sizeOf(item: unknown): number {
-  if (item instanceof Uint8Array) return item.length;
-  return typeof item === 'string' ? Buffer.byteLength(item) : 0;
+function emptyFifo(method: string): RangeError {
+  return Object.assign(new RangeError(`Cannot ${method}: the fifo is empty`), {
+    code: 'ERR_OUT_OF_RANGE',
+  });
 }

@@ -1,8 +1,21 @@
-// What a chat has yet to send: data and producers on a fifo, and the output buffer that is filled
-// from it. It knows no socket. Nothing of what remains is copied when a part of it is sent.
+// What a chat has yet to send, and how it is sent.
+//
+//   segment   small pushes of the tick under way, in memory that all chats share (kernel/buffers.ts)
+//   buffer    taken from the fifo and not yet by the kernel: Python 2.5's ac_out_buffer
+//   fifo      data and producers; null where the channel is to be closed
+//
+// They leave in this order. While the loop delivers events, a push only puts data here and lists the
+// queue in the outbox, so that all that a tick brings leaves together (loop/outbox.ts). At any other time
+// a push sends at once. What remains when a part is sent is not copied, unless it is a segment.
 
-import { badType } from '../errors';
-import { Fifo, type FifoWatcher } from './fifo';
+import { badRange, badType } from '../errors';
+import { sendScratch } from '../kernel/buffers';
+import { Socket, sendFrom } from '../kernel/socket';
+import { type Dispatcher, sessionOf } from '../channels/dispatcher';
+import type { Channel } from '../loop/channel';
+import { routeError, runHandler } from '../loop/dispatch';
+import { outbox, type Sender } from '../loop/outbox';
+import { Fifo } from './fifo';
 import type { Producer } from './producers';
 
 /** What stands on the fifo: data, producers of it, and null where the channel is to be closed. */
@@ -13,19 +26,55 @@ const NOTHING = new Uint8Array(0);
 /** An output buffer this large is sent as it is; a smaller one is topped up first, by copying. */
 const WORTH_SENDING = 16384;
 
-/** Text on the fifo becomes bytes when its turn comes. */
-export const encoded = Symbol('encoded');
+/** Longer data is not worth copying into a segment, in bytes. */
+const LONGEST_COPIED = 16384;
 
-interface Owner extends FifoWatcher {
-  [encoded](text: string): Uint8Array;
+/** So that one fast reader of a long answer leaves the other channels their turn. */
+const SENDS_PER_EVENT = 16;
+
+/** How many segments there are, of all queues. */
+let segments = 0;
+
+/** The methods that output goes through, which a subclass may override. */
+interface Steps {
+  initiateSend(): void;
+  refillBuffer(): void;
+  send(data: Uint8Array): number;
+  writable(): boolean;
 }
 
-export class OutputQueue {
+/** The chat that sends from a queue. */
+interface Owner extends Dispatcher, Steps {
+  acOutBufferSize: number;
+  batchOutput: boolean;
+  highWaterMark: number;
+  encoding: BufferEncoding;
+  useEncoding: boolean;
+  handleDrain(): unknown;
+}
+
+const handleDrain = (channel: Channel): unknown => (channel as Owner).handleDrain();
+
+export class OutputQueue implements Sender {
+  readonly #owner: Owner;
+  readonly #stock: Steps;
   #fifo = new Fifo<FifoItem>();
   /** Taken from the fifo and not yet by the kernel. */
   #buffer: Uint8Array = NOTHING;
+  #segmentStart = 0;
+  #segmentLength = 0;
+  /** A read event of the owner is under way, and all its steps are the library's own. */
+  takesSegments = false;
+  /** Stands in the outbox's list. */
+  #listed = false;
+  /** The outbox sends. To close the channel is for a later write event. */
+  #flushing = false;
+  /** The owner's `send` is running. */
+  #sending = false;
+  /** `handleDrain` is due when all has been sent. */
+  #drainDue = false;
   #refilling = false;
-  /** During a refill: the channel has been closed, and nobody is asked any more. */
+  /** During a refill: the channel has been closed, and no producer is asked any more. */
   #stopped = false;
   /** Taken off the fifo by the top-up under way, to follow `#buffer`. */
   #pieces: Uint8Array[] = [];
@@ -34,20 +83,25 @@ export class OutputQueue {
   /** Counts the calls of `clear`: what was taken before one is not put back after it. */
   #clears = 0;
 
-  /** @param owner told when there is something to send, or no longer */
-  constructor(readonly owner: Owner) {
-    this.#fifo.watcher = owner;
+  /** @param stock the library's own methods, which the owner has unless a subclass overrides them */
+  constructor(owner: Owner, stock: Steps) {
+    this.#owner = owner;
+    this.#stock = stock;
+    this.#fifo.watch(owner);
   }
+
+  // -------------------------------------------------------------------------------------------
+  // Content.
 
   get fifo(): Fifo<FifoItem> {
     return this.#fifo;
   }
 
   set fifo(fifo: Fifo<FifoItem>) {
-    this.#fifo.watcher = null;
+    this.#fifo.unwatch(this.#owner);
     this.#fifo = fifo;
-    fifo.watcher = this.owner;
-    this.owner.interestChanged();
+    fifo.watch(this.#owner);
+    this.#owner.interestChanged();
   }
 
   get buffer(): Uint8Array {
@@ -57,60 +111,127 @@ export class OutputQueue {
   set buffer(data: Uint8Array) {
     const wasEmpty = this.#buffer.length === 0;
     this.#buffer = data.length === 0 ? NOTHING : data;
-    if (wasEmpty !== (data.length === 0)) this.owner.interestChanged();
+    if (wasEmpty !== (data.length === 0)) this.#owner.interestChanged();
   }
 
-  /** Bytes of data here. A producer counts for what it has been asked for. */
+  /** Bytes that wait. A producer counts for what it has been asked for. */
   get byteLength(): number {
-    return this.#buffer.length + this.#fifo.byteLength;
+    const waiting = this.#segmentLength + this.#buffer.length;
+    return this.#fifo.isEmpty() ? waiting : waiting + this.#fifo.byteLengthAs(this.#owner.encoding);
   }
 
   isEmpty(): boolean {
-    return this.#buffer.length === 0 && this.#fifo.isEmpty();
+    return this.#segmentLength === 0 && this.#buffer.length === 0 && this.#fifo.isEmpty();
   }
 
   /** Whether the channel is to be closed after all this. */
   get closes(): boolean {
-    return this.#fifo.last() === null;
-  }
-
-  get closeIsNext(): boolean {
-    if (this.#buffer.length > 0 || this.#failure !== null || this.#fifo.isEmpty()) return false;
-    return this.#fifo.first() === null;
+    return !this.#fifo.isEmpty() && this.#fifo.last() === null;
   }
 
   /** Whether closing the channel is what comes next. Takes that off the fifo. */
   takeClose(): boolean {
-    if (!this.closeIsNext) return false;
+    if (this.#flushing || this.#buffer.length > 0 || this.#failure !== null) return false;
+    if (this.#fifo.isEmpty() || this.#fifo.first() !== null) return false;
     this.#fifo.pop();
     return true;
   }
 
-  /** Appends data, in pieces of `size` bytes at most. */
-  push(data: Uint8Array, size: number): void {
+  /** How much is given to the kernel at a time. @throws {RangeError} for an invalid acOutBufferSize */
+  get chunkSize(): number {
+    const size = this.#owner.acOutBufferSize;
+    if (!(size >= 1)) throw badRange('send', 'an acOutBufferSize of 1 or more', size);
+    return size;
+  }
+
+  /** Appends data and sends it, at once or at the end of the read sweep. */
+  push(data: Uint8Array | string): void {
+    const size = this.chunkSize;
+    if (data.length === 0) return;
+    if (!this.#appendToSegment(data, size)) {
+      this.#append(typeof data === 'string' ? this.encode(data) : data, size);
+    }
+    this.#sendOrList();
+  }
+
+  pushProducer(producer: Producer): void {
+    this.#fifo.push(producer);
+    this.#sendOrList();
+  }
+
+  /** In pieces of `size` bytes at most. */
+  #append(data: Uint8Array, size: number): void {
     if (data.length <= size) this.#fifo.push(data);
     else
       for (let at = 0; at < data.length; at += size) this.#fifo.push(data.subarray(at, at + size));
   }
 
-  /** Puts back what was to be sent before all else. */
-  unshift(data: Uint8Array): void {
-    this.buffer = this.#buffer.length === 0 ? data : Buffer.concat([data, this.#buffer]);
+  /** @returns whether `data` has been taken */
+  #appendToSegment(data: Uint8Array | string, size: number): boolean {
+    if (data.length > LONGEST_COPIED) return false;
+    if (this.#segmentLength === 0) {
+      if (!this.#mayOpenSegment()) return false;
+    } else if (
+      // Another chat has written behind it, or data that did not fit has gone to the fifo.
+      this.#segmentStart + this.#segmentLength !== sendScratch.used ||
+      this.#buffer.length > 0 ||
+      !this.#fifo.isEmpty()
+    ) {
+      return false;
+    }
+    const start = sendScratch.used;
+    if (typeof data === 'string') {
+      if (sendScratch.appendText(data, this.#owner.encoding) < 0) return false;
+    } else if (!sendScratch.append(data)) {
+      return false;
+    }
+    const length = this.#segmentLength + sendScratch.used - start;
+    if (length > size) {
+      sendScratch.release(start);
+      return false;
+    }
+    if (this.#segmentLength === 0) {
+      this.#segmentStart = start;
+      segments += 1;
+    }
+    this.#segmentLength = length;
+    return true;
+  }
+
+  #mayOpenSegment(): boolean {
+    if (this.#sending || this.#buffer.length > 0 || !this.#fifo.isEmpty()) return false;
+    if (!(this.takesSegments || (!outbox.open && this.usesStockSteps))) return false;
+    return this.#owner.connected;
+  }
+
+  /** Whether output may go past the steps of the owner: a subclass overrides none of them. */
+  get usesStockSteps(): boolean {
+    const owner = this.#owner;
+    const stock = this.#stock;
+    return (
+      owner.send === stock.send &&
+      owner.initiateSend === stock.initiateSend &&
+      owner.refillBuffer === stock.refillBuffer &&
+      owner.writable === stock.writable &&
+      sessionOf(owner).isStream
+    );
   }
 
   clear(): void {
     this.#clears += 1;
     this.#pieces = [];
     this.#failure = null;
+    this.#drainDue = false;
     this.#fifo.clear();
     this.buffer = NOTHING;
   }
 
   /**
    * Closes the producers that wait, as nobody will ask them, and takes them off. What cannot be closed
-   * stays: a channel may connect again, and in Python goes on where it was.
+   * stays: as in Python, a channel that connects again goes on where it was.
    */
-  abandon(failed: (error: unknown) => void): void {
+  abandon(): void {
+    this.#drainDue = false;
     if (this.#fifo.isEmpty()) return;
     const items = [...this.#fifo];
     const closable = items.filter(isClosable);
@@ -123,9 +244,9 @@ export class OutputQueue {
         producer.close();
       } catch (error) {
         try {
-          failed(error);
+          routeError(this.#owner, error);
         } catch (thrown) {
-          // ExitNow, which the others can do nothing for.
+          // ExitNow: the other producers are closed all the same.
           exit ??= { error: thrown };
         }
       }
@@ -133,44 +254,190 @@ export class OutputQueue {
     if (exit !== null) throw exit.error;
   }
 
+  /** @throws {TypeError} when the chat refuses strings */
+  encode(text: string): Buffer {
+    if (!this.#owner.useEncoding) {
+      throw badType('send', 'a Uint8Array (useEncoding is false)', text);
+    }
+    return Buffer.from(text, this.#owner.encoding);
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // Sending.
+
+  /** Sends at once, unless there may be more to come in this tick that can leave with it. */
+  #sendOrList(): void {
+    const owner = this.#owner;
+    const enough = Math.min(owner.acOutBufferSize, owner.highWaterMark + 1);
+    if (!outbox.open || !owner.batchOutput || this.byteLength >= enough) {
+      this.#owner.initiateSend();
+      return;
+    }
+    if (this.#listed) return;
+    this.#listed = true;
+    outbox.add(this);
+  }
+
+  /** Sends what has been pushed in this tick: at its turn, or because something else must come after it. */
+  flushOutput(): void {
+    if (!this.#listed) return;
+    this.#listed = false;
+    const outer = this.#flushing;
+    this.#flushing = true;
+    try {
+      this.#owner.initiateSend();
+    } catch (error) {
+      routeError(this.#owner, error);
+    } finally {
+      this.#flushing = outer;
+      // There is no connection to send on. The shared memory is about to be used again.
+      if (this.#segmentLength > 0) {
+        this.#putBack(this.#segmentStart, this.#segmentLength);
+        this.#segmentLength = 0;
+        releaseSegment();
+      }
+    }
+  }
+
   /**
-   * What a producer threw, when nothing is left to be sent before it.
-   * @param closed or nothing will be, as the channel has been closed
+   * Sends until nothing is left, the kernel takes no more, or it is another channel's turn. An error of the
+   * socket goes to `handleError`. What a producer throws is thrown from here while nothing has been sent.
    */
-  takeFailure(closed = false): { readonly error: unknown } | null {
+  send(): void {
+    // Re-entrant call, from within send() or more(): the outer one will pick this up.
+    if (this.#sending || this.#refilling) return;
+    const done = this.#segmentLength > 0 && this.#sendSegment();
+    if (!done) this.#sendBuffers();
+    if (this.#drainDue && this.isEmpty()) {
+      this.#drainDue = false;
+      runHandler(this.#owner, handleDrain);
+    }
+  }
+
+  #sendBuffers(): void {
+    const owner = this.#owner;
+    const asksWritable = owner.writable !== this.#stock.writable;
+    for (let sends = 0; sends < SENDS_PER_EVENT && owner.connected; sends += 1) {
+      // A limiter: in Python each send is a write event of its own.
+      if (sends > 0 && asksWritable && !owner.writable()) return;
+      if (this.#buffer.length === 0) this.#refillAfter(sends);
+      if (this.#buffer.length === 0 || !owner.connected) return;
+      if (!this.#sendBuffer()) return;
+    }
+  }
+
+  /**
+   * What a producer throws goes to the caller while nothing has been sent. After that it is the channel's:
+   * in Python it is thrown at a later write event.
+   */
+  #refillAfter(sends: number): void {
+    const owner = this.#owner;
+    try {
+      owner.refillBuffer();
+    } catch (error) {
+      if (sends === 0) throw error;
+      routeError(owner, error);
+    }
+    // A producer that discarded or closed, and then threw: what it had yielded was sent, or is gone.
+    const failure = this.#takeFailure(!owner.connected);
+    if (failure !== null) routeError(owner, failure.error);
+  }
+
+  /** @returns whether nothing is left to do: all has been sent, or the kernel takes no more */
+  #sendSegment(): boolean {
+    const owner = this.#owner;
+    if (!owner.connected) return false;
+    const session = sessionOf(owner);
+    const { socket } = session;
+    const start = this.#segmentStart;
+    const length = this.#segmentLength;
+    let sent = 0;
+    this.#segmentLength = 0;
+    this.#sending = true;
+    try {
+      const direct = socket instanceof Socket && socket.send === Socket.prototype.send;
+      sent =
+        direct && owner.send === this.#stock.send
+          ? owner[sendFrom](socket, sendScratch.memory, start, length)
+          : checkSent(owner.send(copyOfScratch(start, length)), length);
+    } catch (error) {
+      routeError(owner, error);
+    } finally {
+      this.#sending = false;
+      if (sent < length && !session.ended) this.#putBack(start + sent, length - sent);
+      releaseSegment();
+    }
+    return sent < length || (this.#buffer.length === 0 && this.#fifo.isEmpty());
+  }
+
+  /** Makes a part of the shared memory the first that is sent next. */
+  #putBack(start: number, length: number): void {
+    const rest = copyOfScratch(start, length);
+    this.buffer = this.#buffer.length === 0 ? rest : Buffer.concat([rest, this.#buffer]);
+  }
+
+  /** @returns whether the kernel took all it was given */
+  #sendBuffer(): boolean {
+    const owner = this.#owner;
+    const buffer = this.#buffer;
+    const chunk = buffer.subarray(0, this.chunkSize);
+    let sent = 0;
+    this.#sending = true;
+    try {
+      sent = checkSent(owner.send(chunk), chunk.length);
+    } catch (error) {
+      routeError(owner, error);
+    } finally {
+      this.#sending = false;
+    }
+    // A handler, or an override of send, may have thrown the buffer away.
+    if (this.#buffer === buffer && sent > 0) this.buffer = buffer.subarray(sent);
+    return sent === chunk.length;
+  }
+
+  /** @returns false when more waits than `mark`, so that `handleDrain` is due when all has been sent */
+  isBelow(mark: number): boolean {
+    if (this.byteLength <= mark) return true;
+    this.#drainDue = true;
+    return false;
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // From the fifo to the buffer.
+
+  /** What a producer threw, when nothing is left to be sent before it, or nothing ever will be. */
+  #takeFailure(closed: boolean): { readonly error: unknown } | null {
     const failure = closed || this.#buffer.length === 0 ? this.#failure : null;
     if (failure !== null) this.#failure = null;
     return failure;
   }
 
-  /** Whether a producer is being asked at this moment. */
-  get refilling(): boolean {
-    return this.#refilling;
-  }
-
   /**
-   * Tops the buffer up to `size` bytes, small items together, until null comes up.
-   * @param together false: one item at a time, which becomes a datagram
+   * Tops the buffer up to `chunkSize` bytes, small items together, until null comes up. On a datagram
+   * socket each item is a message of its own.
    *
    * What a producer throws is thrown from here, but not before that is sent which came before it.
    */
-  refill(size: number, together: boolean): void {
-    const failure = this.takeFailure();
+  refill(): void {
+    if (this.#refilling) return;
+    const size = this.chunkSize;
+    const failure = this.#takeFailure(false);
     if (failure !== null) throw failure.error;
     this.#refilling = true;
     this.#stopped = false;
     try {
       // A piece by itself is sent from where it is.
       if (this.#buffer.length === 0) this.buffer = this.#take(size) ?? NOTHING;
-      const length = this.#buffer.length;
-      if (together && length > 0 && length < Math.min(size, WORTH_SENDING)) this.#topUp(size);
+      const { length } = this.#buffer;
+      const worthMore = length > 0 && length < Math.min(size, WORTH_SENDING);
+      if (worthMore && sessionOf(this.#owner).isStream) this.#topUp(size);
     } finally {
       this.#refilling = false;
     }
   }
 
   #topUp(size: number): void {
-    let length = this.#buffer.length;
+    let { length } = this.#buffer;
     try {
       for (let piece = this.#take(size - length); piece; piece = this.#take(size - length)) {
         this.#pieces.push(piece);
@@ -179,19 +446,26 @@ export class OutputQueue {
     } catch (error) {
       this.#failure = { error };
     }
-    this.commit();
+    this.#commit();
   }
 
-  /** Puts what a top-up has taken so far into the buffer: somebody is about to close the channel. */
-  commit(): void {
+  /** Puts what a top-up has taken so far into the buffer. */
+  #commit(): void {
     if (this.#pieces.length === 0) return;
     this.buffer = Buffer.concat([this.#buffer, ...this.#pieces]);
     this.#pieces = [];
   }
 
-  /** Ends the refill under way: the producer that is being asked closes the channel. */
-  stop(): void {
-    this.#stopped = true;
+  /**
+   * A producer closes the channel, or discards its output, from within more(): what came before is sent
+   * as far as the kernel takes it.
+   * @param stop no producer is asked any more
+   */
+  sendBeforeMore(stop: boolean): void {
+    if (!this.#refilling) return;
+    if (stop) this.#stopped = true;
+    this.#commit();
+    while (this.#owner.connected && this.#buffer.length > 0 && this.#sendBuffer());
   }
 
   /** The next data, if it has `room` bytes at most or nothing is before it; null: none such. */
@@ -210,7 +484,7 @@ export class OutputQueue {
       if (head === null) return null;
       if (head instanceof Uint8Array && head.length > 0) return head;
       if (head instanceof Uint8Array || head === '') this.#fifo.pop();
-      else if (typeof head === 'string') this.#replaceHead(this.owner[encoded](head));
+      else if (typeof head === 'string') this.#replaceHead(this.encode(head));
       else this.#ask(head);
     }
     return null;
@@ -225,7 +499,7 @@ export class OutputQueue {
   #ask(producer: Producer): void {
     const clears = this.#clears;
     const data = this.#piece(producer);
-    // A producer may well call discardBuffers, and take itself off with all that.
+    // The producer may have called discardBuffers or close, and taken itself off with all the rest.
     if (this.#clears !== clears || this.#stopped) return;
     if (data.length > 0) this.#fifo.pushFront(data);
     else if (!this.#fifo.isEmpty() && this.#fifo.first() === producer) this.#fifo.pop();
@@ -237,10 +511,27 @@ export class OutputQueue {
     }
     const piece = producer.more();
     if (piece === null || piece === undefined || piece === '') return NOTHING;
-    if (typeof piece === 'string') return this.owner[encoded](piece);
+    if (typeof piece === 'string') return this.encode(piece);
     if (piece instanceof Uint8Array) return piece;
     throw badType('send what more() returned', 'a Uint8Array, string, null or undefined', piece);
   }
+}
+
+/** The shared memory can be used from its beginning again when no segment is left in it. */
+function releaseSegment(): void {
+  segments -= 1;
+  if (segments === 0) sendScratch.release(0);
+}
+
+/** A copy, as an override or a stand-in for a socket may keep what it is given. */
+function copyOfScratch(start: number, length: number): Buffer {
+  return Buffer.from(sendScratch.memory.buffer.subarray(start, start + length));
+}
+
+/** What an override of send() has returned. */
+function checkSent(sent: number, length: number): number {
+  if (Number.isInteger(sent) && sent >= 0 && sent <= length) return sent;
+  throw badRange('send', `send() to return a number of bytes up to ${length}`, sent);
 }
 
 /** Whether it is a producer that wants to know when nobody will ask it again. */

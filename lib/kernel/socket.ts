@@ -12,7 +12,6 @@ import { inspect } from 'node:util';
 import { badType, checkInteger, closedSocket } from '../errors';
 import { type Address, decodeAddress, formatAddress, resolveAddress } from './address';
 import { Descriptor } from './descriptor';
-import { flushGatheredOf } from './gather';
 import {
   AF_INET,
   AF_UNIX,
@@ -242,13 +241,11 @@ export class Socket implements SocketLike, Disposable {
 
   /** Who finds nothing to read may be waiting for the answer to what the channel holds back. */
   #nothingYet(): null {
-    flushGatheredOf(this.owner);
     return null;
   }
 
   /** The same for a call that sends: what the channel holds back comes first. */
   #fdToSend(syscall: string): number {
-    flushGatheredOf(this.owner);
     return this.#fd(syscall);
   }
 
@@ -373,8 +370,8 @@ export class Socket implements SocketLike, Disposable {
   }
 
   /** @internal */
-  [sendFrom](memory: libc.Memory, length: number): number | null {
-    const result = libc.sendFrom(this.#fd('send'), memory, length, MSG_NOSIGNAL);
+  [sendFrom](memory: libc.Memory, offset: number, length: number): number | null {
+    const result = libc.sendFrom(this.#fd('send'), memory, offset, length, MSG_NOSIGNAL);
     return result === -ERRNO.EAGAIN ? null : libc.check(result, 'send');
   }
 
@@ -445,7 +442,6 @@ export class Socket implements SocketLike, Disposable {
 
   /** Gives the descriptor to the caller, open, and is closed itself. -1 when it was already. */
   detach(): number {
-    flushGatheredOf(this.owner);
     if (!this.closed) this.owner?.[socketClosing]();
     return this.#descriptor.release();
   }
@@ -456,7 +452,6 @@ export class Socket implements SocketLike, Disposable {
    */
   close(): void {
     if (this.closed) return;
-    flushGatheredOf(this.owner);
     this.owner?.[socketClosing]();
     this.#descriptor.close();
   }

@@ -416,10 +416,16 @@ export function send(fd: number, data: Uint8Array, flags: number): number {
 }
 
 /** send(2) of the first `length` bytes of a memory. */
-export function sendFrom(fd: number, memory: Memory, length: number, flags: number): number {
+export function sendFrom(
+  fd: number,
+  memory: Memory,
+  offset: number,
+  length: number,
+  flags: number,
+): number {
   checkFd('send', fd);
   checkInt('send', 'flags', flags);
-  return call(libc().sendFrom, fd, memory.at(0, length), length, flags);
+  return call(libc().sendFrom, fd, memory.at(offset, length), length, flags);
 }
 
 export function sendto(fd: number, data: Uint8Array, flags: number, sockaddr: Uint8Array): number {

@@ -18,7 +18,7 @@ import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from '../kernel/
 import { createSelector, type Selector } from '../kernel/selectors';
 import { isOpen } from '../kernel/syscalls';
 import { trackingEpoch } from './interest';
-import { Deadlines } from './timers';
+import { Timers } from './timers';
 
 /** What stands in the map: the part of a dispatcher that the loop knows. */
 export interface Channel {
@@ -33,7 +33,7 @@ export interface Channel {
   /** Input is not wanted for now, whatever `readable` says. */
   readonly readingPaused?: boolean;
   /** It has input of its own, which the kernel knows nothing of: a read event is due. @internal */
-  readonly holdsInput?: boolean;
+  readonly hasBufferedInput?: boolean;
   /** There is input, a caller, the end of a connect, or an error. */
   handleReadEvent(): void | Promise<void>;
   /** Output can be sent, or a connect is over. */
@@ -156,7 +156,7 @@ export class ChannelMap extends Map<number, Channel> {
   /** Those that hold input of their own. */
   #primed: Entry[] = [];
   /** Of its channels' timeouts. @internal */
-  readonly deadlines = new Deadlines();
+  readonly timers = new Timers();
   #invalid: Entry[] = [];
   /** Invalid ones whose number went to another channel before they could be told. */
   #replaced: Entry[] = [];
@@ -273,7 +273,7 @@ export class ChannelMap extends Map<number, Channel> {
   }
 
   /** Takes a channel out of the selector for `duration` ms, or until `resume`. @internal */
-  rest(fd: number, duration: number): void {
+  suspend(fd: number, duration: number): void {
     const entry = this.#entries[fd];
     if (entry === undefined) return;
     entry.restsUntil = performance.now() + duration;
@@ -324,7 +324,7 @@ export class ChannelMap extends Map<number, Channel> {
   }
 
   /** Has a waiting loop look again. @internal */
-  poke(): void {
+  wake(): void {
     this.#wake?.();
   }
 
@@ -398,7 +398,7 @@ export class ChannelMap extends Map<number, Channel> {
 
   /** When the next rest or timeout ends (performance.now() milliseconds), or Infinity. @internal */
   get nextDeadline(): number {
-    let next = this.deadlines.next;
+    let next = this.timers.next;
     for (const entry of this.#resting) next = Math.min(next, entry.restsUntil);
     return next;
   }
@@ -515,7 +515,7 @@ export class ChannelMap extends Map<number, Channel> {
   }
 
   #park(entry: Entry): void {
-    this.rest(entry.fd, PARKING);
+    this.suspend(entry.fd, PARKING);
     entry.parked = true;
   }
 
@@ -574,7 +574,7 @@ export class ChannelMap extends Map<number, Channel> {
       const writable = channel.writable();
       const welcome = channel.inputEnded !== true && channel.readingPaused !== true;
       if (readable && welcome) wants |= READ;
-      if ((wants & READ) !== 0 && channel.holdsInput === true && !entry.primed) {
+      if ((wants & READ) !== 0 && channel.hasBufferedInput === true && !entry.primed) {
         entry.primed = true;
         this.#primed.push(entry);
       }
@@ -662,3 +662,7 @@ export class ChannelMap extends Map<number, Channel> {
 
 /** The default map. Python's `asyncore.socket_map`. */
 export const socketMap = new ChannelMap();
+
+export function registryOf(map: ChannelMap): ChannelMap {
+  return map;
+}

@@ -11,27 +11,27 @@ import type { Channel, Entry } from './channel-map';
 /** A read event. Python's `asyncore.read`. @throws {ExitNow} and nothing else */
 export function read(channel: Channel): void {
   try {
-    adopt(channel, channel.handleReadEvent());
+    handleResult(channel, channel.handleReadEvent());
   } catch (error) {
-    fail(channel, error);
+    routeError(channel, error);
   }
 }
 
 /** A write event. Python's `asyncore.write`. @throws {ExitNow} and nothing else */
 export function write(channel: Channel): void {
   try {
-    adopt(channel, channel.handleWriteEvent());
+    handleResult(channel, channel.handleWriteEvent());
   } catch (error) {
-    fail(channel, error);
+    routeError(channel, error);
   }
 }
 
 /** An exceptional condition. Python's `asyncore._exception`. @throws {ExitNow} and nothing else */
 export function exception(channel: Channel): void {
   try {
-    adopt(channel, channel.handleExptEvent());
+    handleResult(channel, channel.handleExptEvent());
   } catch (error) {
-    fail(channel, error);
+    routeError(channel, error);
   }
 }
 
@@ -48,17 +48,17 @@ export function readwrite(channel: Channel, flags: number): void {
 /** As `readwrite`, for a channel that stands in a map: until its entry dies. */
 export function deliver(channel: Channel, flags: number, entry: Entry | undefined): void {
   try {
-    if ((flags & POLLIN) !== 0) adopt(channel, channel.handleReadEvent());
+    if ((flags & POLLIN) !== 0) handleResult(channel, channel.handleReadEvent());
     if ((flags & POLLOUT) !== 0 && entry?.live !== false) {
-      adopt(channel, channel.handleWriteEvent());
+      handleResult(channel, channel.handleWriteEvent());
     }
     if ((flags & POLLPRI) !== 0 && entry?.live !== false) {
-      adopt(channel, channel.handleExptEvent());
+      handleResult(channel, channel.handleExptEvent());
     }
     const over = (flags & (POLLHUP | POLLERR | POLLNVAL)) !== 0 && (flags & POLLIN) === 0;
-    if (over && entry?.live !== false) adopt(channel, channel.handleClose());
+    if (over && entry?.live !== false) handleResult(channel, channel.handleClose());
   } catch (error) {
-    if (!DISCONNECTED.has(codeOf(error) ?? '')) fail(channel, error);
+    if (!DISCONNECTED.has(codeOf(error) ?? '')) routeError(channel, error);
     // Of a channel that its handler has closed already, it says nothing new.
     else if (entry?.live !== false) hangUp(channel);
   }
@@ -66,7 +66,7 @@ export function deliver(channel: Channel, flags: number, entry: Entry | undefine
 
 /** Its descriptor is of no use any more. @throws {ExitNow} and nothing else */
 export function hangUp(channel: Channel): void {
-  guard(channel, () => channel.handleClose());
+  runHandler(channel, () => channel.handleClose());
 }
 
 /**
@@ -74,11 +74,11 @@ export function hangUp(channel: Channel): void {
  * closure.
  * @throws {ExitNow} and nothing else
  */
-export function guard(channel: Channel, handler: () => unknown): void {
+export function runHandler(channel: Channel, handler: (channel: Channel) => unknown): void {
   try {
-    adopt(channel, handler());
+    handleResult(channel, handler(channel));
   } catch (error) {
-    fail(channel, error);
+    routeError(channel, error);
   }
 }
 
@@ -88,20 +88,20 @@ type Report = (channel: Channel, error: unknown) => void;
  * A handler may be async: its rejection is its channel's, as an exception would have been.
  * Dispatchers bring the result of each handler here, and the guards that of each event.
  */
-export function adopt(channel: Channel, result: unknown, report: Report = fail): void {
+export function handleResult(channel: Channel, result: unknown, report: Report = routeError): void {
   if (result === undefined || typeof (result as PromiseLike<unknown> | null)?.then !== 'function') {
     return;
   }
   // What it has done by then may be what a predicate looks at.
   const settled = (): void => channel.map?.interestChanged(channel.fileno?.() ?? -1);
   (result as PromiseLike<unknown>).then(settled, (error: unknown) => {
-    failOutside(channel, error, report);
+    routeErrorOutside(channel, error, report);
     settled();
   });
 }
 
 /** As `fail`, outside the loop's own call stack: ExitNow finds the loop through the map. */
-export function failOutside(channel: Channel, error: unknown, report: Report = fail): void {
+export function routeErrorOutside(channel: Channel, error: unknown, report: Report = routeError): void {
   try {
     report(channel, error);
   } catch (exit) {
@@ -111,10 +111,10 @@ export function failOutside(channel: Channel, error: unknown, report: Report = f
 }
 
 /** Gives an exception to its channel. @throws {ExitNow} and nothing else */
-export function fail(channel: Channel, error: unknown): void {
+export function routeError(channel: Channel, error: unknown): void {
   if (isExit(error)) throw error;
   try {
-    adopt(channel, channel.handleError(error), giveUp);
+    handleResult(channel, channel.handleError(error), giveUp);
   } catch (second) {
     giveUp(channel, second);
   }

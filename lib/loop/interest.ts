@@ -13,8 +13,8 @@
 const names = new Set<string>();
 const own = new WeakSet<object>();
 /** By prototype. */
-let verdicts = new WeakMap<object, boolean>();
-let epoch = 0;
+const verdicts = new WeakMap<object, boolean>();
+const epoch = 0;
 
 /** Changes when a class was changed, and its channels in any map must be looked at again. */
 export function trackingEpoch(): number {
@@ -26,12 +26,9 @@ type Method = (...args: never[]) => unknown;
 /** Called on a channel whose predicate was replaced, so that it is looked at again. */
 export const predicateReplaced = Symbol('predicateReplaced');
 
-interface Trackable {
-  [predicateReplaced](): void;
-}
 
 /** Declares accessors of `prototype` to be attributes that the predicates of its class look at. */
-export function trackAttributes(prototype: object, ...attributes: string[]): void {
+export function declareState(prototype: object, ...attributes: string[]): void {
   for (const name of attributes) {
     names.add(name);
     own.add(Object.getOwnPropertyDescriptor(prototype, name)?.get as object);
@@ -39,37 +36,15 @@ export function trackAttributes(prototype: object, ...attributes: string[]): voi
 }
 
 /** Declares methods of `prototype` to be its predicates, and sees to it that replacing is seen. */
-export function trackPredicates(prototype: object, ...predicates: string[]): void {
+export function declarePredicates(prototype: object, ...predicates: string[]): void {
   for (const name of predicates) {
-    const method = Object.getOwnPropertyDescriptor(prototype, name)?.value as Method;
-    const get = (): Method => method;
     names.add(name);
-    own.add(method);
-    own.add(get);
-    Object.defineProperty(prototype, name, {
-      configurable: true,
-      get,
-      set(this: Trackable, replacement: unknown) {
-        Object.defineProperty(this, name, {
-          value: replacement,
-          configurable: true,
-          enumerable: true,
-          writable: true,
-        });
-        // `Class.prototype.readable = …`, or a mixin that is copied onto a prototype.
-        if (Object.hasOwn(this, 'constructor')) {
-          verdicts = new WeakMap();
-          epoch += 1;
-        } else {
-          this[predicateReplaced]();
-        }
-      },
-    });
+    own.add(Object.getOwnPropertyDescriptor(prototype, name)?.value as Method);
   }
 }
 
 /** Whether all that decides about the interest of `channel` is the library's own code. */
-export function isTracked(channel: object): boolean {
+export function tellsOfChanges(channel: object): boolean {
   return isTrackedClass(Object.getPrototypeOf(channel)) && takeFieldsIn(channel);
 }
 

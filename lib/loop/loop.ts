@@ -15,7 +15,7 @@
 // through the entry it was reported for, or not at all.
 
 import { badRange, badType, codeOf, isExit } from '../errors';
-import { flushGathered } from '../kernel/gather';
+import { outbox } from './outbox';
 import type { Watch } from '../kernel/syscalls';
 import {
   ChannelMap,
@@ -28,7 +28,7 @@ import {
   socketMap,
   type TickOrder,
 } from './channel-map';
-import { deliver, exception, fail, hangUp, read, write } from './dispatch';
+import { deliver, exception, routeError, hangUp, read, write } from './dispatch';
 
 /** Options of `loop` and `loopSync`. */
 export interface LoopOptions {
@@ -62,6 +62,7 @@ function deliverBySelect({ entries, due }: Snapshot): void {
     if ((what & DUE_READ) !== 0) read(entry.channel);
     else if ((what & DUE_CLOSE) !== 0) hangUp(entry.channel);
   }
+  outbox.flush();
   if ((later & DUE_WRITE) !== 0) {
     for (let index = 0; index < count; index += 1) {
       const entry = entries[index] as Entry;
@@ -93,26 +94,33 @@ function step(map: ChannelMap, order: TickOrder, wait: number): boolean {
     map.done(snapshot);
     return told;
   }
+  const outer = outbox.open;
+  outbox.open = true;
   try {
     if (order === 'select') deliverBySelect(snapshot);
     else deliverByPoll(snapshot);
   } catch (exit) {
     // The kernel tells again of what nobody has looked at; of what a channel holds itself, it cannot.
     for (const { live, channel, fd } of snapshot.entries) {
-      if (live && channel.holdsInput === true) map.interestChanged(fd);
+      if (live && channel.hasBufferedInput === true) map.interestChanged(fd);
     }
     throw exit;
   } finally {
-    map.done(snapshot);
+    try {
+      outbox.flush();
+    } finally {
+      outbox.open = outer;
+      map.done(snapshot);
+    }
   }
   return true;
 }
 
 /** Tells those whose time is up; after the tick's events, as these may have put it off. */
-function expire({ deadlines }: ChannelMap): void {
-  if (deadlines.next === Infinity) return;
+function expire({ timers }: ChannelMap): void {
+  if (timers.next === Infinity) return;
   const now = performance.now();
-  for (let due = deadlines.takeDue(now); due !== null; due = deadlines.takeDue(now)) {
+  for (let due = timers.takeDue(now); due !== null; due = timers.takeDue(now)) {
     due.reached(now);
   }
 }
@@ -121,21 +129,21 @@ function expire({ deadlines }: ChannelMap): void {
 function pass(map: ChannelMap, order: TickOrder, timeout: number): void {
   if (map.size === 0) return;
   // A handler may call poll() and wait for the answer to what it has just pushed.
-  flushGathered();
+  outbox.flush();
   map.acquire();
   try {
     const end = timeout === 0 ? 0 : performance.now() + timeout;
     let left = timeout;
     do {
       map.runDeferred();
-      map.ask(order, fail);
+      map.ask(order, routeError);
       // A predicate, or a look-up that failed, has closed the last one: nothing can end a wait.
       if (map.size === 0) return;
       const next = map.nextDeadline;
       const wait = next === Infinity ? left : Math.min(left, next - performance.now());
       let some = step(map, order, milliseconds(wait));
       // A wait that a signal has cut short, as when the process was stopped, has not looked.
-      if (!some && map.deadlines.next <= performance.now()) some = step(map, order, 0);
+      if (!some && map.timers.next <= performance.now()) some = step(map, order, 0);
       expire(map);
       if (some) return;
       // A signal, or a rest that is over: Python too waits on for what is left.
@@ -145,7 +153,7 @@ function pass(map: ChannelMap, order: TickOrder, timeout: number): void {
   } finally {
     map.release();
     // A loop that waits meanwhile may wait in the other order, for other events.
-    map.poke();
+    map.wake();
   }
 }
 
@@ -373,7 +381,7 @@ class Runner {
     // What changes during the turn is asked at its end: no need to be woken for it.
     map.onChange = null;
     if (this.#passEnd === 0) this.#beginPass();
-    else if (map.changed) map.ask(this.#order, fail);
+    else if (map.changed) map.ask(this.#order, routeError);
     const some = step(map, this.#order, 0);
     expire(map);
     if (some || performance.now() >= this.#passEnd) {
@@ -386,7 +394,7 @@ class Runner {
   }
 
   #beginPass(): void {
-    this.#map.ask(this.#order, fail);
+    this.#map.ask(this.#order, routeError);
     this.#passEnd = performance.now() + this.#timeout;
   }
 

@@ -2,7 +2,7 @@
 
 import { badRange, badType } from '../errors';
 import { type Channel, ChannelMap, socketMap } from './channel-map';
-import { guard } from './dispatch';
+import { runHandler } from './dispatch';
 import { closeAll, loop } from './loop';
 import { Deadline } from './timers';
 
@@ -58,8 +58,8 @@ export async function shutdown(
   bidFarewell(map);
   if (map.size === 0) return 0;
   const end = new Deadline(cutRest);
-  if (deadline !== Infinity) map.deadlines.set(end, performance.now() + deadline);
-  map.poke();
+  if (deadline !== Infinity) map.timers.set(end, performance.now() + deadline);
+  map.wake();
   // The loop that runs may be left before that, and then nobody else looks at the time.
   const timer = deadline < 2 ** 31 ? setTimeout(cutUnlessRunning, deadline) : undefined;
   try {
@@ -68,7 +68,7 @@ export async function shutdown(
     if (map.runner === null) await loop({ map, ...(signal === undefined ? {} : { signal }) });
     else await emptied(map, signal);
   } finally {
-    map.deadlines.clear(end);
+    map.timers.clear(end);
     clearTimeout(timer);
   }
   return cut;
@@ -89,7 +89,7 @@ function bidFarewell(map: ChannelMap): void {
 }
 
 function farewell(channel: Channel): void {
-  guard(channel, () =>
+  runHandler(channel, () =>
     channel.handleShutdown === undefined ? channel.close() : channel.handleShutdown(),
   );
 }

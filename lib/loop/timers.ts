@@ -1,4 +1,4 @@
-// Deadlines, the earliest first: a binary heap. Imports nothing of ours.
+// Timers, the earliest first: a binary heap. Imports nothing of ours.
 //
 // A tick looks at the first and at no other, so that ten thousand channels with timeouts cost it
 // nothing. Setting one and taking one away take O(log n); what traffic puts off is not moved at each
@@ -16,7 +16,7 @@ export class Deadline {
   constructor(readonly reached: (now: number) => void) {}
 }
 
-export class Deadlines {
+export class Timers {
   /** Each is no later than the two behind it, at 2 i + 1 and 2 i + 2. */
   readonly #heap: Deadline[] = [];
 

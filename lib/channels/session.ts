@@ -1,0 +1,115 @@
+// The life of one attached socket.
+//
+// A channel has one session at a time. `setSocket` replaces it and `close` ends it, so a step that calls
+// a handler and goes on afterwards keeps the session it began with and looks whether that has ended. The
+// state that hot loops read lives here, in a final class: a channel's own fields differ in shape from
+// subclass to subclass.
+
+import { MSG_OOB, SOCK_DGRAM, SOCK_STREAM } from '../kernel/platform/constants';
+import { Socket, type SocketLike } from '../kernel/socket';
+import { type ChannelMap, registryOf } from '../loop/channel-map';
+
+export class Session {
+  /** The channel has closed, or has been given another socket. */
+  ended = false;
+  /** `close` has run. The socket stays in place, closed. */
+  closed = false;
+  connected = false;
+  accepting = false;
+  connecting = false;
+  readingPaused = false;
+  /** The peer has ended its stream, and the channel lives on (`allowHalfOpen`). */
+  inputEnded = false;
+  /** `handleConnect` is running. It is called once, whatever the passes that it runs itself report. */
+  handlesConnect = false;
+  /** `handleClose` is running. What it sends to a dead peer must not start it again. */
+  handlesClose = false;
+  /** The errno of a failed connect. The kernel tells it once, and then that all is well. */
+  connectErrno = 0;
+  /** The look-up of a host name that has to end before the kernel hears of the connect. */
+  lookup: object | null = null;
+  /** Set by `attach`: what is sent together arrives together. Otherwise each send is one message. */
+  isStream = true;
+  /** Set by `attach`: an empty message is a datagram, and not the end of the input. */
+  isDatagram = false;
+  socket: SocketLike | null = null;
+
+  constructor(
+    socket: SocketLike | null,
+    /** The map that the channel stands in. */
+    public map: ChannelMap,
+    /** Its key in that map; null while it is in none. */
+    public fd: number | null,
+  ) {
+    this.attach(socket);
+  }
+
+  /** Puts a socket in place of the one before, within the same session: `channel.socket = …`. */
+  attach(socket: SocketLike | null): void {
+    this.socket = socket;
+    const type = socket instanceof Socket ? socket.type : SOCK_STREAM;
+    this.isStream = type === SOCK_STREAM;
+    this.isDatagram = type === SOCK_DGRAM;
+  }
+
+  /** The session of the next socket. As in Python, `setSocket` changes none of these. */
+  next(socket: SocketLike, fd: number): Session {
+    const next = new Session(socket, this.map, fd);
+    next.connected = this.connected;
+    next.accepting = this.accepting;
+    next.connecting = this.connecting;
+    next.readingPaused = this.readingPaused;
+    this.ended = true;
+    return next;
+  }
+
+  /** The channel closes. */
+  end(): void {
+    this.ended = true;
+    this.closed = true;
+    this.lookup = null;
+  }
+
+  interestChanged(): void {
+    if (this.fd !== null) this.map.interestChanged(this.fd);
+  }
+
+  /** Takes the channel out of the selector for `duration` ms, or until `resume`. */
+  suspend(duration: number): void {
+    if (this.fd !== null) registryOf(this.map).suspend(this.fd, duration);
+  }
+
+  resume(): void {
+    if (this.fd !== null) registryOf(this.map).resume(this.fd);
+  }
+}
+
+
+/** What is dropped at a time of input that nobody will read, in bytes, and how often at most. */
+const DRAIN_SIZE = 65536;
+const DRAINS = 128;
+
+/**
+ * Reads and drops what has arrived, before a close. A socket that is closed over unread input resets the
+ * connection, and the output that the kernel still holds is lost.
+ */
+export function drainInput(socket: SocketLike | null): void {
+  try {
+    for (let left = DRAINS; socket !== null && left > 0; left -= 1) {
+      const data = socket.recv(DRAIN_SIZE);
+      if (data === null || data.length === 0) return;
+    }
+  } catch {
+    // The channel is about to be closed, whatever it is.
+  }
+}
+
+/** Drops one urgent byte, which the kernel would report at every tick until it is read. */
+export function dropUrgent(socket: SocketLike | null): void {
+  if (!(socket instanceof Socket)) return;
+  try {
+    socket.recv(1, MSG_OOB);
+  } catch {
+    // An override has read it already, or it is in line (SO_OOBINLINE).
+  }
+}

@@ -1,0 +1,1 @@
+export { closedSocket, errorCode, lookupError, SHORTAGE } from '../errors';
