@@ -3,11 +3,10 @@
 
 export type { ListenLimits } from './channels/accept';
 export { Dispatcher } from './channels/dispatcher';
-export type { Handled, Handlers } from './channels/handlers';
 export { DispatcherWithSend } from './channels/dispatcher-with-send';
 export { FileDispatcher, FileWrapper, type HasDescriptor } from './channels/file-dispatcher';
+export type { Handled, Handlers } from './channels/handlers';
 export { AsyncChat, type Terminator } from './chat/async-chat';
-export { findPrefixAtEnd } from './chat/record-reader';
 export { Fifo } from './chat/fifo';
 export type { FifoItem } from './chat/output-queue';
 export {
@@ -21,6 +20,7 @@ export {
   SimpleProducer,
   type Source,
 } from './chat/producers';
+export { findPrefixAtEnd } from './chat/record-reader';
 export {
   compactTraceback,
   DISCONNECTED,

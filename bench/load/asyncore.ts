@@ -86,6 +86,8 @@ abstract class Client extends AsyncChat {
 
   override handleConnect(): void {}
 
+  override foundTerminator(): void {}
+
   override collectIncomingData(data: Buffer): void {
     this._collectIncomingData(data);
   }

@@ -163,6 +163,8 @@ class Viewer extends AsyncChat {
 
   override collectIncomingData(): void {}
 
+  override foundTerminator(): void {}
+
   override handleEof(): void {
     this.setIdleTimeout(1000 * this.tail.options.silence);
   }

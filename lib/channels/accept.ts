@@ -4,7 +4,7 @@
 // where they cost no descriptor. A peer whose address has reached `maxConnectionsPerAddress` cannot be
 // left there, as connections from other addresses queue behind it: it is accepted and closed.
 
-import { codeOf, badType, checkInteger } from '../errors';
+import { badType, checkInteger, codeOf } from '../errors';
 import type { Address } from '../kernel/address';
 import { SHORTAGE } from '../kernel/errno';
 import { onRelease, type Socket, type SocketLike } from '../kernel/socket';
@@ -169,7 +169,11 @@ class ConnectionLimits {
     const host = 'host' in address ? address.host : null;
     const others = host === null ? 0 : (this.#openByHost.get(host) ?? 0);
     if (others >= this.#limitPerAddress) {
-      this.#warn('maxConnectionsPerAddress', this.#limitPerAddress, 'more from an address are refused');
+      this.#warn(
+        'maxConnectionsPerAddress',
+        this.#limitPerAddress,
+        'more from an address are refused',
+      );
       return null;
     }
     if (host !== null) this.#openByHost.set(host, others + 1);

@@ -1,9 +1,9 @@
 // What channels print, and how they name themselves. Nothing here throws, whatever a program's
 // `toString` or error object does.
 
+import { compactTraceback, messageOf, textOf } from '../errors';
 import type { Address } from '../kernel/address';
 import { formatAddress } from '../kernel/address';
-import { compactTraceback, messageOf, textOf } from '../errors';
 
 const serials = new WeakMap<object, number>();
 let lastSerial = 0;

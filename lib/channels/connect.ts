@@ -74,21 +74,26 @@ export function startConnect(
   named: InternetAddress | null,
 ): void {
   if (named !== null) lookUpAndConnect(channel, session, named);
-  else if (callConnect(channel, session, () => address)) channel.handleConnectEvent();
+  else if (callConnect(channel, session, address)) channel.handleConnectEvent();
 }
 
 /**
- * @param target returns the address, or throws when its host could not be found
- * @returns whether the connection stands already
+ * @param found returns the literal that the address's host stands for, or throws
+ * @returns whether the connection is established already
  */
-function callConnect(channel: Connecting, session: Session, target: () => Address): boolean {
+function callConnect(
+  channel: Connecting,
+  session: Session,
+  address: Address,
+  found?: () => string,
+): boolean {
   const socket = session.socket as SocketLike;
   try {
-    const address = target();
+    const target = found === undefined ? address : { ...address, host: found() };
     if (typeof socket.connectEx !== 'function') {
       throw badType('connect', 'a socket that can connect', socket);
     }
-    const errno = socket.connectEx(address);
+    const errno = socket.connectEx(target);
     const done = errno === 0 || errno === ERRNO.EISCONN;
     // EAGAIN from a Unix socket is no progress: the listener's backlog is full, and no event will ever
     // tell that there is room again.
@@ -115,8 +120,7 @@ function lookUpAndConnect(channel: Connecting, session: Session, address: Intern
     session.lookup = null;
     session.resume();
     try {
-      const target = (): Address => ({ ...address, host: found() });
-      if (callConnect(channel, session, target)) channel.handleConnectEvent();
+      if (callConnect(channel, session, address, found)) channel.handleConnectEvent();
     } catch (error) {
       routeErrorOutside(channel, error);
     }

@@ -12,6 +12,7 @@
 import { inspect } from 'node:util';
 import { badRange, badType, codeOf, DISCONNECTED } from '../errors';
 import type { Address } from '../kernel/address';
+import { closedSocket } from '../kernel/errno';
 import type { Memory } from '../kernel/koffi';
 import {
   AF_INET,
@@ -20,13 +21,12 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
 } from '../kernel/platform/constants';
-import { closedSocket } from '../kernel/errno';
 import { Socket, type SocketLike, sendFrom, socketClosing } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
 import { ChannelMap, registryOf, socketMap } from '../loop/channel-map';
 import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
-import { type Accepted, ACCEPTS_PER_EVENT, Acceptor, type ListenLimits } from './accept';
+import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
 import { describeChannel, describeError } from './channel-log';
 import { checkTarget, finishConnect, inspectSocket, startConnect } from './connect';
 import type { Handled, Handlers } from './handlers';
@@ -357,7 +357,8 @@ export class Dispatcher implements Channel, Handlers {
 
   #need(method: string): SocketLike {
     const { socket } = this.#session;
-    if (socket === null) throw badType(method, 'a channel with a socket', this, 'call createSocket() first');
+    if (socket === null)
+      throw badType(method, 'a channel with a socket', this, 'call createSocket() first');
     return socket;
   }
 
@@ -379,7 +380,8 @@ export class Dispatcher implements Channel, Handlers {
     this.#acceptor.limit(limits);
     this.accepting = true;
     this.#acceptor.attach(this.#session);
-    if (typeof socket.listen !== 'function') throw badType('listen', 'a socket that can listen', socket);
+    if (typeof socket.listen !== 'function')
+      throw badType('listen', 'a socket that can listen', socket);
     socket.listen(backlog);
   }
 

@@ -3,8 +3,8 @@
 // Activity is frequent and an expiry is rare, so activity only notes the time. The deadline stays where
 // it is in the heap; when it expires after activity, it is set anew.
 
-import { type ChannelMap, registryOf } from '../loop/channel-map';
 import type { Channel } from '../loop/channel';
+import { type ChannelMap, registryOf } from '../loop/channel-map';
 import { runHandler } from '../loop/dispatch';
 import { Deadline } from '../loop/timers';
 

@@ -84,7 +84,6 @@ export class Session {
   }
 }
 
-
 /** What is dropped at a time of input that nobody will read, in bytes, and how often at most. */
 const DRAIN_SIZE = 65536;
 const DRAINS = 128;

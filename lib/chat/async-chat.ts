@@ -9,14 +9,14 @@
 // Output. What is pushed leaves in order (output-queue.ts): at once, or, while the loop delivers events,
 // after the reads of the tick.
 
+import { beforeClose, Dispatcher, endInput, flushPending, sessionOf } from '../channels/dispatcher';
+import type { Handled } from '../channels/handlers';
+import { drainInput } from '../channels/session';
 import { badRange, badType, notImplemented } from '../errors';
 import { keepable } from '../kernel/buffers';
 import { handleResult, routeError } from '../loop/dispatch';
 import { declarePredicates, declareState } from '../loop/interest';
 import { outbox } from '../loop/outbox';
-import { beforeClose, Dispatcher, endInput, flushPending, sessionOf } from '../channels/dispatcher';
-import type { Handled } from '../channels/handlers';
-import { drainInput } from '../channels/session';
 import { Fifo } from './fifo';
 import { type FifoItem, isClosable, OutputQueue } from './output-queue';
 import type { Producer } from './producers';

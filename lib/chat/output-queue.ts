@@ -8,10 +8,10 @@
 // queue in the outbox, so that all that a tick brings leaves together (loop/outbox.ts). At any other time
 // a push sends at once. What remains when a part is sent is not copied, unless it is a segment.
 
+import { type Dispatcher, sessionOf } from '../channels/dispatcher';
 import { badRange, badType } from '../errors';
 import { sendScratch } from '../kernel/buffers';
 import { Socket, sendFrom } from '../kernel/socket';
-import { type Dispatcher, sessionOf } from '../channels/dispatcher';
 import type { Channel } from '../loop/channel';
 import { routeError, runHandler } from '../loop/dispatch';
 import { outbox, type Sender } from '../loop/outbox';
@@ -47,7 +47,6 @@ interface Steps {
 interface Owner extends Dispatcher, Steps {
   acOutBufferSize: number;
   batchOutput: boolean;
-  highWaterMark: number;
   encoding: BufferEncoding;
   useEncoding: boolean;
   handleDrain(): unknown;
@@ -268,8 +267,7 @@ export class OutputQueue implements Sender {
   /** Sends at once, unless there may be more to come in this tick that can leave with it. */
   #sendOrList(): void {
     const owner = this.#owner;
-    const enough = Math.min(owner.acOutBufferSize, owner.highWaterMark + 1);
-    if (!outbox.open || !owner.batchOutput || this.byteLength >= enough) {
+    if (!outbox.open || !owner.batchOutput || this.byteLength >= owner.acOutBufferSize) {
       this.#owner.initiateSend();
       return;
     }
@@ -308,9 +306,18 @@ export class OutputQueue implements Sender {
     if (this.#sending || this.#refilling) return;
     const done = this.#segmentLength > 0 && this.#sendSegment();
     if (!done) this.#sendBuffers();
-    if (this.#drainDue && this.isEmpty()) {
-      this.#drainDue = false;
+    if (this.#drainDue && this.isEmpty()) this.#announceDrain();
+  }
+
+  /** The kernel has room: what the handler pushes is sent at once. */
+  #announceDrain(): void {
+    this.#drainDue = false;
+    const { open } = outbox;
+    outbox.open = false;
+    try {
       runHandler(this.#owner, handleDrain);
+    } finally {
+      outbox.open = open;
     }
   }
 

@@ -101,7 +101,11 @@ export function handleResult(channel: Channel, result: unknown, report: Report =
 }
 
 /** As `fail`, outside the loop's own call stack: ExitNow finds the loop through the map. */
-export function routeErrorOutside(channel: Channel, error: unknown, report: Report = routeError): void {
+export function routeErrorOutside(
+  channel: Channel,
+  error: unknown,
+  report: Report = routeError,
+): void {
   try {
     report(channel, error);
   } catch (exit) {

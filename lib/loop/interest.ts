@@ -26,7 +26,6 @@ type Method = (...args: never[]) => unknown;
 /** Called on a channel whose predicate was replaced, so that it is looked at again. */
 export const predicateReplaced = Symbol('predicateReplaced');
 
-
 /** Declares accessors of `prototype` to be attributes that the predicates of its class look at. */
 export function declareState(prototype: object, ...attributes: string[]): void {
   for (const name of attributes) {

@@ -15,7 +15,6 @@
 // through the entry it was reported for, or not at all.
 
 import { badRange, badType, codeOf, isExit } from '../errors';
-import { outbox } from './outbox';
 import type { Watch } from '../kernel/syscalls';
 import {
   ChannelMap,
@@ -28,7 +27,8 @@ import {
   socketMap,
   type TickOrder,
 } from './channel-map';
-import { deliver, exception, routeError, hangUp, read, write } from './dispatch';
+import { deliver, exception, hangUp, read, routeError, write } from './dispatch';
+import { outbox } from './outbox';
 
 /** Options of `loop` and `loopSync`. */
 export interface LoopOptions {

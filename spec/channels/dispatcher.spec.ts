@@ -421,6 +421,7 @@ describe('Dispatcher', () => {
           'by a predicate that is replaced',
           (channel) => {
             channel.writable = () => true;
+            channel.interestChanged();
           },
           ['write'],
         ],
@@ -1180,7 +1181,7 @@ describe('Dispatcher', () => {
       ['listen', (channel: Dispatcher) => channel.listen()],
       ['bind', (channel: Dispatcher) => channel.bind({ path: '/nowhere' })],
       ['accept', (channel: Dispatcher) => channel.accept()],
-      ['connectEx', (channel: Dispatcher) => channel.connect({ path: '/nowhere' })],
+      ['connect', (channel: Dispatcher) => channel.connect({ path: '/nowhere' })],
     ])('says that it has no %s', (name, call) => {
       const channel = new Dispatcher(standIn(), new ChannelMap());
       expect(() => call(channel)).toThrow(TypeError);

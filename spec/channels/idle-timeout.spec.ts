@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   AF_INET,
-  AsyncChat,
   Dispatcher,
   type Handled,
   loop,
@@ -15,7 +14,7 @@ import {
   Socket,
   type SocketLike,
 } from 'asyncore';
-import { Deadlines } from '../../lib/loop/timers';
+import { Timers } from '../../lib/loop/timers';
 import { drive, localAddress, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
 import {
@@ -30,6 +29,7 @@ import {
   tick,
 } from '../support/limits';
 import { runTypeScript } from '../support/program';
+import { QuietChat } from '../support/quiet-chat';
 
 /** One that a timeout does not close. */
 class PatientChat extends LineChat {
@@ -51,7 +51,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     chat.setIdleTimeout(30);
     await drive(how, () => map.size === 0, { map });
     expect(chat.events).toEqual(['timeout', 'close']);
-    expect(map.deadlines.next).toBe(Infinity);
+    expect(map.timers.next).toBe(Infinity);
   });
 
   it('ends a wait of the loop that would be longer', async () => {
@@ -296,7 +296,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     expect(chat.idleTimeout).toBe(1000);
     chat.setIdleTimeout(0);
     expect(chat.idleTimeout).toBe(0);
-    expect(map.deadlines.next).toBe(Infinity);
+    expect(map.timers.next).toBe(Infinity);
     clock.advance(100_000);
     await tick(how, map);
     expect(chat.events).toEqual([]);
@@ -313,7 +313,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     clock.advance(1);
     await tick(how, map);
     expect(chat.events).toEqual(['after 50', 'after 200']);
-    expect(map.deadlines.next).toBe(Infinity);
+    expect(map.timers.next).toBe(Infinity);
   });
 
   it('does not come of Infinity', async () => {
@@ -332,7 +332,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     patient(map).chat.setIdleTimeout(0);
     keep(chat);
     chat.delChannel();
-    expect(map.deadlines.next).toBe(Infinity);
+    expect(map.timers.next).toBe(Infinity);
     clock.advance(5000);
     await tick(how, map);
     expect(chat.events).toEqual([]);
@@ -356,7 +356,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     clock.advance(1000);
     await tick(how, map);
     expect(chat.events).toEqual([]);
-    expect(map.deadlines.next).toBe(Infinity);
+    expect(map.timers.next).toBe(Infinity);
   });
 
   it('comes in another map than its own, too', async () => {
@@ -397,10 +397,10 @@ describe('An idle timeout', () => {
     // From the middle, the beginning and the end.
     const order = [...chats.slice(30, 60), ...chats.slice(0, 30), ...chats.slice(60).reverse()];
     for (const chat of order) {
-      expect(map.deadlines.next).toBeLessThan(Infinity);
+      expect(map.timers.next).toBeLessThan(Infinity);
       chat.close();
     }
-    expect(map.deadlines.next).toBe(Infinity);
+    expect(map.timers.next).toBe(Infinity);
   });
 
   it('that is set while a loop waits is heard of', async () => {
@@ -458,7 +458,7 @@ describe('Ten thousand channels with idle timeouts', () => {
   let asked = 0;
 
   /** Counts who asks it. */
-  class CountedChat extends AsyncChat {
+  class CountedChat extends QuietChat {
     timeouts = 0;
     override readable(): boolean {
       asked += 1;
@@ -491,8 +491,8 @@ describe('Ten thousand channels with idle timeouts', () => {
     expect(asked).toBeGreaterThanOrEqual(10_000);
     asked = 0;
     const now = jest.mocked(performance.now);
-    const set = jest.spyOn(Deadlines.prototype, 'set');
-    const take = jest.spyOn(Deadlines.prototype, 'takeDue');
+    const set = jest.spyOn(Timers.prototype, 'set');
+    const take = jest.spyOn(Timers.prototype, 'takeDue');
 
     now.mockClear();
     await tick(how, one.map, 100);
@@ -520,7 +520,7 @@ describe('Ten thousand channels with idle timeouts', () => {
     stopClock();
     const { chat, peer, map } = patient(populate(10_000).map);
     poll(0, map);
-    const set = jest.spyOn(Deadlines.prototype, 'set');
+    const set = jest.spyOn(Timers.prototype, 'set');
     for (let turn = 0; turn < 100; turn += 1) {
       peer.send(text('a\n'));
       poll(1000, map);

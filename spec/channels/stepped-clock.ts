@@ -1,10 +1,11 @@
 // Steps the system's clock, as a program sees it, by a year each way while idle timeouts are due.
 
-import { AsyncChat, loop, loopSync, Socket } from 'asyncore';
+import { loop, loopSync, Socket } from 'asyncore';
+import { QuietChat } from '../support/quiet-chat';
 
 let told = 0;
 
-class Idler extends AsyncChat {
+class Idler extends QuietChat {
   override handleTimeout(): void {
     told += 1;
     this.close();

@@ -5,11 +5,11 @@ import * as fc from 'fast-check';
 function watched(list: string[] = []): { fifo: Fifo<string>; told: () => number } {
   const fifo = new Fifo(list);
   let calls = 0;
-  fifo.watcher = {
+  fifo.watch({
     interestChanged() {
       calls += 1;
     },
-  };
+  });
   return { fifo, told: () => calls };
 }
 
@@ -51,8 +51,8 @@ function compareWithArray(sequence: Operation[]): void {
     const same =
       fifo.length === model.length &&
       fifo.isEmpty() === (model.length === 0) &&
-      fifo.last() === model[model.length - 1] &&
-      (model.length === 0 || fifo.first() === model[0]);
+      (model.length === 0 ||
+        (fifo.first() === model[0] && fifo.last() === model[model.length - 1]));
     if (!same) throw new Error(`not the same after ${operation}`);
   }
   expect([...fifo]).toEqual(model);
@@ -133,26 +133,37 @@ describe('Fifo', () => {
     expect(fifo.isEmpty()).toBe(true);
   });
 
-  it('refuses to show the first item when there is none', () => {
-    expect(() => new Fifo().first()).toThrow(RangeError);
-    expect(() => new Fifo().first()).toThrow('Cannot look at the first item of an empty fifo');
-    expect(() => new Fifo().first()).toThrow(expect.objectContaining({ code: 'ERR_OUT_OF_RANGE' }));
+  it.each(['first', 'last'] as const)('refuses to show the %s item when there is none', (which) => {
+    const fresh = new Fifo();
     const used = new Fifo(['x']);
     used.pop();
-    expect(() => used.first()).toThrow(RangeError);
+    for (const fifo of [fresh, used]) {
+      expect(() => fifo[which]()).toThrow(RangeError);
+      expect(() => fifo[which]()).toThrow(`Cannot ${which}: the fifo is empty`);
+      expect(() => fifo[which]()).toThrow(expect.objectContaining({ code: 'ERR_OUT_OF_RANGE' }));
+    }
+  });
+
+  it('counts strings in the encoding that is asked for', () => {
+    const fifo = new Fifo<Uint8Array | string>(['éé', Buffer.alloc(3)]);
+    expect(fifo.byteLength).toBe(7);
+    expect(fifo.byteLengthAs('latin1')).toBe(5);
+    fifo.push('é');
+    expect(fifo.byteLengthAs('latin1')).toBe(6);
+    fifo.pop();
+    expect(fifo.byteLengthAs('latin1')).toBe(4);
+    expect(fifo.byteLengthAs('utf16le')).toBe(5);
+    expect(fifo.byteLength).toBe(5);
   });
 
   it('knows the last item', () => {
     const fifo = new Fifo<string>();
-    expect(fifo.last()).toBeUndefined();
     fifo.push('x');
     expect(fifo.last()).toBe('x');
     fifo.push('y');
     expect(fifo.last()).toBe('y');
     fifo.pop();
     expect(fifo.last()).toBe('y');
-    fifo.pop();
-    expect(fifo.last()).toBeUndefined();
   });
 
   it('puts an item before all others', () => {
@@ -260,10 +271,21 @@ describe('Fifo, its watcher', () => {
     expect(told()).toBe(1);
   });
 
+  it('is one of several, each of which is told', () => {
+    const { fifo, told } = watched();
+    let others = 0;
+    const other = { interestChanged: () => (others += 1) };
+    fifo.watch(other);
+    fifo.push('x');
+    fifo.unwatch(other);
+    fifo.pop();
+    expect([told(), others]).toEqual([2, 1]);
+  });
+
   it('sees the fifo as it is after the change', () => {
     const fifo = new Fifo<string>();
     const seen: boolean[] = [];
-    fifo.watcher = { interestChanged: () => seen.push(fifo.isEmpty()) };
+    fifo.watch({ interestChanged: () => seen.push(fifo.isEmpty()) });
     fifo.push('x');
     fifo.pop();
     fifo.push('y');

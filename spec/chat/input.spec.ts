@@ -389,7 +389,7 @@ describe('AsyncChat.setTerminator', () => {
       const chat = new Recorder('\n');
       expect(() => chat.setTerminator(number)).toThrow(RangeError);
       expect(() => chat.setTerminator(number)).toThrow(
-        `Cannot use a terminator: expected a number of bytes, received ${number}`,
+        `Cannot set a terminator: expected a number of bytes, received ${number}`,
       );
       expect(chat.getTerminator()).toEqual(Buffer.from('\n'));
     },
@@ -422,7 +422,8 @@ describe('AsyncChat.setTerminator', () => {
 });
 
 describe('AsyncChat without a terminator set', () => {
-  const message = /^error Cannot use a terminator: expected .*, received undefined$/;
+  const message =
+    /^error Cannot use a terminator: expected .*, received undefined; call setTerminator\(\) first$/;
 
   it('tells handleError, which closes', () => {
     const chat = new Recorder().feed('abc');
@@ -904,6 +905,7 @@ describe('AsyncChat, collecting', () => {
 });
 
 describe('AsyncChat without its two methods', () => {
+  // @ts-expect-error as in JavaScript, where nothing checks that a subclass is complete
   class Bare extends AsyncChat {
     readonly script = new ScriptedSocket();
     readonly errors: unknown[] = [];

@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import {
   AF_UNIX,
   AsyncChat,
@@ -32,6 +33,7 @@ import {
   write,
 } from 'asyncore';
 import { drive, FAMILIES, localAddress, temporaryPath, WAYS, type Way } from '../support/drive';
+import { QuietChat } from '../support/quiet-chat';
 
 /** Writes down `drain`, `close` and `error what`; does as it is told at each line of input. */
 class Talker extends AsyncChat {
@@ -820,6 +822,50 @@ describe('AsyncChat.producerFifo', () => {
   });
 });
 
+describe('AsyncChat, a fifo that two chats share', () => {
+  it('wakes both, and each item goes to one of them', () => {
+    const map = new ChannelMap();
+    const fifo = new Fifo<FifoItem>();
+    const pairs = [Socket.pair(), Socket.pair()];
+    const chats = pairs.map(([mine]) => new Talker(mine, map));
+    for (const chat of chats) chat.producerFifo = fifo;
+    opened.push(...chats, ...pairs.map(([, theirs]) => theirs));
+    poll(0, map);
+    expect(chats.map((chat) => chat.writable())).toEqual([false, false]);
+    fifo.push(Buffer.from('a'));
+    expect(chats.map((chat) => chat.writable())).toEqual([true, true]);
+    for (const text of ['a', 'b']) {
+      if (fifo.isEmpty()) fifo.push(Buffer.from(text));
+      poll(1000, map);
+    }
+    const arrived = pairs.map(([, theirs]) => receive(theirs).toString()).join('');
+    expect([...arrived].sort().join('')).toBe('ab');
+    poll(0, map);
+    expect(chats.map((chat) => chat.writable())).toEqual([false, false]);
+  });
+
+  it('is left by a chat that is given another one', () => {
+    const { chat } = talk();
+    const other = talk().chat;
+    const shared = chat.producerFifo;
+    other.producerFifo = shared;
+    chat.producerFifo = new Fifo();
+    shared.push(Buffer.from('x'));
+    expect([chat.writable(), other.writable()]).toEqual([false, true]);
+  });
+});
+
+describe('AsyncChat.writableLength', () => {
+  it('counts strings on the fifo in the encoding of the chat', () => {
+    const { chat } = waiting();
+    chat.encoding = 'latin1';
+    chat.producerFifo.push('éé');
+    expect(chat.writableLength).toBe(2);
+    chat.encoding = 'utf8';
+    expect(chat.writableLength).toBe(4);
+  });
+});
+
 describe('AsyncChat, many small items', () => {
   it('leave in few sends', () => {
     const { chat, map, sends, arrived, connect } = waiting();
@@ -975,15 +1021,9 @@ describe('AsyncChat, pushes in one read event', () => {
 
   it.each<[string, (talk: Talk) => void]>([
     ['this.send()', ({ chat }) => chat.send(Buffer.from('!'))],
-    ['a look at fileno()', ({ chat }) => expect(chat.fileno()).toBeGreaterThan(0)],
-    ['an access to this.socket', ({ chat }) => chat.socket?.send(Buffer.from('!'))],
     ['initiateSend()', ({ chat }) => chat.initiateSend()],
-    ['refillBuffer()', ({ chat }) => chat.refillBuffer()],
-    ['a look at acOutBuffer', ({ chat }) => expect(chat.acOutBuffer).toHaveLength(0)],
-    ['a look at producerFifo', ({ chat }) => expect(chat.producerFifo.isEmpty()).toBe(true)],
     ['discardBuffers()', ({ chat }) => chat.discardBuffers()],
-    ['pushWithProducer()', ({ chat }) => chat.pushWithProducer(producerOf('!'))],
-    ['a large push()', ({ chat }) => chat.push(Buffer.alloc(20_000, '!'))],
+    ['a push() that fills acOutBufferSize', ({ chat }) => chat.push(Buffer.alloc(65_536, '!'))],
     ['a nested poll()', ({ map }) => poll(0, map)],
     ['a nested poll2()', ({ map }) => poll2(0, map)],
     ['close()', ({ chat }) => chat.close()],
@@ -1027,19 +1067,35 @@ describe('AsyncChat, pushes in one read event', () => {
     },
   );
 
-  it.each<[string, (chat: Talker, socket: Socket) => unknown]>([
-    ['Dispatcher.recv', (chat) => chat.recv(100)],
-    ['Socket.recv', (_, socket) => socket.recv(100)],
-    ['Socket.recvInto', (_, socket) => socket.recvInto(Buffer.alloc(100))],
-    ['Socket.recvFrom', (_, socket) => socket.recvFrom(100)],
-  ])('are sent when the handler looks for the answer, and there is none yet: %s', (_, look) => {
-    const { chat, arrived, during } = talk();
-    const socket = chat.socket as Socket;
+  it.each<[string, (chat: Talker) => unknown]>([
+    ['fileno()', (chat) => expect(chat.fileno()).toBeGreaterThan(0)],
+    ['socket', (chat) => expect(chat.socket).not.toBeNull()],
+    ['acOutBuffer', (chat) => expect(chat.acOutBuffer).toHaveLength(0)],
+    ['producerFifo', (chat) => expect(chat.producerFifo.isEmpty()).toBe(true)],
+    ['writableLength', (chat) => expect(chat.writableLength).toBe(1)],
+    ['terminator', (chat) => expect(chat.terminator).toEqual(Buffer.from('\n'))],
+    ['toString()', (chat) => expect(String(chat)).toMatch(/^<Talker connected/)],
+    ['util.inspect()', (chat) => expect(inspect(chat)).toMatch(/^<Talker connected/)],
+  ])('are not sent by a look at %s', (_, look) => {
+    const { chat, arrived, during, sends } = talk();
     during(() => {
-      chat.push('PING\n');
-      expect(look(chat, socket)).toBeNull();
-      expect(arrived()).toBe('PING\n');
+      chat.push('a');
+      look(chat);
+      expect(sends).toEqual([]);
     });
+    expect(chat.events).toEqual([]);
+    expect(arrived()).toBe('a');
+  });
+
+  it('keep their order before a producer and before long data', () => {
+    const { chat, arrived, during } = talk();
+    during(() => {
+      chat.push('a');
+      chat.pushWithProducer(producerOf('b', 'c'));
+      chat.push(Buffer.alloc(20_000, 'd'));
+      chat.push('e');
+    });
+    expect(arrived()).toBe(`abc${'d'.repeat(20_000)}e`);
     expect(chat.events).toEqual([]);
   });
 
@@ -1726,7 +1782,7 @@ describe('AsyncChat.highWaterMark', () => {
   );
 
   it('does nothing more in a chat that does not care', () => {
-    class Careless extends AsyncChat {}
+    class Careless extends QuietChat {}
     const [mine, theirs] = Socket.pair();
     const chat = new Careless(mine, new ChannelMap());
     opened.push(chat, theirs);
@@ -2365,8 +2421,7 @@ describe('AsyncChat.send, overridden', () => {
 
 describe('AsyncChat, its predicates', () => {
   it('needs no socket yet, and stands in socketMap then', () => {
-    class Bare extends AsyncChat {}
-    const chat = new Bare();
+    const chat = new QuietChat();
     expect(chat.map).toBe(socketMap);
     expect(chat.fileno()).toBeNull();
     expect(socketMap.size).toBe(0);

@@ -8,13 +8,13 @@ import { chatWithPeer, LineChat, received, text } from '../support/limits';
 class LimitedChat extends LineChat {
   override maxRecordLength = 4;
   /** All that collectIncomingData was given. */
-  collected = 0;
+  kept = 0;
   onOverflow: () => Handled = () => {
     this.incoming.length = 0;
   };
 
   override collectIncomingData(data: Buffer): Handled {
-    this.collected += data.length;
+    this.kept += data.length;
     return super.collectIncomingData(data);
   }
   override handleOverflow(): Handled {
@@ -91,7 +91,7 @@ describe.each(WAYS)('A record that is too long (%s)', (_, how) => {
       { map, limit: 8000 },
     );
     expect(chat.events).toEqual(['overflow']);
-    expect(chat.collected).toBe(0);
+    expect(chat.kept).toBe(0);
   });
 });
 
@@ -161,9 +161,9 @@ describe('A record', () => {
   it('gives the program no more than the limit of it', () => {
     const { chat, feed } = limited();
     feed('ab', 'cd', 'efgh', 'ij');
-    expect(chat.collected).toBe(4);
+    expect(chat.kept).toBe(4);
     feed('\nabcdefgh');
-    expect(chat.collected).toBe(4);
+    expect(chat.kept).toBe(4);
   });
 
   it('is ignored to its end although handleError keeps the channel', () => {
@@ -239,7 +239,7 @@ describe('A record', () => {
     const { chat, feed } = limited();
     chat.setTerminator(none);
     feed('abcdefgh', 'ijkl');
-    expect(chat.collected).toBe(12);
+    expect(chat.kept).toBe(12);
     expect(chat.events).toEqual([]);
     chat.incoming.length = 0;
     chat.setTerminator('\n');
@@ -255,6 +255,17 @@ describe('A record', () => {
   });
 
   describe('of a known length', () => {
+    it('is refused beyond the limit by an assignment, too, and nothing has changed', () => {
+      const { chat } = limited();
+      chat.setTerminator('\n');
+      expect(() => {
+        chat.terminator = 10 ** 9;
+      }).toThrow(
+        'Cannot set a terminator: expected at most maxRecordLength (4), received 1000000000',
+      );
+      expect(chat.terminator).toEqual(Buffer.from('\n'));
+    });
+
     it('is refused by setTerminator beyond the limit', () => {
       const { chat } = limited();
       chat.setTerminator(4);
@@ -273,27 +284,34 @@ describe('A record', () => {
 
     it('is too long when the program has come by the number in another way', () => {
       const { chat, feed } = limited();
-      chat.terminator = 6;
-      feed('abc', 'de');
+      let missing = 6;
+      chat.getTerminator = () => missing;
+      feed('abc');
+      missing = 3;
+      feed('de');
       expect(chat.events).toEqual(['overflow']);
-      expect(chat.collected).toBe(3);
+      expect(chat.kept).toBe(3);
     });
 
     it('ends where it was to end, though handleOverflow sets another terminator', () => {
       const { chat, feed } = limited();
-      chat.terminator = 8;
-      chat.onOverflow = () => chat.setTerminator('\n');
+      chat.getTerminator = () => 8;
+      chat.onOverflow = () => {
+        chat.getTerminator = () => Buffer.from('\n');
+      };
       feed('abcde', 'f\n', '\nin\nx');
       expect(chat.events).toEqual(['overflow', 'in']);
     });
 
     it('is followed by an ordinary one: by what comes, as after any counted one', () => {
       const { chat, feed } = limited();
+      chat.maxRecordLength = 6;
       chat.terminator = 6;
+      chat.maxRecordLength = 4;
       feed('abcde', 'fghijkl');
       expect(chat.events).toEqual(['overflow']);
       expect(chat.terminator).toBe(0);
-      expect(chat.collected).toBe(6);
+      expect(chat.kept).toBe(6);
     });
   });
 });

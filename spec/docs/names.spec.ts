@@ -5,7 +5,6 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as asyncore from 'asyncore';
 import {
-  AsyncChat,
   ChannelMap,
   Dispatcher,
   DispatcherWithSend,
@@ -17,8 +16,7 @@ import {
 import { GROUPS, type Name, page } from '../support/names';
 import { ROOT } from '../support/program';
 import { itWithPython, PYTHON } from '../support/python';
-
-class Chat extends AsyncChat {}
+import { QuietChat } from '../support/quiet-chat';
 
 const map = new ChannelMap();
 const fd = openSync('/dev/null', 'r');
@@ -31,7 +29,7 @@ const INSTANCES: Record<string, object> = {
   DispatcherWithSend: new DispatcherWithSend(null, map),
   FileDispatcher: file,
   FileWrapper: wrapper,
-  AsyncChat: new Chat(null, map),
+  AsyncChat: new QuietChat(null, map),
   SimpleProducer: new SimpleProducer(''),
   Fifo: new Fifo(),
 };

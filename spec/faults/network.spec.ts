@@ -360,7 +360,7 @@ describe.each(WAYS)('Two thousand connections that hardly ever send (%s)', (_, h
       expect(chat.events).toEqual(['timeout', 'close']);
     }
     expect(last.events).toEqual(['line 0', 'line 1', 'line 2', 'line 3', 'line 4']);
-    expect(map.deadlines.next).toBe(Infinity);
+    expect(map.timers.next).toBe(Infinity);
     expect(map.size).toBe(2);
   }, 30_000);
 });

@@ -65,6 +65,8 @@ export abstract class Transfer extends AsyncChat {
     this.setTerminator(null);
   }
 
+  override foundTerminator(): void {}
+
   /** The client has connected. */
   attach(socket: Socket): void {
     this.setSocket(socket);

@@ -1,0 +1,405 @@
+// Output leaves once a tick: what is pushed while the loop delivers events leaves after the reads of the
+// tick, in one send a chat, and never later than anything that waits.
+
+import {
+  AsyncChat,
+  ChannelMap,
+  Dispatcher,
+  ExitNow,
+  poll,
+  poll2,
+  read,
+  Socket,
+  type SocketLike,
+} from 'asyncore';
+
+/** Counts what the kernel is given. A Socket otherwise: output takes the same way as in a program. */
+function counted(socket: Socket): { sends: string[] } {
+  const sends: string[] = [];
+  const { send } = socket;
+  socket.send = (data, flags) => {
+    sends.push(Buffer.from(data).toString('latin1'));
+    return send.call(socket, data, flags);
+  };
+  return { sends };
+}
+
+class Member extends AsyncChat {
+  readonly errors: unknown[] = [];
+  onLine: (line: string) => void = () => {};
+
+  constructor(socket: SocketLike, map: ChannelMap) {
+    super(socket, map);
+    this.setTerminator('\n');
+  }
+
+  override collectIncomingData(data: Buffer): void {
+    this._collectIncomingData(data);
+  }
+
+  override foundTerminator(): void {
+    this.onLine(this.takeCollected().toString());
+  }
+
+  override handleError(error: unknown): void {
+    this.errors.push(error);
+  }
+}
+
+interface Place<Chat extends AsyncChat = Member> {
+  chat: Chat;
+  peer: Socket;
+  sends: string[];
+}
+
+const opened: { close(): void }[] = [];
+afterEach(() => {
+  for (const each of opened.splice(0)) each.close();
+});
+
+function place<Chat extends AsyncChat>(
+  map: ChannelMap,
+  Class: new (socket: SocketLike, map: ChannelMap) => Chat,
+): Place<Chat> {
+  const [mine, peer] = Socket.pair();
+  const { sends } = counted(mine);
+  const chat = new Class(mine, map);
+  opened.push(chat, peer);
+  return { chat, peer, sends };
+}
+
+/** All that has arrived. */
+function received(socket: Socket): string {
+  let text = '';
+  for (let data = socket.recv(65536); data !== null && data.length > 0; data = socket.recv(65536)) {
+    text += data.toString('latin1');
+  }
+  return text;
+}
+
+const LINE = Buffer.from('x\n');
+
+describe.each([
+  ['select order', poll],
+  ['poll order', poll2],
+])('In one tick, %s', (_, pass) => {
+  it('ten of fifty members speak, and each member gets all of it in one send', () => {
+    const map = new ChannelMap();
+    const room = Array.from({ length: 50 }, () => place(map, Member));
+    room.forEach(({ chat }, number) => {
+      chat.onLine = () => {
+        for (const member of room) member.chat.push(`${number}\n`);
+      };
+    });
+    for (const { peer } of room.slice(20, 30)) peer.send(LINE);
+    pass(1000, map);
+    const said = [20, 21, 22, 23, 24, 25, 26, 27, 28, 29].map((number) => `${number}\n`).join('');
+    expect(room.flatMap(({ sends }) => sends)).toEqual(Array(50).fill(said));
+    for (const { peer } of room) expect(received(peer)).toBe(said);
+  });
+
+  it('a nested pass finds the answer to what was just pushed', () => {
+    const map = new ChannelMap();
+    const { chat, peer } = place(map, Member);
+    const echo = place(map, Member);
+    echo.chat.onLine = (line) => echo.chat.push(`echo ${line}\n`);
+    const answers: string[] = [];
+    chat.onLine = (line) => {
+      // `chat` pushes to the peer of `echo`, a plain socket in between.
+      echo.peer.send(Buffer.from('question\n'));
+      chat.push('before\n');
+      expect(received(peer)).toBe('');
+      pass(1000, map);
+      answers.push(line, received(peer), received(echo.peer));
+    };
+    peer.send(LINE);
+    pass(1000, map);
+    expect(answers).toEqual(['x', 'before\n', 'echo question\n']);
+    expect(chat.errors).toEqual([]);
+  });
+
+  it('close() in another channel’s handler sends first what was pushed there', () => {
+    const map = new ChannelMap();
+    const leaving = place(map, Member);
+    const { chat, peer } = place(map, Member);
+    chat.onLine = () => {
+      leaving.chat.push('good');
+      leaving.chat.push('bye\n');
+      leaving.chat.close();
+    };
+    peer.send(LINE);
+    pass(1000, map);
+    expect(received(leaving.peer)).toBe('goodbye\n');
+    expect(leaving.sends).toEqual(['goodbye\n']);
+  });
+
+  it('the close of a socket behind its chat’s back sends first what was pushed', () => {
+    const map = new ChannelMap();
+    const { chat, peer } = place(map, Member);
+    chat.onLine = () => {
+      chat.push('last words\n');
+      chat.socket?.close();
+    };
+    peer.send(LINE);
+    pass(1000, map);
+    expect(received(peer)).toBe('last words\n');
+  });
+
+  it('closeWhenDone() closes at a later tick, and sends everything before', () => {
+    const map = new ChannelMap();
+    const { chat, peer } = place(map, Member);
+    chat.onLine = () => {
+      chat.push('answer\n');
+      chat.closeWhenDone();
+    };
+    peer.send(LINE);
+    pass(1000, map);
+    expect(received(peer)).toBe('answer\n');
+    expect(map.size).toBe(1);
+    pass(1000, map);
+    expect(map.size).toBe(0);
+  });
+
+  it('send() of a chat comes after what the tick has pushed', () => {
+    const map = new ChannelMap();
+    const { chat, peer } = place(map, Member);
+    chat.onLine = () => {
+      chat.push('first ');
+      chat.send(Buffer.from('second'));
+    };
+    peer.send(LINE);
+    pass(1000, map);
+    expect(received(peer)).toBe('first second');
+  });
+
+  it('with batchOutput = false every push sends at once', () => {
+    class Unbatched extends Member {
+      override batchOutput = false;
+    }
+    const map = new ChannelMap();
+    const own = place(map, Unbatched);
+    const other = place(map, Member);
+    const seen: string[] = [];
+    own.chat.onLine = () => {
+      other.chat.push('waits');
+      for (const text of ['a', 'b']) {
+        own.chat.push(text);
+        seen.push(received(own.peer));
+      }
+      // Set on one channel, it counts from the next push on, which takes along what waits.
+      other.chat.batchOutput = false;
+      other.chat.push(' no more');
+      seen.push(received(other.peer));
+    };
+    own.peer.send(LINE);
+    pass(1000, map);
+    expect(seen).toEqual(['a', 'b', 'waits no more']);
+    expect(own.sends).toEqual(['a', 'b']);
+    expect(own.chat.errors).toEqual([]);
+  });
+
+  it('is sent when ExitNow cuts the tick short', () => {
+    const map = new ChannelMap();
+    const listening = place(map, Member);
+    const { chat, peer } = place(map, Member);
+    chat.onLine = () => {
+      chat.push('to the peer\n');
+      listening.chat.push('to another\n');
+      throw new ExitNow();
+    };
+    chat.handleError = (error) => {
+      throw error;
+    };
+    peer.send(LINE);
+    expect(() => pass(1000, map)).toThrow(ExitNow);
+    expect(received(peer)).toBe('to the peer\n');
+    expect(received(listening.peer)).toBe('to another\n');
+  });
+
+  it('leaves the memory that all chats share empty, so that long sessions do not fill it', () => {
+    const map = new ChannelMap();
+    const members = Array.from({ length: 8 }, () => place(map, Member));
+    for (const { chat } of members) {
+      chat.onLine = () => {
+        for (let count = 0; count < 4; count += 1) chat.push(Buffer.alloc(10_000, 'y'));
+      };
+    }
+    for (let tick = 0; tick < 20; tick += 1) {
+      for (const { peer } of members) peer.send(LINE);
+      pass(1000, map);
+      // 8 x 40,000 bytes do not fit; each member gets its own in full all the same.
+      for (const { peer } of members) expect(received(peer)).toBe('y'.repeat(40_000));
+    }
+  });
+});
+
+describe('An event that a program delivers itself', () => {
+  it('is a tick of its own', () => {
+    const map = new ChannelMap();
+    const other = place(map, Member);
+    const { chat, peer, sends } = place(map, Member);
+    chat.onLine = () => {
+      for (const text of ['a', 'b', 'c']) {
+        chat.push(text);
+        other.chat.push(text);
+      }
+      expect([...sends, ...other.sends]).toEqual([]);
+    };
+    peer.send(LINE);
+    read(chat);
+    expect(chat.errors).toEqual([]);
+    expect(sends).toEqual(['abc']);
+    expect(other.sends).toEqual(['abc']);
+  });
+
+  it('is not, within a tick: its output leaves with the tick’s', () => {
+    const map = new ChannelMap();
+    const inner = place(map, Member);
+    inner.chat.onLine = () => inner.chat.push('inner');
+    const { chat, peer, sends } = place(map, Member);
+    chat.onLine = () => {
+      chat.push('outer');
+      inner.peer.send(LINE);
+      inner.chat.handleReadEvent();
+      expect([...sends, ...inner.sends]).toEqual([]);
+    };
+    peer.send(LINE);
+    poll(1000, map);
+    expect(chat.errors).toEqual([]);
+    expect([sends, inner.sends]).toEqual([['outer'], ['inner']]);
+  });
+});
+
+describe('Outside a tick', () => {
+  it('each push sends at once', () => {
+    const { chat, sends } = place(new ChannelMap(), Member);
+    for (const text of ['a', 'b']) chat.push(text);
+    expect(sends).toEqual(['a', 'b']);
+  });
+
+  it('an await in a handler ends its part in the tick', async () => {
+    const map = new ChannelMap();
+    const { chat, peer, sends } = place(map, Member);
+    let done: Promise<void> | undefined;
+    chat.onLine = () => {
+      done = (async () => {
+        chat.push('a');
+        chat.push('b');
+        await null;
+        chat.push('c');
+      })();
+    };
+    peer.send(LINE);
+    poll(1000, map);
+    await done;
+    expect(sends).toEqual(['ab', 'c']);
+  });
+});
+
+describe('An overridden step is called for every byte', () => {
+  /** Pushes to itself and to the same class elsewhere, within a tick and outside one. */
+  function exercise<Chat extends Member>(
+    Class: new (socket: SocketLike, map: ChannelMap) => Chat,
+  ): Place<Chat> {
+    const map = new ChannelMap();
+    const it = place(map, Class);
+    const { chat, peer } = place(map, Member);
+    it.chat.onLine = () => {
+      it.chat.push('own ');
+      it.chat.push('event ');
+    };
+    chat.onLine = () => it.chat.push('other’s '.replace('’', "'"));
+    it.peer.send(LINE);
+    poll(1000, map);
+    peer.send(LINE);
+    poll(1000, map);
+    it.chat.push('no event');
+    expect(received(it.peer)).toBe("own event other's no event");
+    return it;
+  }
+
+  it('initiateSend', () => {
+    class Traced extends Member {
+      calls: number[] = [];
+      override initiateSend(): void {
+        const before = this.writableLength;
+        super.initiateSend();
+        this.calls.push(before - this.writableLength);
+      }
+    }
+    const { chat } = exercise(Traced);
+    expect(chat.calls).toEqual([10, 8, 8]);
+  });
+
+  it('refillBuffer', () => {
+    class Traced extends Member {
+      filled = '';
+      override refillBuffer(): void {
+        super.refillBuffer();
+        this.filled += this.acOutBuffer.toString();
+      }
+    }
+    // In the one call after the last piece nothing is left to fill the buffer with.
+    expect(exercise(Traced).chat.filled).toBe("own event other's no event");
+  });
+
+  it('send', () => {
+    class Traced extends Member {
+      given = '';
+      override send(data: Uint8Array): number {
+        const sent = super.send(data);
+        this.given += Buffer.from(data.subarray(0, sent)).toString();
+        return sent;
+      }
+    }
+    expect(exercise(Traced).chat.given).toBe("own event other's no event");
+  });
+
+  it('writable, which is asked again after each send: a limiter of 4,096 bytes sends 4,096 bytes', () => {
+    class Limited extends Member {
+      allowance = 4096;
+      override acOutBufferSize = 1024;
+      override send(data: Uint8Array): number {
+        const sent = super.send(data);
+        this.allowance -= sent;
+        return sent;
+      }
+      override writable(): boolean {
+        return super.writable() && this.allowance > 0;
+      }
+    }
+    const map = new ChannelMap();
+    const { chat, peer, sends } = place(map, Limited);
+    chat.connected = false;
+    chat.push(Buffer.alloc(65_536, 'z'));
+    chat.connected = true;
+    poll(0, map);
+    expect(sends.map(({ length }) => length)).toEqual([1024, 1024, 1024, 1024]);
+    poll(0, map);
+    expect(received(peer)).toHaveLength(4096);
+    chat.allowance = 2048;
+    poll(0, map);
+    expect(received(peer)).toHaveLength(2048);
+  });
+});
+
+describe('A dispatcher that is no chat', () => {
+  it('may push to chats in its handlers, and that leaves once', () => {
+    const map = new ChannelMap();
+    const { chat, sends } = place(map, Member);
+    const [mine, theirs] = Socket.pair();
+    class Relay extends Dispatcher {
+      override writable(): boolean {
+        return false;
+      }
+      override handleRead(): void {
+        for (const byte of this.recv(10) ?? []) chat.push(Buffer.of(byte));
+      }
+    }
+    const relay = new Relay(mine, map);
+    opened.push(relay, theirs);
+    theirs.send(Buffer.from('abc'));
+    poll(1000, map);
+    expect(sends).toEqual(['abc']);
+  });
+});
