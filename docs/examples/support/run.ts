@@ -1,4 +1,4 @@
-// `npm run example NAME -- [options]`: runs docs/examples/NAME.ts as if it had been named itself.
+// `npm run example NAME -- [options]`: runs docs/examples/NAME.ts as the main program.
 
 import { readdirSync } from 'node:fs';
 import Module from 'node:module';
