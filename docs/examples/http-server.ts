@@ -466,7 +466,11 @@ if (require.main === module) {
     options: {
       ...listenOptions(8080),
       root: { default: '.', argument: 'FOLDER', help: 'the folder to serve' },
-      'max-body': { default: LIMITS.maxBody, argument: 'BYTES', help: 'the largest body of a request' },
+      'max-body': {
+        default: LIMITS.maxBody,
+        argument: 'BYTES',
+        help: 'the largest body of a request',
+      },
       'header-timeout': {
         default: LIMITS.headerTimeout,
         argument: 'SECONDS',
