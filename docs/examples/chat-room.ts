@@ -46,11 +46,11 @@ const COMMAND = /^\/(\w+)\s*(.*)$/;
 const CONTROL = /\p{Cc}/gu;
 
 const HELP = [
-  '/join ROOM   goes to another room',
-  '/rooms       tells which there are',
-  '/who         tells who is here, at this server',
+  '/join ROOM   moves to another room',
+  '/rooms       lists the rooms',
+  '/who         lists the members of this room on this server',
   '/nick NAME   changes your name',
-  '/me TEXT     tells what you do',
+  '/me TEXT     shows what you are doing',
   '/quit        leaves',
 ].join('\r\n');
 
@@ -141,7 +141,7 @@ export class Member extends AsyncChat {
 
   #mayTake(name: string): boolean {
     if (NAME.test(name) && !this.#server.names.has(name)) return true;
-    this.hear('Another name, please: up to 20 letters and digits, and nobody else has it.');
+    this.hear('Another name, please: up to 20 letters and digits, and not in use.');
     return false;
   }
 
@@ -174,10 +174,10 @@ export class Member extends AsyncChat {
     if (!this.push(`${line}\r\n`)) this.close();
   }
 
-  #leave(farewell: string): void {
+  #leave(lastLine: string): void {
     this.#server.leave(this);
     this.setTerminator(null);
-    this.push(`${farewell}\r\n`);
+    this.push(`${lastLine}\r\n`);
     this.closeWhenDone();
   }
 

@@ -271,7 +271,7 @@ class Question extends UdpDispatcher {
     }
   }
 
-  /** ECONNREFUSED means that no resolver is there. The clients are told, and nothing is logged. */
+  /** ECONNREFUSED means that no resolver is there. The clients get an error, and nothing is logged. */
   override handleError(error: unknown): Handled {
     return error instanceof SocketError ? this.handleClose() : super.handleError(error);
   }

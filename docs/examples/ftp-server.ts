@@ -82,7 +82,7 @@ class FtpSession extends AsyncChat {
   #transfer: Transfer | null = null;
   #failedLogins = 0;
   /** The last reply, to be sent when the transfer is over; null: the session goes on. */
-  #farewell: string | null = null;
+  #lastReply: string | null = null;
 
   constructor(socket: Socket, server: FtpServer) {
     super(socket, server.map);
@@ -153,14 +153,14 @@ class FtpSession extends AsyncChat {
   // The end.
 
   /** Sends this reply and closes, as soon as no transfer is in progress. */
-  leave(farewell: string): void {
-    this.#farewell = farewell;
+  leave(lastReply: string): void {
+    this.#lastReply = lastReply;
     if (this.#transfer === null) this.#hangUp();
   }
 
   #hangUp(): void {
     this.setTerminator(null);
-    this.reply(this.#farewell as string);
+    this.reply(this.#lastReply as string);
     this.closeWhenDone();
   }
 
@@ -245,7 +245,7 @@ class FtpSession extends AsyncChat {
     this.#transfer = null;
     this.dropData();
     this.reply(reply);
-    if (this.#farewell !== null) this.#hangUp();
+    if (this.#lastReply !== null) this.#hangUp();
   }
 
   abort(): string {
@@ -563,7 +563,11 @@ if (require.main === module) {
     options: {
       ...listenOptions(2121),
       root: { default: '.', argument: 'PATH', help: 'the directory' },
-      user: { default: '', argument: 'NAME:PASSWORD', help: 'who may write; without it, nobody' },
+      user: {
+        default: '',
+        argument: 'NAME:PASSWORD',
+        help: 'the user who may write (default: none)',
+      },
     },
     start: ({ host, port, root, user }) =>
       new FtpServer({ host, port }, familyOf(host), new FileTree(root), accountOf(user)),

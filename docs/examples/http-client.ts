@@ -273,8 +273,12 @@ if (require.main === module) {
     about: 'Fetches URLs, many at once.',
     options: {
       parallel: { default: 50, argument: 'N', help: 'how many at once; 0: all' },
-      timeout: { default: 30, argument: 'SECONDS', help: 'without a byte; 0: for ever' },
-      output: { default: '', argument: 'FOLDER', help: 'keeps the bodies there, as 1, 2, 3' },
+      timeout: {
+        default: 30,
+        argument: 'SECONDS',
+        help: 'of silence before a fetch fails; 0: no limit',
+      },
+      output: { default: '', argument: 'FOLDER', help: 'stores the bodies there, as 1, 2, 3' },
     },
     words: 'URL...',
     start: ({ parallel, timeout, output }, urls) => {

@@ -123,7 +123,7 @@ class HttpConnection extends MessageChat {
   #isFull = false;
   /** When the incomplete request began, by the server's clock; null: there is none. */
   #since: number | null = null;
-  #farewell: NodeJS.Timeout | null = null;
+  #lingering: NodeJS.Timeout | null = null;
 
   constructor(
     socket: Socket,
@@ -337,7 +337,7 @@ class HttpConnection extends MessageChat {
    * peer still sends, the connection would be reset, and the peer might lose the response.
    */
   override handleClose(): void {
-    if (!this.ignoresInput || this.inputEnded || this.#farewell !== null) {
+    if (!this.ignoresInput || this.inputEnded || this.#lingering !== null) {
       this.close();
       return;
     }
@@ -348,7 +348,7 @@ class HttpConnection extends MessageChat {
       this.close();
       return;
     }
-    this.#farewell = setTimeout(() => this.close(), LINGER);
+    this.#lingering = setTimeout(() => this.close(), LINGER);
     this.resumeReading();
   }
 
@@ -358,7 +358,7 @@ class HttpConnection extends MessageChat {
    */
   override handleShutdown(): void {
     this.#stays = false;
-    if (this.#isWaiting || this.#farewell !== null) return;
+    if (this.#isWaiting || this.#lingering !== null) return;
     this.ignoreInput();
     this.closeWhenDone();
   }
@@ -375,7 +375,7 @@ class HttpConnection extends MessageChat {
 
   override close(): void {
     super.close();
-    clearTimeout(this.#farewell ?? undefined);
+    clearTimeout(this.#lingering ?? undefined);
     this.server.forget(this);
   }
 }

@@ -178,9 +178,9 @@ class SmtpSession extends AsyncChat {
   }
 
   /** Further input is ignored. The connection closes when everything is sent. */
-  #hangUp(farewell: string): void {
+  #hangUp(lastReply: string): void {
     this.setTerminator(null);
-    this.push(`${farewell}\r\n`);
+    this.push(`${lastReply}\r\n`);
     this.closeWhenDone();
   }
 

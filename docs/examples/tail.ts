@@ -167,7 +167,7 @@ class Viewer extends AsyncChat {
     this.setIdleTimeout(1000 * this.tail.options.silence);
   }
 
-  /** With nothing to read or write, the loop is not told of an error that the kernel has found. */
+  /** With nothing to read or write, the loop does not see an error that the kernel has found. */
   override handleTimeout(): void {
     if (this.#tcp.getSockOpt(SOL_SOCKET, SO_ERROR) !== 0) this.close();
   }

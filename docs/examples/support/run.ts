@@ -15,9 +15,9 @@ if (names.includes(name)) {
   process.argv = [process.execPath, join(EXAMPLES, `${name}.ts`), ...rest];
   Module.runMain();
 } else {
-  process.stderr.write(`Usage: npm run example NAME -- [options], NAME being one of
+  process.stderr.write(`Usage: npm run example NAME -- [options], where NAME is one of
   ${names.join('\n  ')}
-Each tells its options by --help.
+Each lists its options with --help.
 `);
   process.exitCode = 2;
 }
