@@ -40,10 +40,10 @@ const bench: Bench = {
   name: 'bulk',
   title: 'Bulk',
   about:
-    'One connection. Bodies: each line that the server gets is answered by 64 MiB from its memory. ' +
-    'Each way: what it receives it sends back, and as much flows in as out; a byte counts once. The ' +
-    'amount is what the given time has room for, in whole bodies, and every byte is compared. Most ' +
-    'of the cost is the kernel’s copying, which is the same for all.',
+    'One connection. Bodies: the server answers each line with 64 MiB from its memory. Each way: the ' +
+    'server sends back what it receives, so as much flows in as out; a byte counts once. The amount ' +
+    'is as many whole bodies as the given time has room for, and every byte is compared. Most of the ' +
+    'cost is the kernel’s copying, which is the same for all contenders.',
   targets: [
     target(
       moved(FETCH, 'asyncore pushes of 64 KiB'),

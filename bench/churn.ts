@@ -21,10 +21,10 @@ const bench: Bench = {
   name: 'churn',
   title: 'Connection churn',
   about:
-    'A connection is accepted, one line of 64 bytes is answered, and the server closes. The load ' +
-    'reads the end of the stream and resets what is left (SO_LINGER of 0): the server has closed its ' +
-    'descriptor and never hears of it, and no port stays in TIME_WAIT. A latency is from connect(2) ' +
-    'to the end of the stream.',
+    'The server accepts a connection, answers one line of 64 bytes, and closes. The load reads the ' +
+    'end of the stream and resets its side (SO_LINGER of 0). The server has closed its descriptor by ' +
+    'then and does not see the reset, and no port stays in TIME_WAIT. A latency is the time from ' +
+    'connect(2) to the end of the stream.',
   targets: [
     target(cpu('asyncore loop()'), 'at most', 1.5, cpu('C epoll')),
     target(cpu('asyncore loop()'), 'at most', 0.5, cpu('node:net')),

@@ -30,8 +30,8 @@ const bench: Bench = {
   name: 'ffi',
   title: 'Calls into the C library',
   about:
-    'Through the functions that the library itself uses, on Unix sockets: the way there and back, ' +
-    'the checks, and the kernel’s own work. The cheapest system call of all is the floor.',
+    'The functions that the library itself uses, on Unix sockets. A figure includes the way into C ' +
+    'and back, the checks, and the kernel’s own work. The cheapest system call is the floor.',
 
   async shapes(seconds) {
     const share = seconds / 10;

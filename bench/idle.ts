@@ -46,8 +46,8 @@ const bench: Bench = {
   name: 'idle',
   title: 'Idle connections',
   about:
-    `Line echo over ${ACTIVE} connections, one line in flight in each, beside connections that have ` +
-    'sent one line and are silent since. Read it downwards: the same server with more of them.',
+    `Line echo over ${ACTIVE} connections, one line in flight in each, beside idle connections that ` +
+    'have sent one line before. Read it downwards: the same server with more idle connections.',
   targets: [target(cpu(8000, 'asyncore loop()'), 'at most', 1.15, cpu(0, 'asyncore loop()'))],
 
   async shapes(seconds) {

@@ -32,12 +32,12 @@ const bench: Bench = {
   name: 'line-echo',
   title: 'Line echo',
   about:
-    'Lines of 64 bytes, CRLF included, each looked for and answered by itself, but for the C servers ' +
-    'and the expert’s, which look for each and answer all that one read has brought in one write of ' +
-    'the same bytes. What counts is the CPU time that the server is charged for one line, user and ' +
-    'system. Lines per second are bounded by the load generator as well, and a latency is that of a ' +
-    'server which works as hard as it can. Byte echo is the same load on servers that do not look ' +
-    'for lines.',
+    'Lines of 64 bytes, CRLF included. Each line is searched for and answered by itself. The C ' +
+    'servers and the expert’s also search for each line, but answer all lines of one read in one ' +
+    'write of the same bytes. The figure that counts is the CPU time, user and system, that the ' +
+    'server is charged for one line. Lines per second are also bounded by the load generator, and ' +
+    'latencies are those of a saturated server. Byte echo is the same load on servers that do not ' +
+    'search for lines.',
   targets: [
     target(cpu(single), 'at most', 1.2, cpu(single, 'C epoll')),
     target(cpu(single), 'at most', 0.7, cpu(single, 'node:net expert')),

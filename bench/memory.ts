@@ -96,9 +96,9 @@ const bench: Bench = {
   name: 'memory',
   title: 'Memory',
   about:
-    'Each of 5,000 connections has had one line echoed and is idle. The JavaScript side is V8’s heap ' +
-    'and what it holds outside, after a collection; RSS is what the process has got from the kernel, ' +
-    'with the room that V8 keeps for later.',
+    'Each of 5,000 connections has had one line echoed and is idle. The JavaScript figure is V8’s ' +
+    'heap and its external memory, after a collection. RSS is the memory that the process has from ' +
+    'the kernel, including the room that V8 keeps in reserve.',
   targets: [
     { words: 'at most 2 KB', of: ours, bound: 'at most', ratio: 1, against: 2048 },
     {

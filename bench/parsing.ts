@@ -16,9 +16,9 @@ const bench: Bench = {
   name: 'parsing',
   title: 'Parsing',
   about:
-    'Reads of 64 KiB, prepared beforehand, through an AsyncChat whose recv is overridden: no kernel, ' +
-    'only the search for terminators and the calls of the handlers. Where there is no terminator, ' +
-    'no byte is looked at, and the figure is that of the calls.',
+    'Prepared reads of 64 KiB go through an AsyncChat whose recv is overridden: no kernel, only the ' +
+    'search for terminators and the calls of the handlers. Without a terminator no byte is examined, ' +
+    'and the figure is the cost of the calls.',
 
   async shapes(seconds) {
     const share = seconds / 5;

@@ -1,17 +1,17 @@
-// From figures to words: the tables, the verdict on each target, and docs/performance.md.
+// The text of a run: the tables, the verdict on each target, and docs/performance.md.
 //
-// Nothing here looks at the clock or at the machine: the same run gives the same text, and so a spec
-// can hold the page to docs/performance/results.json. The tables are Markdown in the terminal too,
-// where they are read as they are, and can be pasted.
+// Nothing here reads the clock or the machine: the same run gives the same text, so a spec can compare the
+// page with docs/performance/results.json. The tables are Markdown in the terminal too, readable as they
+// are and ready to be pasted.
 
 import type { Bench, FigureName, Result, Summary, Target } from './harness';
 import { PLOTS } from './plot';
 
-/** All that one run came to: what results.json holds. */
+/** Everything about one run: the content of results.json. */
 export interface Run {
   readonly date: string;
   readonly command: string;
-  /** `CPU` -> its model: what the figures depend on. */
+  /** What the figures depend on: `CPU` -> its model. */
   readonly machine: Readonly<Record<string, string>>;
   readonly results: readonly Result[];
 }
@@ -31,12 +31,12 @@ export function formatNumber(value: number): string {
   return FORMAT.format(value);
 }
 
-/** As text in a table: nothing that Markdown would take for its own. */
+/** Escapes the characters that Markdown would interpret. */
 function escapeMarkdown(text: string): string {
   return text.replace(/[\\`*<>[\]|]/g, '\\$&').replace(/\s+/g, ' ');
 }
 
-/** A Markdown table in straight columns: the first `words` to the left, figures to the right. */
+/** A Markdown table with aligned columns: the first `words` columns to the left, figures to the right. */
 export function table(rows: readonly (readonly string[])[], words = 1): string {
   const cells = rows.map((row) => row.map(escapeMarkdown));
   const widths = (cells[0] ?? []).map((_, column) =>
@@ -64,7 +64,7 @@ export function formatSummary(summary: Summary | undefined): string {
   return formatNumber(median) + range;
 }
 
-/** One shape: contender x metric, and under it why some could not run. */
+/** One shape: contender x metric, and below it the reasons why contenders could not run. */
 export function resultTable({ metrics, figures, missing }: Result): string {
   const head = metrics.map(({ name, better }) => `${name} ${better === 'lower' ? '↓' : '↑'}`);
   const present = Object.entries(figures).map(([contender, own]) => [
@@ -92,14 +92,14 @@ export function describeShape({ parameters, rounds }: Result): string {
 
 export interface Verdict {
   readonly target: Target;
-  /** What was reached, in the target's own terms; null when there is no figure. */
+  /** The figure reached, in the target's own terms; null: there is no figure. */
   readonly reached: number | null;
   /** The two medians, or why there is no figure. */
   readonly because: string;
   readonly met: boolean;
 }
 
-/** The median, or in words why there is none. */
+/** The median, or the reason why there is none. */
 function lookUp(name: FigureName, results: readonly Result[]): number | string {
   const result = results.find(({ shape }) => shape === name.shape);
   if (result === undefined) return `${name.shape} was not run`;
@@ -109,7 +109,7 @@ function lookUp(name: FigureName, results: readonly Result[]): number | string {
   return summary?.median ?? `${name.contender} has no ${name.metric}`;
 }
 
-/** Holds one target against the figures of a run. */
+/** Compares one target with the figures of a run. */
 export function judge(target: Target, results: readonly Result[]): Verdict {
   const of = lookUp(target.of, results);
   const against =
@@ -168,8 +168,8 @@ function benchSection({ name, about }: Bench, results: readonly Result[]): strin
 const BLOCK = /(<!-- results: (\S+) -->\n)[\s\S]*?(<!-- end of results -->)/g;
 
 /**
- * The page with every block `<!-- results: NAME -->` … `<!-- end of results -->` written anew; the
- * prose around them stays as it is. NAME is `machine`, `targets`, or a bench.
+ * The page with every block `<!-- results: NAME -->` … `<!-- end of results -->` rewritten; the prose
+ * around the blocks stays. NAME is `machine`, `targets`, or a bench.
  */
 export function renderPage(page: string, run: Run, benches: readonly Bench[]): string {
   const sections = new Map([

@@ -64,8 +64,8 @@ const bench: Bench = {
   name: 'start-up',
   title: 'Start-up',
   about:
-    'From the spawn of node to the first caller of a minimal server, which requires the built ' +
-    'package. Beside it, in the same breath, node -e 0 to its end.',
+    'From the spawn of node to the first connection of a minimal server, which requires the built ' +
+    'package. For comparison, measured in turn: the whole run of node -e 0.',
   targets: [
     {
       words: 'at most 60 ms above node -e 0',

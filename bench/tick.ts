@@ -69,9 +69,9 @@ const bench: Bench = {
   name: 'tick',
   title: 'Ticks',
   about:
-    'Two chats pass one byte to and fro, so that each tick has one to read and one to write, beside ' +
-    'connected chats that have nothing to do. With the library’s own predicates these are to cost ' +
-    'nothing; where readable() is overridden, it is called at every tick, for each of them.',
+    'Two chats pass one byte back and forth, so that each tick has one read and one write, beside ' +
+    'idle connected chats. With the library’s own predicates the idle chats should cost nothing. An ' +
+    'overridden readable() is called at every tick, for each of them.',
   targets: [
     target(cpu('asyncore loop()', 'stock'), 'at most', 1.2, cpu('asyncore loop()', 'stock', 10)),
     target(cpu('asyncore poll()', 'stock'), 'at most', 1.2, cpu('asyncore poll()', 'stock', 10)),

@@ -1,16 +1,16 @@
 // Chat rooms for `nc` and telnet; and with `--redis`, the same rooms in several processes or machines.
 //
-// A line is a record, its terminator is '\n'. Everybody hears what the others say in the room that he
-// is in. One slow reader must not hurt them, nor fill the memory: what a member has not taken yet is
-// bounded by `highWaterMark`, and whoever lags behind further is put out.
+// A line is a record; its terminator is '\n'. A message goes to every other member of the sender's room.
+// A slow reader must not delay the others, nor fill the memory: `highWaterMark` bounds the output queued
+// for a member, and a member who falls further behind is disconnected.
 //
-// Processes tell each other what is said through Redis, and each hands it out to its own members. It is
-// published to those who listen, and written to a log, where those who did not can catch up. What was
-// on its way when a connection broke may have arrived or not, so it is published again. Besides, a
-// process hears itself, and finds in the log what it has heard before. All that is harmless, as nothing
-// is handed out twice: each process counts its messages, and who has handed out its seventh drops all
-// up to the seventh. While Redis is away, the others in the same process hear a message at once, and
-// those elsewhere when Redis is back.
+// Processes exchange messages through Redis, and each delivers them to its own members. A message is
+// published to the subscribers, and written to a log, from which a process that was cut off can catch up.
+// A message that was under way when a connection broke may have arrived or not, so it is published again.
+// A process also receives its own messages, and reads messages from the log that it has seen before. All
+// of this is harmless, because no message is delivered twice: each process numbers its messages, and a
+// process that has delivered number seven drops all numbers up to seven. While Redis is away, members of
+// the same process get a message at once, and members elsewhere when Redis is back.
 
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
@@ -29,43 +29,43 @@ import { familyOf, listenOptions, run } from './support/program';
 import { encode, type Reply, ReplyChat, ReplyError, type Request } from './support/resp';
 
 const MOST_MEMBERS = 2048;
-/** For each of them, in bytes. */
+/** Output queued for one member, in bytes. */
 const MOST_WAITING = 256 * 1024;
 /** In bytes. */
 const LONGEST_LINE = 4096;
-/** How many of them a room keeps, for newcomers. */
+/** How many lines a room keeps, for newcomers. */
 const HISTORY = 20;
-/** Members may make up rooms, so the empty ones are forgotten when there are more. */
+/** Members create rooms at will, so beyond this number empty rooms are removed. */
 const MOST_ROOMS = 1000;
 
 const FIRST_ROOM = 'lobby';
-/** Of a member, or a room. */
+/** The name of a member or a room. */
 const NAME = /^[\p{L}\p{N}_-]{1,20}$/u;
 const COMMAND = /^\/(\w+)\s*(.*)$/;
-/** A '\r', which telnet puts before '\n'; and what would play with the terminals of the others. */
+/** The '\r' that telnet puts before '\n', and whatever would control another member's terminal. */
 const CONTROL = /\p{Cc}/gu;
 
 const HELP = [
-  '/join ROOM   goes to another room',
-  '/rooms       tells which there are',
-  '/who         tells who is here, at this server',
+  '/join ROOM   moves to another room',
+  '/rooms       lists the rooms',
+  '/who         lists the members of this room on this server',
   '/nick NAME   changes your name',
-  '/me TEXT     tells what you do',
+  '/me TEXT     shows what you are doing',
   '/quit        leaves',
 ].join('\r\n');
 
 // ---------------------------------------------------------------------------------------------
-// What is said.
+// Messages.
 
-/** `ann: hello`, `* ann waves`, `* ann has left`: a newcomer is not shown the last kind. */
+/** `ann: hello`, `* ann waves`, `* ann has left`. The last kind is not in the history. */
 type Kind = 'says' | 'does' | 'moves';
 
 interface Message {
-  /** A process, from its start to its end. */
+  /** The run of a process that the message comes from. */
   readonly origin: string;
-  /** The first message of an origin has 1. */
+  /** Starts at 1 for each origin. */
   readonly count: number;
-  /** As it calls itself. */
+  /** The name of that process. */
   readonly process: string;
   readonly room: string;
   readonly nickname: string;
@@ -73,7 +73,7 @@ interface Message {
   readonly text: string;
 }
 
-/** @returns null for what is none: it is no reason to read the log again, where it would be again */
+/** @returns null for invalid text: reading the log again would not help, as the text is there too */
 function parse(text: string): Message | null {
   try {
     const message = JSON.parse(text);
@@ -88,7 +88,7 @@ function parse(text: string): Message | null {
 }
 
 // ---------------------------------------------------------------------------------------------
-// The members and their rooms.
+// Members and their rooms.
 
 interface Room {
   readonly members: Set<Member>;
@@ -99,11 +99,11 @@ interface Room {
 export class Member extends AsyncChat {
   override highWaterMark = MOST_WAITING;
   override maxRecordLength = LONGEST_LINE;
-  /** Empty until the member has said it; as is the room. */
+  /** Empty until the member has given it; so is the room. */
   nickname = '';
   room = '';
   readonly #server: ChatServer;
-  /** Not an idle timeout, which one bad name after the other would put off for ever. */
+  /** Not an idle timeout, which a series of bad names would extend for ever. */
   readonly #patience: NodeJS.Timeout;
 
   constructor(socket: Socket, server: ChatServer) {
@@ -115,7 +115,7 @@ export class Member extends AsyncChat {
   }
 
   override collectIncomingData(data: Buffer): void {
-    // Who is leaving is not listened to.
+    // A member who is leaving is ignored.
     if (this.terminator !== null) this._collectIncomingData(data);
   }
 
@@ -141,7 +141,7 @@ export class Member extends AsyncChat {
 
   #mayTake(name: string): boolean {
     if (NAME.test(name) && !this.#server.names.has(name)) return true;
-    this.hear('Another name, please: up to 20 letters and digits, and nobody else has it.');
+    this.hear('Another name, please: up to 20 letters and digits, and not in use.');
     return false;
   }
 
@@ -162,26 +162,26 @@ export class Member extends AsyncChat {
     } else if (command === 'nick') {
       if (!this.#mayTake(argument)) return;
       this.#server.say(this, 'moves', `is called ${argument} now`);
-      // Somebody may have been put out by that; and of that being told, this one.
+      // That message may have disconnected a member, and the news of it this one.
       if (!this.connected) return;
       this.#rename(argument);
       this.hear(`* you are called ${argument} now`);
     } else this.hear(HELP);
   }
 
-  /** Whoever does not listen loses the connection, and nobody else anything. */
+  /** Disconnects a member who does not read, so that nobody else has to wait. */
   hear(line: string): void {
     if (!this.push(`${line}\r\n`)) this.close();
   }
 
-  #leave(farewell: string): void {
+  #leave(lastLine: string): void {
     this.#server.leave(this);
     this.setTerminator(null);
-    this.push(`${farewell}\r\n`);
+    this.push(`${lastLine}\r\n`);
     this.closeWhenDone();
   }
 
-  /** However the connection ends: here it is over. */
+  /** Called however the connection ends. */
   override close(): void {
     super.close();
     clearTimeout(this.#patience);
@@ -191,17 +191,17 @@ export class Member extends AsyncChat {
 }
 
 export class ChatServer extends Dispatcher {
-  /** How long a caller may take to say his name, in ms. */
+  /** How long a new member may take to give a name, in ms. */
   timeForName = 60_000;
-  /** Of all members, in this process. Those in another are called ann@process. */
+  /** Names of the members in this process. A member of another process is called ann@process. */
   readonly names = new Set<string>();
   readonly #rooms = new Map<string, Room>();
   readonly #origin = randomUUID();
   #process = '';
   #count = 0;
-  /** The latest message of each origin. A process that starts adds one, some 100 bytes, for ever. */
+  /** The latest count of each origin. Each start of a process adds some 100 bytes, for ever. */
   readonly #counts = new Map<string, number>();
-  /** What is to be handed out, to all but its speaker. */
+  /** Messages to deliver, to all members but the speaker. */
   readonly #due: [Message, Member | null][] = [];
   #redis: RedisLink | null = null;
 
@@ -213,7 +213,7 @@ export class ChatServer extends Dispatcher {
     this.listen(128, { maxConnections: MOST_MEMBERS });
   }
 
-  /** From here on, with all who do so at the same Redis. @param name what they call this process */
+  /** Shares the rooms with every process at the same Redis. @param name what they call this process */
   share(redis: InternetAddress, name: string): void {
     this.#process = name;
     this.#redis = new RedisLink(redis, this, (text) => {
@@ -239,7 +239,7 @@ export class ChatServer extends Dispatcher {
     return [...(this.#rooms.get(room)?.members ?? [])].map((member) => member.nickname);
   }
 
-  /** @param greetings what he is told before anything else */
+  /** @param greetings sent to the member first */
   enter(member: Member, name: string, ...greetings: string[]): void {
     const { members, history } = this.#room(name);
     member.room = name;
@@ -252,24 +252,24 @@ export class ChatServer extends Dispatcher {
     if (this.#rooms.get(member.room)?.members.delete(member)) this.say(member, 'moves', 'has left');
   }
 
-  /** Tells everybody in the room of the speaker, but not himself. */
+  /** Tells every other member of the speaker's room. */
   say(speaker: Member, kind: Kind, text: string): void {
     const { nickname, room } = speaker;
     this.#count += 1;
     const whence = { origin: this.#origin, count: this.#count, process: this.#process };
     const message: Message = { ...whence, room, nickname, kind, text };
-    // In this order, as somebody may be put out now, which is the next message.
+    // In this order: delivery may disconnect a member, and that is the next message.
     this.#redis?.publish(JSON.stringify(message));
     this.#deliver(message, speaker);
   }
 
-  /** Hands a message out, unless that was done. */
+  /** Delivers a message, unless it has been delivered before. */
   #deliver(message: Message, speaker: Member | null = null): void {
     const { origin, count } = message;
     if (count <= (this.#counts.get(origin) ?? 0)) return;
     this.#counts.set(origin, count);
     this.#due.push([message, speaker]);
-    // Somebody is put out, and that is being told: after the message that he did not listen to.
+    // Re-entrant call, for the news that a member was disconnected: the outer call picks it up.
     if (this.#due.length > 1) return;
     try {
       for (const due of this.#due) this.#handOut(...due);
@@ -284,7 +284,7 @@ export class ChatServer extends Dispatcher {
     const line = kind === 'says' ? `${name}: ${text}` : `* ${name} ${text}`;
     if (kind !== 'moves') history.push(line);
     if (history.length > HISTORY) history.shift();
-    // A copy, as a member who is put out leaves.
+    // A copy, because a member who is disconnected leaves the set.
     for (const member of [...members]) if (member !== speaker) member.hear(line);
   }
 
@@ -297,7 +297,7 @@ export class ChatServer extends Dispatcher {
     return room;
   }
 
-  /** The oldest one without members. If there is none, the number of members bounds that of rooms. */
+  /** Removes the oldest empty room. If no room is empty, the number of members bounds the rooms. */
   #forgetRoom(): void {
     for (const [name, { members }] of this.#rooms) {
       if (members.size === 0) {
@@ -315,12 +315,12 @@ const CHANNEL = 'chat-room';
 /** A list of the latest messages. */
 const LOG = 'chat-room:log';
 const LOG_LENGTH = 1000;
-/** How many messages wait for Redis. What is said beyond that is heard in this process only. */
+/** How many messages wait for Redis. Beyond that, messages stay in this process. */
 const MOST_UNCONFIRMED = 1000;
 /** Between attempts to connect, in ms. */
 const LEAST_DELAY = 100;
 const MOST_DELAY = 10_000;
-/** After so much silence Redis is asked whether it is there, and after so much more it is not; in ms. */
+/** In ms. A silent Redis is pinged after this time, and given up after the same time again. */
 const SILENCE = 10_000;
 
 class RedisConnection extends ReplyChat {
@@ -350,7 +350,7 @@ class RedisConnection extends ReplyChat {
 
   protected override foundReply(reply: Reply): void {
     this.#asked = false;
-    // It is LOADING, or READONLY, or wants a password: try again later.
+    // Redis is LOADING, or READONLY, or wants a password: try again later.
     if (reply instanceof ReplyError) throw reply;
     this.found(reply);
   }
@@ -377,16 +377,16 @@ class RedisConnection extends ReplyChat {
 }
 
 /**
- * Two connections, as one that has subscribed can do nothing else. In turn: subscribe; read the log,
- * as what is published from now on is heard; then hear, and publish what has waited. If one is lost,
- * both begin again.
+ * Two connections, because a subscribed connection can do nothing else. The order: subscribe, so that
+ * no later message is missed; read the log; then process what has been published meanwhile, and publish
+ * what has waited. If one connection is lost, both start again.
  */
 class RedisLink {
   readonly #address: InternetAddress;
   readonly #server: Dispatcher;
   readonly #found: (message: string) => void;
   readonly #connections: RedisConnection[] = [];
-  /** Where to publish; null: not now. */
+  /** The connection to publish on; null: none is ready. */
   #publisher: RedisConnection | null = null;
   /** In order: a count must never be published before a lower one. */
   readonly #unconfirmed: string[] = [];
@@ -431,10 +431,10 @@ class RedisLink {
   }
 
   #catchUp(subscriber: RedisConnection): void {
-    // What is heard from now on is later than what the log has.
+    // What is published from now on is later than the log.
     subscriber.pauseReading();
     const found = (reply: Reply): void => {
-      // 'OK' is the last of the three replies to what #send sends.
+      // 'OK' is the last of the three replies to the requests of #send.
       if (reply === 'OK') this.#unconfirmed.shift();
       else if (Array.isArray(reply)) {
         for (const message of reply) this.#found(String(message));
@@ -452,7 +452,7 @@ class RedisLink {
     for (const message of this.#unconfirmed) this.#send(message);
   }
 
-  /** To the log first: who subscribes in between finds it there. */
+  /** To the log first: a process that subscribes in between finds the message there. */
   #send(message: string): void {
     const requests: Request[] = [
       ['RPUSH', LOG, message],
@@ -464,7 +464,7 @@ class RedisLink {
 
   #lost(why: string): void {
     this.close();
-    // Not all processes at once, when a Redis comes back that all have lost.
+    // Spread over time, so that not all processes reconnect at once when Redis comes back.
     const delay = Math.round(this.#delay * (0.5 + Math.random() / 2));
     this.#delay = Math.min(2 * this.#delay, MOST_DELAY);
     this.#server.log(`Redis is lost: ${why}; the next attempt is in ${delay} ms`);
@@ -481,12 +481,12 @@ if (require.main === module) {
       redis: {
         default: null,
         argument: 'HOST:PORT',
-        help: 'shares the rooms with all who name the same Redis',
+        help: 'shares the rooms with every process at the same Redis',
       },
       name: {
         default: `${hostname()}-${process.pid}`,
         argument: 'NAME',
-        help: 'what they call this one',
+        help: 'what the others call this process',
       },
     },
     start: ({ host, port, redis, name }) => {

@@ -1,5 +1,5 @@
-// Three servers in one channel map, under one loop: HTTP and a chat room of chats, an echo server of
-// plain dispatchers. `npm start` runs it; `npm start -- --help` tells the options.
+// Three servers in one channel map, under one loop: HTTP and a chat room, both of chats, and an echo
+// server of plain dispatchers. `npm start` runs it; `npm start -- --help` lists the options.
 
 import { isIPv6 } from 'node:net';
 import { parseArgs } from 'node:util';

@@ -1,14 +1,14 @@
-// A DNS relay: asks a resolver on behalf of its clients, and remembers the answers for a while.
+// A DNS relay: asks a resolver on behalf of its clients, and caches the answers for a while.
 //
-// It shows UDP dispatchers. Clients are served on one socket, and each question that is under way is a
-// channel of its own. A socket costs little, and gives a question its timeout, a peer from whom alone
-// it hears, and a port by the kernel's lot: who wants to forge an answer has to guess that beside the
-// id, which is by lot, too, and never the client's (RFC 5452). Who asks what is being asked already
-// waits for the same answer.
+// It shows UDP dispatchers. All clients are served on one socket, and each pending question is a channel
+// of its own. A socket costs little, and gives a question a timeout, a single peer that it accepts
+// datagrams from, and a random port. To forge an answer, an attacker has to guess the port as well as the
+// id, which is also random and never the client's (RFC 5452). A client that asks a pending question waits
+// for the same answer.
 //
-// EDNS is left out. So an answer has 512 bytes at most, and one that is longer comes truncated, by the
-// resolver or from here; the client then asks over TCP, which proxy.ts forwards as it is. Messages are
-// those of RFC 1035:
+// EDNS is left out. So an answer has at most 512 bytes, and the resolver or this relay truncates a longer
+// answer. The client then asks over TCP, which proxy.ts forwards unchanged. Messages are those of
+// RFC 1035:
 //
 //   id 2 | flags 2 | number of questions 2, answers 2, authorities 2, additionals 2
 //   question:  name | type 2 | class 2
@@ -33,12 +33,12 @@ import { familyOf, listenOptions, run } from './support/program';
 const LARGEST_DATAGRAM = 4096;
 /** What a client without EDNS takes. */
 const LARGEST_ANSWER = 512;
-/** A tick should not be longer, for the sake of the other channels. */
+/** Bounds the length of a tick, for the sake of the other channels. */
 const DATAGRAMS_PER_EVENT = 64;
 const MOST_QUESTIONS = 500;
-/** How many may wait for one answer. */
+/** How many clients may wait for one answer. */
 const MOST_CLIENTS = 100;
-/** How often a question is put. */
+/** How many times a question is sent. */
 const TRIES = 2;
 const MOST_REMEMBERED = 10_000;
 /** A day, in s. */
@@ -51,7 +51,7 @@ const TCP_IDLE = 10_000;
 
 const HEADER_SIZE = 12;
 const LONGEST_LABEL = 63;
-/** With the lengths of its labels. */
+/** Includes the lengths of its labels. */
 const LONGEST_NAME = 255;
 
 const RESPONSE = 0x8000;
@@ -63,7 +63,7 @@ const RECURSION_AVAILABLE = 0x0080;
 const AUTHENTIC_DATA = 0x0020;
 const CHECKING_DISABLED = 0x0010;
 const CODE = 0x000f;
-/** What a client may wish of an answer. */
+/** The flags by which a client says what answer it wants. */
 const WISHES = RECURSION_DESIRED | AUTHENTIC_DATA | CHECKING_DISABLED;
 
 const FORMAT_ERROR = 1;
@@ -73,12 +73,12 @@ const NOT_IMPLEMENTED = 4;
 
 const SOA = 6;
 
-/** Where the name at `at` ends. @throws {RangeError} when the message does before, or it is no name */
+/** Where the name at `at` ends. @throws {RangeError} for a truncated message or an invalid name */
 function endOfName(message: Buffer, at: number): number {
   for (let next = at; next < at + LONGEST_NAME; ) {
     const length = message.readUInt8(next);
     if (length === 0) return next + 1;
-    // The rest of the name stands elsewhere: this is a pointer to it.
+    // A pointer: the rest of the name is elsewhere in the message.
     if (length >= 0xc0) return next + 2;
     if (length > LONGEST_LABEL) break;
     next += 1 + length;
@@ -94,7 +94,7 @@ function questionOf(message: Buffer): Buffer | null {
   return message[end - 1] === 0 && question.length === end + 4 - HEADER_SIZE ? question : null;
 }
 
-/** What is the same for all who may have the same answer: a name is the same in capitals. */
+/** Equal for all queries that may share an answer. Names are compared without regard to case. */
 function keyOf(flags: number, question: Buffer): string {
   const name = question.toString('latin1', 0, question.length - 4);
   const rest = question.toString('latin1', question.length - 4);
@@ -110,7 +110,7 @@ function message(id: number, flags: number, question: Buffer | null): Buffer {
   return Buffer.concat([header, question]);
 }
 
-/** Where its times to live stand, and for how long it may be remembered, in s. */
+/** The offsets of the times to live, and for how long the answer may be cached, in s. */
 function livesIn(answer: Buffer): { places: number[]; life: number } {
   const code = answer.readUInt16BE(2) & CODE;
   const [answers, authorities, additionals] = [6, 8, 10].map((at) => answer.readUInt16BE(at));
@@ -123,7 +123,7 @@ function livesIn(answer: Buffer): { places: number[]; life: number } {
     at = endOfName(answer, at);
     const seconds = answer.readUInt32BE(at + 4);
     places.push(at + 4);
-    // A negative one is none (RFC 2181).
+    // A negative time to live counts as 0 (RFC 2181).
     life = Math.min(life, seconds > 0x7fff_ffff ? 0 : seconds);
     negativeHasLife ||= answer.readUInt16BE(at) === SOA;
     at += 10 + answer.readUInt16BE(at + 8);
@@ -164,7 +164,7 @@ class Cache {
     }
   }
 
-  /** The answer, its times to live being what is left of them. */
+  /** The answer, with the times to live that remain. */
   get(key: string): Buffer | null {
     const found = this.#answers.get(key);
     if (found === undefined) return null;
@@ -182,26 +182,26 @@ class Cache {
 // ---------------------------------------------------------------------------------------------
 // The channels.
 
-/** A datagram is sent at once or never, so nothing ever waits to be written. */
+/** A datagram is sent at once or never, so no output ever waits. */
 abstract class UdpDispatcher extends Dispatcher {
   override writable(): boolean {
     return false;
   }
 
-  /** The answer of a predicate that never changes need not be asked for at every tick. */
+  /** The predicate's answer never changes, so it need not be called at every tick. */
   override tracksInterest(): boolean {
     return true;
   }
 }
 
-/** Who has asked, and how he has written it. */
+/** A client that waits for an answer, and the question as the client wrote it. */
 interface Client {
   readonly address: Address;
   readonly id: number;
   readonly question: Buffer;
 }
 
-/** A question that is under way. */
+/** A pending question. */
 class Question extends UdpDispatcher {
   readonly clients: Client[] = [];
   #udp: Socket | null = null;
@@ -231,7 +231,7 @@ class Question extends UdpDispatcher {
     }
   }
 
-  /** From within connect(), as there is nothing to shake hands with. */
+  /** Called by connect() before it returns: UDP has no handshake. */
   override handleConnect(): void {
     this.#ask();
   }
@@ -254,7 +254,7 @@ class Question extends UdpDispatcher {
     this.relay.answer(this, answer);
   }
 
-  /** Whatever else comes is ignored: the answer may still come. */
+  /** Anything else is ignored: the answer may still arrive. */
   #isAnswer(answer: Buffer): boolean {
     try {
       const [id, flags] = [answer.readUInt16BE(0), answer.readUInt16BE(2)];
@@ -271,7 +271,7 @@ class Question extends UdpDispatcher {
     }
   }
 
-  /** A resolver that is not there says so by ECONNREFUSED. Who has asked is told, not the log. */
+  /** ECONNREFUSED means that no resolver is there. The clients get an error, and nothing is logged. */
   override handleError(error: unknown): Handled {
     return error instanceof SocketError ? this.handleClose() : super.handleError(error);
   }
@@ -293,7 +293,7 @@ export class DnsRelay extends UdpDispatcher {
   readonly #cache = new Cache();
   readonly #questions = new Map<string, Question>();
 
-  /** @param timeout after which a question is put again, and then given up, in ms */
+  /** @param timeout after which a question is sent again, and finally given up, in ms */
   constructor(
     address: InternetAddress,
     family: number,
@@ -305,7 +305,7 @@ export class DnsRelay extends UdpDispatcher {
     this.#udp = Socket.socket(family, SOCK_DGRAM);
     this.setSocket(this.#udp);
     const tcp = new TcpProxy(address, family, resolver, { idle: TCP_IDLE }, map);
-    // The same port, should the kernel have chosen it: of TCP's, as hardly any of UDP's is taken.
+    // The same port as TCP, if the kernel chose it: hardly any UDP port is taken.
     this.bind(tcp.socket?.getSockName?.() ?? address);
   }
 
@@ -319,20 +319,20 @@ export class DnsRelay extends UdpDispatcher {
 
   #serve(query: Buffer, address: Address): void {
     const [id, flags] = [query.readUInt16BE(0), query.readUInt16BE(2)];
-    // To answer an answer might go on for ever.
+    // Answering an answer might go on for ever.
     if ((flags & RESPONSE) !== 0) return;
     let question: Buffer | null = null;
     try {
       question = questionOf(query);
     } catch {
-      // It ends too early, or asks for what is no name.
+      // The query is truncated, or the name is invalid.
     }
     if (question === null || (flags & OPCODE) !== 0) {
       const code = (flags & OPCODE) !== 0 ? NOT_IMPLEMENTED : FORMAT_ERROR;
       this.#send(message(id, RESPONSE | (flags & OPCODE) | code, null), address);
       return;
     }
-    // A copy, as it waits longer than the datagram should be kept.
+    // A copy, so that the waiting client does not keep the whole datagram in memory.
     const client = { address, id, question: Buffer.from(question) };
     const key = keyOf(flags, question);
     const answer = this.#cache.get(key);
@@ -372,7 +372,7 @@ export class DnsRelay extends UdpDispatcher {
     }
   }
 
-  /** With the client's id and his spelling of the name, at which other names of the answer point. */
+  /** Restores the client's id and its spelling of the name, which other names in the answer point to. */
   #reply(answer: Buffer, { id, question, address }: Client): void {
     answer.writeUInt16BE(id, 0);
     question.copy(answer, HEADER_SIZE);
@@ -384,7 +384,7 @@ export class DnsRelay extends UdpDispatcher {
     try {
       this.#udp.sendTo(datagram, address);
     } catch {
-      // A client whom nothing can reach: port 0, a firewall. The others are not to suffer for him.
+      // This client cannot be reached (port 0, a firewall). The other clients must not suffer for it.
     }
   }
 }
@@ -400,7 +400,7 @@ if (require.main === module) {
         default: 2000,
         argument: 'MS',
         least: 1,
-        help: `how long it is waited for, ${TRIES} times`,
+        help: `how long to wait for it, ${TRIES} times`,
       },
     },
     start: ({ host, port, to, timeout }) =>

@@ -1,8 +1,8 @@
 // An echo server of plain dispatchers: what arrives is sent back, byte for byte.
 //
-// It shows the predicates at work. A handler that still has something to send does not want to
-// read, so a client that does not take its echo is not listened to either: the kernel's buffers fill,
-// and then the client has to wait. Memory holds one received piece per connection, never more.
+// It shows the predicates at work. A handler that still has data to send does not want to read. So a
+// client that does not read its echo is not read from either: the kernel's buffers fill, and flow control
+// stops the client. Memory holds one received piece per connection, never more.
 
 import { type Address, type ChannelMap, Dispatcher, type Socket, socketMap } from 'asyncore';
 import { familyOf, listenOptions, run } from './support/program';
@@ -22,7 +22,7 @@ export class EchoHandler extends Dispatcher {
     const data = this.recv(65536);
     if (data === null) return;
     this.#pending = data;
-    // Most of the time the kernel takes it at once, and there is nothing to wait for.
+    // Most of the time the kernel takes the data at once, without a write event.
     this.handleWrite();
   }
 

@@ -1,15 +1,15 @@
 // An FTP server: RFC 959, with EPSV and EPRT (RFC 2428), MLSD, SIZE, MDTM and REST (RFC 3659) and names
-// in UTF-8 (RFC 2640). Anonymous reads; one user, if there is one, may write.
+// in UTF-8 (RFC 2640). Anonymous users may read; one optional user may write.
 //
-// What a reader must believe:
+// Key points:
 //
-// - There are two connections. On one a client and an FtpSession talk in lines; on the other goes a
-//   transfer (support/ftp-data.ts), and it is made anew for each. All are channels of one map, so that
-//   a session hears ABOR while its transfer goes on.
-// - Nobody else may be at the other end. The connection comes from where the session comes from, and
-//   goes there, and to no port below 1024: or a stranger could take a file, and a client have us
-//   connect to whom he likes (the "FTP bounce attack", RFC 2577).
-// - No path leads out of the directory that is served: support/file-tree.ts.
+// - There are two connections. On the control connection a client and an FtpSession exchange lines. Each
+//   transfer has a data connection of its own (support/ftp-data.ts). All are channels of one map, so a
+//   session receives ABOR while its transfer goes on.
+// - The peer of both must be the same. A data connection is accepted only from the address of the session,
+//   made only to that address, and never to a port below 1024. Otherwise a third party could fetch a file,
+//   or a client could make the server connect to any host (the "FTP bounce attack", RFC 2577).
+// - No path leads out of the served directory: support/file-tree.ts.
 
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { closeSync, constants, fstatSync, ftruncateSync, type Stats } from 'node:fs';
@@ -45,7 +45,7 @@ const LONGEST_LINE = 4096;
 const MOST_LOGINS = 3;
 const MOST_CONNECTIONS = 200;
 const MOST_CONNECTIONS_FROM_ONE = 20;
-/** Bytes of replies that may wait. Each takes up memory beside its own. */
+/** Bytes of replies that may be queued. Each reply needs additional memory. */
 const MOST_WAITING = 64 * 1024;
 /** In ms. */
 const IDLE_TIMEOUT = 5 * 60 * 1000;
@@ -68,11 +68,11 @@ class FtpSession extends AsyncChat {
   override highWaterMark = MOST_WAITING;
   readonly server: FtpServer;
   access: Access = 'none';
-  /** As USER has said, for PASS. */
+  /** The name from USER, for PASS. */
   userName = '';
   directory = '/';
   isText = true;
-  /** EPSV ALL: the client makes all connections, and asks for them by EPSV. */
+  /** After EPSV ALL: the client makes all connections, and requests them by EPSV. */
   hasOnlyEpsv = false;
   /** Where the next transfer begins. */
   restartAt = 0;
@@ -81,15 +81,15 @@ class FtpSession extends AsyncChat {
   #data: PassiveListener | InternetAddress | null = null;
   #transfer: Transfer | null = null;
   #failedLogins = 0;
-  /** What is said when the transfer is over; null: the session goes on. */
-  #farewell: string | null = null;
+  /** The last reply, to be sent when the transfer is over; null: the session goes on. */
+  #lastReply: string | null = null;
 
   constructor(socket: Socket, server: FtpServer) {
     super(socket, server.map);
     this.server = server;
-    // The replies before a transfer and after it are small, and neither can wait for the other.
+    // The replies before and after a transfer are small, and neither may wait for the other.
     socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
-    // ABOR comes as urgent data, or a part of it. In its place it is a line like others.
+    // ABOR, or a part of it, arrives as urgent data. Read in line, it is a line like any other.
     socket.setSockOpt(SOL_SOCKET, SO_OOBINLINE, 1);
     this.maxRecordLength = LONGEST_LINE;
     this.setTerminator('\n');
@@ -97,7 +97,7 @@ class FtpSession extends AsyncChat {
     this.reply('220 Ready');
   }
 
-  /** Whoever does not take his replies is not listened to until he does. */
+  /** A client that does not read its replies is not read from until it does. */
   reply(text: string): void {
     if (!this.push(text + LINE_END)) this.pauseReading();
   }
@@ -121,11 +121,11 @@ class FtpSession extends AsyncChat {
     this.reply('500 Line too long');
   }
 
-  /** The urgent data, which is read in its place. */
+  /** Urgent data, which is read in line. */
   override handleExpt(): void {}
 
   override foundTerminator(): void {
-    // Telnet's interrupt, before ABOR, is no text.
+    // Telnet's interrupt sequence before ABOR is not part of the command.
     const line = this._getData()
       .toString()
       .replace(/^[^ -~]+|\r$/g, '');
@@ -152,15 +152,15 @@ class FtpSession extends AsyncChat {
 
   // The end.
 
-  /** Says this, and hangs up, as soon as no transfer is under way. */
-  leave(farewell: string): void {
-    this.#farewell = farewell;
+  /** Sends this reply and closes, as soon as no transfer is in progress. */
+  leave(lastReply: string): void {
+    this.#lastReply = lastReply;
     if (this.#transfer === null) this.#hangUp();
   }
 
   #hangUp(): void {
     this.setTerminator(null);
-    this.reply(this.#farewell as string);
+    this.reply(this.#lastReply as string);
     this.closeWhenDone();
   }
 
@@ -205,7 +205,7 @@ class FtpSession extends AsyncChat {
     this.#data = null;
   }
 
-  /** Has the client connect. @returns where to */
+  /** Listens for the client's data connection. @returns the address */
   listenForData(): number {
     this.dropData();
     const listener = new PassiveListener(this);
@@ -213,7 +213,7 @@ class FtpSession extends AsyncChat {
     return listener.port;
   }
 
-  /** Connects to the client, later. @returns whether that is allowed */
+  /** The next transfer connects to the client. @returns whether that is allowed */
   setDataAddress(host: string, port: number): boolean {
     const canonical = isIPv6(host)
       ? new SocketAddress({ address: host, family: 'ipv6' }).address
@@ -225,8 +225,8 @@ class FtpSession extends AsyncChat {
   }
 
   /**
-   * @param make is given where in the file to begin. It returns why not, and may throw what the file
-   *   system does
+   * @param make is given the offset in the file. It returns the reason for a refusal, and may throw
+   *   errors of the file system
    */
   transfer(make: (start: number) => Transfer | string): string | null {
     if (this.#data === null) return '425 Say PASV or PORT first';
@@ -245,7 +245,7 @@ class FtpSession extends AsyncChat {
     this.#transfer = null;
     this.dropData();
     this.reply(reply);
-    if (this.#farewell !== null) this.#hangUp();
+    if (this.#lastReply !== null) this.#hangUp();
   }
 
   abort(): string {
@@ -257,14 +257,14 @@ class FtpSession extends AsyncChat {
 
 const ANONYMOUS = /^(anonymous|ftp)$/i;
 
-/** In a time that tells nothing. */
+/** In constant time. */
 function matches(given: string, expected: string): boolean {
   const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
   return timingSafeEqual(digest(given), digest(expected));
 }
 
 export class FtpServer extends Dispatcher {
-  /** @param account may write; null: nobody may */
+  /** @param account the user who may write; null: nobody may */
   constructor(
     address: Address,
     family: number,
@@ -288,7 +288,7 @@ export class FtpServer extends Dispatcher {
 }
 
 // ---------------------------------------------------------------------------------------------
-// What commands have in common.
+// Shared by the commands.
 
 /** `20261122174014`. */
 function timestamp(date: Date): string {
@@ -303,7 +303,7 @@ function facts({ name, stats }: Entry): string {
 const MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ');
 const HALF_A_YEAR = 182 * 24 * 60 * 60 * 1000;
 
-/** As `ls -l` has it: the year, of what is old, instead of the time. */
+/** In the format of `ls -l`: an old file has the year instead of the time. */
 function longLine({ name, stats }: Entry): string {
   const { mode, nlink, size, mtime } = stats;
   const rights = 'rwxrwxrwx'.replace(/./g, (letter, at) => (mode & (0o400 >> at) ? letter : '-'));
@@ -316,13 +316,13 @@ function longLine({ name, stats }: Entry): string {
   ].join(' ');
 }
 
-/** Of a directory, or of one file. Options that are meant for `ls` are ignored. */
+/** The list of a directory, or of one file. Options meant for `ls` are ignored. */
 function sendList(session: FtpSession, argument: string, line: (entry: Entry) => string) {
   const { tree } = session.server;
   const path = session.resolve(argument.replace(/^-\S* ?/, ''));
   return session.transfer(() => {
     const stats = tree.stat(path);
-    // About a file one asks by MLST.
+    // For a file there is MLST.
     if (line === facts && !stats.isDirectory()) return '501 Not a directory';
     const entries = stats.isDirectory() ? tree.list(path) : [{ name: posix.basename(path), stats }];
     return new Download(session, entries.map((entry) => line(entry) + LINE_END).join(''));
@@ -331,7 +331,7 @@ function sendList(session: FtpSession, argument: string, line: (entry: Entry) =>
 
 function receive(session: FtpSession, argument: string, isAppended: boolean) {
   return session.transfer((start) => {
-    // No file can be continued that is not there.
+    // A file that does not exist cannot be resumed.
     const flags = O_WRONLY | O_APPEND | (start === 0 ? O_CREAT : 0);
     const fd = session.server.tree.open(session.resolve(argument), flags);
     let upload: Upload | null = null;
@@ -368,12 +368,12 @@ const TOO_FAR = '554 The file is not that long';
 // ---------------------------------------------------------------------------------------------
 // The commands.
 
-/** @returns the reply; null: it is given already, or will be */
+/** @returns the reply; null: it has been sent already, or will be later */
 type Run = (session: FtpSession, argument: string) => string | null;
 
 const COMMANDS = new Map<string, { access: Access; run: Run }>();
 
-/** @param names the second one is what old clients say */
+/** @param names the second name is used by old clients */
 function command(names: string, access: Access, run: Run): void {
   for (const name of names.split(' ')) COMMANDS.set(name, { access, run });
 }
@@ -413,7 +413,7 @@ command('OPTS', 'none', (_, option) =>
 );
 command('STAT', 'read', ({ directory }) => `211 In ${quoted(directory)}`);
 
-// Where, and how.
+// Directories and modes.
 
 command('PWD XPWD', 'read', ({ directory }) => `257 ${quoted(directory)}`);
 command('CWD XCWD', 'read', changeDirectory);
@@ -563,7 +563,11 @@ if (require.main === module) {
     options: {
       ...listenOptions(2121),
       root: { default: '.', argument: 'PATH', help: 'the directory' },
-      user: { default: '', argument: 'NAME:PASSWORD', help: 'who may write; without it, nobody' },
+      user: {
+        default: '',
+        argument: 'NAME:PASSWORD',
+        help: 'the user who may write (default: none)',
+      },
     },
     start: ({ host, port, root, user }) =>
       new FtpServer({ host, port }, familyOf(host), new FileTree(root), accountOf(user)),

@@ -1,9 +1,9 @@
-// Fetches many URLs at once: one channel for each, all in one map, and one line about each when it is
-// there. On a terminal a bar tells how far it is.
+// Fetches many URLs at once: one channel for each, all in one map, and one line of output for each result.
+// On a terminal a bar shows the progress.
 //
-// A Fetch is one connection, which asks for one URL and finds one response. `fetchUrl` goes from redirect
-// to redirect, and a Fetcher keeps so many of them going. Whoever ends tells so first and closes then, so
-// that the next one is in the map already: a loop ends when its map is empty.
+// A Fetch is one connection that requests one URL and reads one response. `fetchUrl` follows redirects. A
+// Fetcher keeps a given number of them running. A Fetch that ends reports its result before it closes, so
+// that the next channel is in the map already: a loop ends when its map is empty.
 //
 // There is no TLS here, and names are looked up for IPv4 only.
 
@@ -23,27 +23,27 @@ export interface Response {
 }
 
 export interface FetchOptions {
-  /** How long nothing may come, in ms. Default: for ever. */
+  /** How long the connection may be silent, in ms. Default: for ever. */
   readonly timeout?: number;
   readonly map?: ChannelMap;
-  /** Gets the body as it comes, of what is not a redirect. */
+  /** Gets the body, piece by piece, unless the response is a redirect. */
   write(data: Buffer): void;
-  /** Told once, maybe at once: the response, whose body is written, or what went wrong. */
+  /** Called once, maybe at once, with the response, whose body is complete, or with the error. */
   end(result: Response | string): void;
 }
 
 /** One request, and its response. */
 class Fetch extends MessageChat {
-  /** The end of the stream may be the end of the body; a broken connection never is. */
+  /** The end of the stream may be the end of the body; an aborted connection never is. */
   override allowHalfOpen = true;
   #found: Response | null = null;
   #isOver = false;
 
-  /** @throws when it cannot even begin */
+  /** @throws when the fetch cannot start */
   constructor(
     readonly url: URL,
     readonly options: Omit<FetchOptions, 'end'>,
-    /** Told once. */
+    /** Called once. */
     readonly end: (result: Response | string) => void,
   ) {
     super(null, options.map);
@@ -62,7 +62,7 @@ class Fetch extends MessageChat {
   }
 
   override handleConnect(): void {
-    // A URL that has been parsed is made of printable characters, whoever has written it.
+    // A parsed URL consists of printable characters, whatever its source.
     const { host, pathname, search } = this.url;
     this.push(`GET ${pathname}${search} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
   }
@@ -70,7 +70,7 @@ class Fetch extends MessageChat {
   protected override foundHead(line: string, headers: Headers): Framing | null {
     const status = Number(STATUS_LINE.exec(line)?.[1]);
     if (Number.isNaN(status) || status === 101) throw new HttpError(502, 'This is no response');
-    // 100 Continue, 103 Early Hints: the response is yet to come.
+    // 100 Continue, 103 Early Hints: the response follows.
     if (status < 200) return null;
     this.#found = { status, headers };
     if (status === 204 || status === 304) return 0;
@@ -114,7 +114,7 @@ class Fetch extends MessageChat {
   }
 }
 
-/** GETs a URL, and where it redirects to. */
+/** GETs a URL, and follows redirects. */
 export function fetchUrl(url: string, options: FetchOptions): void {
   const fetch = (target: string, base: URL | undefined, redirectsLeft: number): void => {
     try {
@@ -136,29 +136,29 @@ function redirectOf({ status, headers }: Response): string | null {
   return REDIRECTS.has(status) ? (headers.get('location') ?? null) : null;
 }
 
-/** How a URL ended. */
+/** The result for a URL. */
 export interface Outcome {
   readonly url: string;
-  /** Of the body. */
+  /** Length of the body, in bytes. */
   readonly bytes: number;
   /** In ms. */
   readonly time: number;
-  /** The status, or what went wrong. */
+  /** The status, or the error. */
   readonly result: number | string;
 }
 
 export interface FetcherOptions {
-  /** How many at a time; 0: all. */
+  /** How many fetches run at a time; 0: all. */
   readonly parallel: number;
-  /** Where bodies are kept, as 1, 2, 3 in the order of the URLs; '': nowhere. */
+  /** The folder for the bodies, named 1, 2, 3 in the order of the URLs; '': bodies are dropped. */
   readonly folder: string;
   readonly timeout?: number;
   readonly map?: ChannelMap;
-  /** Told as they come in. */
+  /** Called for each result, as it arrives. */
   tell(outcome: Outcome): void;
 }
 
-/** Fetches all these URLs, come what may. */
+/** Fetches all these URLs, whatever happens to any of them. */
 export class Fetcher {
   done = 0;
   bytes = 0;
@@ -177,7 +177,7 @@ export class Fetcher {
     this.#fill();
   }
 
-  /** Begins as many as there may be. One that ends at once does not do so again within. */
+  /** Starts as many fetches as allowed. A fetch that ends at once does not re-enter this. */
   #fill(): void {
     if (this.#isFilling) return;
     this.#isFilling = true;
@@ -206,7 +206,7 @@ export class Fetcher {
     const write = (data: Buffer): void => {
       bytes += data.length;
       this.bytes += data.length;
-      // All of it, where write(2) may do with less.
+      // Writes everything, although write(2) may write less.
       if (fd !== null) writeFileSync(fd, data);
     };
     try {
@@ -241,7 +241,7 @@ function lineOf({ url, bytes, time, result }: Outcome): string {
   return `${result}  ${url}  ${bytes} bytes, ${time.toFixed(0)} ms\n`;
 }
 
-/** Fetches them, with a bar below what has been told if there is somebody who sees it. */
+/** Fetches the URLs, and shows a bar below the results if the output is a terminal. */
 function fetchAndTell(
   urls: readonly string[],
   options: Pick<FetcherOptions, 'parallel' | 'timeout' | 'folder'>,
@@ -251,7 +251,7 @@ function fetchAndTell(
     if (isTTY) process.stderr.write(`${CLEAR_LINE}${bar}`);
   };
   let timer: NodeJS.Timeout | undefined;
-  // One that cannot even begin is told of before there is a fetcher.
+  // A fetch that cannot start reports its result before there is a fetcher.
   let told = 0;
   const fetcher = new Fetcher(urls, {
     ...options,
@@ -273,8 +273,12 @@ if (require.main === module) {
     about: 'Fetches URLs, many at once.',
     options: {
       parallel: { default: 50, argument: 'N', help: 'how many at once; 0: all' },
-      timeout: { default: 30, argument: 'SECONDS', help: 'without a byte; 0: for ever' },
-      output: { default: '', argument: 'FOLDER', help: 'keeps the bodies there, as 1, 2, 3' },
+      timeout: {
+        default: 30,
+        argument: 'SECONDS',
+        help: 'of silence before a fetch fails; 0: no limit',
+      },
+      output: { default: '', argument: 'FOLDER', help: 'stores the bodies there, as 1, 2, 3' },
     },
     words: 'URL...',
     start: ({ parallel, timeout, output }, urls) => {

@@ -1,11 +1,11 @@
-// The example of Python's asynchat manual, made whole: HTTP requests read with an AsyncChat.
+// The example of Python's asynchat manual, completed: HTTP requests read with an AsyncChat.
 //
-// It shows the terminator at work. The headers end with an empty line, so the terminator is
-// '\r\n\r\n'. The body of a POST has as many bytes as Content-Length says, so then it is that number.
-// And once the request is complete nothing more is expected, so it is null: browsers over-send, and
-// what else arrives is collected and ignored.
+// It shows the terminator at work. The headers end with an empty line, so the terminator is '\r\n\r\n'.
+// The body of a POST has the length that Content-Length gives, so the terminator becomes that number. Once
+// the request is complete, nothing more is expected, so the terminator becomes null. Browsers over-send,
+// and further input is collected and ignored.
 //
-// One request for each connection, which is then closed: HTTP/1.0, as in the manual.
+// One request per connection, which is then closed: HTTP/1.0, as in the manual.
 
 import {
   type Address,
@@ -36,7 +36,7 @@ const REASONS: Record<number, string> = {
 export interface HttpRequest {
   method: string;
   target: string;
-  /** By name in lower case. A header that comes twice is joined with a comma, as HTTP has it. */
+  /** By name in lower case. The values of a repeated header are joined with a comma, as in HTTP. */
   headers: Map<string, string>;
   body: Buffer;
 }
@@ -46,7 +46,7 @@ export type Sessions = Map<string, number>;
 
 export class HttpRequestHandler extends AsyncChat {
   #readingHeaders = true;
-  /** The request is complete, or it never will be: whatever arrives now is ignored. */
+  /** The request is complete, or never will be: further input is ignored. */
   #handling = false;
   #received = 0;
   #request: HttpRequest = { method: '', target: '', headers: new Map(), body: Buffer.alloc(0) };
@@ -131,7 +131,7 @@ export class HttpRequestHandler extends AsyncChat {
     return true;
   }
 
-  /** The request is complete. Answers with what it was; override it to do something else. */
+  /** The request is complete. Answers with the request itself; override this to do something else. */
   handleRequest({ method, target, body }: HttpRequest): void {
     const client = 'host' in this.address ? this.address.host : 'local';
     const count = (this.sessions.get(client) ?? 0) + 1;
@@ -176,7 +176,7 @@ export class HttpServer extends Dispatcher {
 if (require.main === module) {
   run({
     name: 'http-request-handler',
-    about: 'Answers HTTP requests, GET and POST, with what they were.',
+    about: 'Answers HTTP requests, GET and POST, with the request itself.',
     options: listenOptions(8081),
     start: ({ host, port }) => new HttpServer({ host, port }, familyOf(host)),
   });

@@ -1,13 +1,13 @@
-// An HTTP/1.1 server: connections that are kept, requests that are pipelined, bodies that are counted or
-// chunked, in both directions. It serves the files of a folder, and /echo returns what it is sent.
+// An HTTP/1.1 server: persistent connections, pipelined requests, and counted or chunked bodies in both
+// directions. It serves the files of a folder, and /echo returns the request body.
 //
-// Where a message ends is found in support/http.ts; what a file has to say, in support/static-files.ts.
-// Here is the life of a connection: a request is checked, its body collected, a handler asked for the
-// response, and that sent. Requests wait for each other: while the handler of one thinks, or the client
-// takes its time to read a response, reading is paused, so that what is kept for one client is one
-// request, one response and what the kernel holds.
+// support/http.ts finds the end of a message, and support/static-files.ts makes a response from a file.
+// This file is the life of a connection: the server checks a request, collects its body, asks a handler
+// for the response, and sends that. Requests wait for each other. While a handler is working, or the client
+// has not read a response yet, reading is paused. So the memory for one client is one request, one response
+// and what the kernel holds.
 //
-// A mistake is answered, and ends the connection: what follows it cannot be understood.
+// A malformed request is answered and ends the connection, because the input behind it has no known meaning.
 
 import {
   type Address,
@@ -38,22 +38,22 @@ import {
 import { familyOf, listenOptions, run } from './support/program';
 import { StaticFiles } from './support/static-files';
 
-/** How long a client whom we hang up on may go on, in ms: were we gone, he might not see why. */
+/** How long the server reads on after its last response, in ms: a reset might destroy the response. */
 const LINGER = 1000;
 
 const METHODS: ReadonlySet<string> = new Set([
   ...['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'],
 ]);
-/** Those that make no sense without a body, be it an empty one. */
+/** Methods that need a body, even if it is empty. */
 const NEED_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 
 const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP\/(\d)\.(\d)$/;
-/** A comma among others is in none, so two of them are none. */
+/** A valid host contains no comma, so two joined values are invalid. */
 const HOST = /^[0-9A-Za-z._~!$&'()*+;=%:[\]-]*$/;
-/** A client of a proxy sends its targets so, and a server has to take them. */
+/** The absolute form, which clients send to a proxy. A server has to accept it too. */
 const OWN_ORIGIN = /^https?:\/\/[^/?#]*(?=$|[/?#])/i;
 
-/** There never is a body, and no length either. */
+/** These responses have no body, and no length either. */
 const BODILESS: ReadonlySet<number> = new Set([204, 304]);
 
 const REASONS: Readonly<Record<number, string>> = {
@@ -83,13 +83,13 @@ const NOTHING = Buffer.alloc(0);
 export type Handler = (request: HttpRequest) => HttpResponse | Promise<HttpResponse>;
 
 export interface Limits {
-  /** Of a request, in bytes. */
+  /** The largest body of a request, in bytes. */
   readonly maxBody: number;
-  /** For all the headers of a request, in seconds. */
+  /** Timeout for all headers of a request, in seconds. */
   readonly headerTimeout: number;
-  /** For all of a request, its body included, in seconds. */
+  /** Timeout for a whole request, its body included, in seconds. */
   readonly requestTimeout: number;
-  /** For anything to happen on a connection, in seconds. */
+  /** Idle timeout of a connection, in seconds. */
   readonly idleTimeout: number;
   readonly maxConnections: number;
   readonly maxConnectionsPerAddress: number;
@@ -106,24 +106,24 @@ const LIMITS: Limits = {
 
 class HttpConnection extends MessageChat {
   override allowHalfOpen = true;
-  /** Of the request that is coming, as soon as it is known: a HEAD gets no body, whatever it gets. */
+  /** The method of the current request, once known: no response to a HEAD has a body. */
   #method = '';
-  /** The request whose body is coming, without that. */
+  /** The request whose body is being received, without the body. */
   #request: Omit<HttpRequest, 'body'> | null = null;
-  /** What has come of it, and room for more. */
+  /** The part of the body received so far, and room for more. */
   #body: Buffer = NOTHING;
   #bodyLength = 0;
   /** Whether the connection outlives the response. */
   #stays = true;
-  /** The handler is thinking. */
+  /** The handler is working. */
   #isWaiting = false;
-  /** What a producer yields is being sent. */
+  /** The output of a producer is being sent. */
   #isSending = false;
-  /** More waits to be sent than there should: a drain is owed to us. */
+  /** The output is over the high-water mark: handleDrain will be called. */
   #isFull = false;
-  /** When the request began to come that is not complete, by the server's clock; null: there is none. */
+  /** When the incomplete request began, by the server's clock; null: there is none. */
   #since: number | null = null;
-  #farewell: NodeJS.Timeout | null = null;
+  #lingering: NodeJS.Timeout | null = null;
 
   constructor(
     socket: Socket,
@@ -174,7 +174,7 @@ class HttpConnection extends MessageChat {
     return framing;
   }
 
-  /** The client may wait to be told that his body is welcome. */
+  /** The client may wait for permission to send the body. */
   #encourage(expected: string | undefined, framing: Framing): void {
     if (expected === undefined) return;
     if (expected.toLowerCase() !== '100-continue') {
@@ -191,7 +191,7 @@ class HttpConnection extends MessageChat {
     this.#bodyLength = length;
   }
 
-  /** A list of pieces would do, were it not for a client whose chunks have a byte each. */
+  /** One buffer and not a list of pieces: a client may send chunks of one byte each. */
   #append(data: Buffer, length: number): void {
     if (length > this.#body.length) {
       const larger = Buffer.allocUnsafe(2 * length);
@@ -243,7 +243,7 @@ class HttpConnection extends MessageChat {
     return super.collectIncomingData(data);
   }
 
-  /** Called from time to time: whoever sends his request byte by byte is sent away. */
+  /** Called from time to time: ends a request that arrives too slowly. */
   checkTime(): void {
     if (this.#since === null || this.ignoresInput || this.inputEnded) return;
     const { headerTimeout, requestTimeout } = this.server.limits;
@@ -262,7 +262,7 @@ class HttpConnection extends MessageChat {
     const { status, body = '' } = response;
     const isProducer = typeof body !== 'string' && !Buffer.isBuffer(body);
     if (!this.connected) {
-      // The client has gone while the handler was thinking.
+      // The client has disconnected while the handler was working.
       if (isProducer) body.close?.();
       return;
     }
@@ -306,18 +306,18 @@ class HttpConnection extends MessageChat {
     }
   }
 
-  /** All of a too large output is sent. */
+  /** Output over the high-water mark has been sent completely. */
   override handleDrain(): void {
     this.#isFull = false;
     this.#goOn();
   }
 
-  /** One reason to wait is gone. The next request may come when there is none left. */
+  /** A reason to pause is gone. Reading resumes when none is left. */
   #goOn(): void {
     if (!this.#isWaiting && !this.#isSending && !this.#isFull) this.resumeReading();
   }
 
-  /** The next request has to wait until this is exhausted, so that only one file is open. */
+  /** The next request waits until the producer is exhausted, so that only one file is open. */
   #pushProducer(head: string, body: Producer): void {
     this.#isSending = true;
     const response = new HookedProducer(new CompositeProducer([head, body]), () => {
@@ -332,33 +332,33 @@ class HttpConnection extends MessageChat {
   // The end.
 
   /**
-   * The peer has gone; or all is sent after the last response. Then our half of the stream is ended, and
-   * the rest of his thrown away for a while: to close at once would reset the connection if he still
-   * sends, and take the response away from him.
+   * The peer has disconnected, or the last response has been sent completely. In the latter case the
+   * server ends its half of the stream and discards input for a while. If it closed at once while the
+   * peer still sends, the connection would be reset, and the peer might lose the response.
    */
   override handleClose(): void {
-    if (!this.ignoresInput || this.inputEnded || this.#farewell !== null) {
+    if (!this.ignoresInput || this.inputEnded || this.#lingering !== null) {
       this.close();
       return;
     }
     try {
       (this.socket as Socket).shutdown(SHUT_WR);
     } catch {
-      // He has reset the connection: nothing of it is left.
+      // The peer has reset the connection: there is nothing left to end.
       this.close();
       return;
     }
-    this.#farewell = setTimeout(() => this.close(), LINGER);
+    this.#lingering = setTimeout(() => this.close(), LINGER);
     this.resumeReading();
   }
 
   /**
-   * The program is to end. Whoever has been promised a response gets it, and no other. What a chat does
-   * by itself is not it: that reads no more, and here the rest of the input has to be thrown away.
+   * The program is stopping. A request that has been accepted gets its response, and no other does. The
+   * default of a chat stops reading; here the rest of the input has to be discarded.
    */
   override handleShutdown(): void {
     this.#stays = false;
-    if (this.#isWaiting || this.#farewell !== null) return;
+    if (this.#isWaiting || this.#lingering !== null) return;
     this.ignoreInput();
     this.closeWhenDone();
   }
@@ -375,14 +375,14 @@ class HttpConnection extends MessageChat {
 
   override close(): void {
     super.close();
-    clearTimeout(this.#farewell ?? undefined);
+    clearTimeout(this.#lingering ?? undefined);
     this.server.forget(this);
   }
 }
 
 export class HttpServer extends Dispatcher {
   readonly limits: Limits;
-  /** A clock that is cheap to look at: since the server began, and as HTTP has it. */
+  /** A cheap clock: the time since the start of the server, and the date in HTTP's format. */
   seconds = 0;
   date = new Date().toUTCString();
   readonly #connections = new Set<HttpConnection>();
@@ -424,7 +424,7 @@ export class HttpServer extends Dispatcher {
   }
 }
 
-/** A body as it came: counted if it was counted, and chunked if it was chunked. */
+/** The body in the form in which it arrived: counted or chunked. */
 export function echo({ method, headers, isChunked, body }: HttpRequest): HttpResponse {
   if (method !== 'POST' && method !== 'PUT')
     return { status: 405, headers: { Allow: 'POST, PUT' } };
@@ -442,7 +442,7 @@ function targetOf(method: string, target: string): string {
 }
 
 function headerOf(name: string, value: string): string {
-  // Whoever can put a line end into a header can write the rest of the response.
+  // A line end in a header would let an attacker write the rest of the response.
   if (/[\r\n]/.test(value)) throw new Error(`Cannot send a header of two lines: ${name}`);
   return `${name}: ${value}\r\n`;
 }
@@ -465,33 +465,37 @@ if (require.main === module) {
     about: 'Serves the files of a folder, and returns what is sent to /echo.',
     options: {
       ...listenOptions(8080),
-      root: { default: '.', argument: 'FOLDER', help: 'whose files are served' },
-      'max-body': { default: LIMITS.maxBody, argument: 'BYTES', help: 'the largest of a request' },
+      root: { default: '.', argument: 'FOLDER', help: 'the folder to serve' },
+      'max-body': {
+        default: LIMITS.maxBody,
+        argument: 'BYTES',
+        help: 'the largest body of a request',
+      },
       'header-timeout': {
         default: LIMITS.headerTimeout,
         argument: 'SECONDS',
-        help: 'for all headers of a request',
+        help: 'timeout for all headers of a request',
       },
       'request-timeout': {
         default: LIMITS.requestTimeout,
         argument: 'SECONDS',
-        help: 'for all of a request, its body included',
+        help: 'timeout for a whole request, its body included',
       },
       'idle-timeout': {
         default: LIMITS.idleTimeout,
         argument: 'SECONDS',
-        help: 'for anything to happen on a connection; 0: none',
+        help: 'idle timeout of a connection; 0: none',
       },
       'max-connections': {
         default: LIMITS.maxConnections,
         argument: 'N',
         least: 1,
-        help: 'who comes then has to wait',
+        help: 'further connections have to wait',
       },
       'max-connections-per-address': {
         default: 0,
         argument: 'N',
-        help: 'who comes then is turned away; 0: no limit',
+        help: 'further connections are closed; 0: no limit',
       },
     },
     start: ({ host, port, root, ...limits }) => {

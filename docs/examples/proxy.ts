@@ -1,13 +1,13 @@
-// A TCP forwarder: whoever connects to it talks to another server, bytes in and bytes out.
+// A TCP forwarder: it connects each client to another server, and copies bytes in both directions.
 //
-// A caller costs two channels, one on each side of the proxy, and each sends what the other has
-// received. It shows the predicates at work: a side is read only while the other has nothing left to
-// send. So whoever reads slowly slows down the one who sends to him, through the kernel's buffers,
-// and memory holds one received piece for each direction of a pair, never more.
+// A client costs two channels, one on each side of the proxy, and each sends what the other has received.
+// It shows the predicates at work: a side is read only while the other has nothing left to send. So a slow
+// reader slows down its sender, through the kernel's buffers. Memory holds one received piece for each
+// direction of a pair, never more.
 //
-// What ends is passed on as it has ended. The end of a stream is the end of the stream on the other
-// side, while the other direction goes on. A connection that breaks is broken on the other side, too:
-// an end would say there that all has come.
+// Both kinds of end are passed on. The end of a stream ends the stream on the other side, while the other
+// direction goes on. An aborted connection is aborted on the other side too, because an orderly end would
+// claim that all data has arrived.
 
 import {
   type Address,
@@ -28,15 +28,15 @@ import { familyOf, listenOptions, run } from './support/program';
 const NOTHING = Buffer.alloc(0);
 /** How much is read at a time, in bytes. */
 const PIECE = 64 * 1024;
-/** How finely a limit is kept, in ms: what may pass in this time may pass at once. */
+/** Granularity of a rate limit, in ms: the bytes of this time may pass at once. */
 const GRAIN = 20;
 /** `struct linger { l_onoff: 1, l_linger: 0 }`: close() will reset the connection. */
 const RESET = Buffer.from(new Int32Array([1, 0]).buffer);
 
 export interface Limits {
-  /** Bytes in a second, in each direction of each connection. Default: as fast as it goes. */
+  /** Bytes per second, in each direction of each connection. Default: no limit. */
   readonly rate?: number;
-  /** After how many ms without a byte a connection is broken, or given up; 0, the default: never. */
+  /** A connection that is idle for so many ms is aborted; 0, the default: never. */
   readonly idle?: number;
 }
 
@@ -46,7 +46,7 @@ export class Side extends Dispatcher {
   readonly #tcp: Socket;
   readonly #rate: number;
   #other: Side = this;
-  /** What the other side has received and the kernel has not taken here. */
+  /** Data that the other side has received, and the kernel has not taken on this side yet. */
   #output: Buffer = NOTHING;
   /** The time (performance.now()) up to which the limit is used up. */
   #usedUntil = 0;
@@ -55,7 +55,7 @@ export class Side extends Dispatcher {
     super(socket, map);
     this.#tcp = socket;
     this.#rate = rate;
-    // Who has waited for more to send with it has done so before it came here.
+    // The sender has had its chance to merge small writes; the proxy must not delay them again.
     socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
     this.setIdleTimeout(idle);
   }
@@ -74,8 +74,8 @@ export class Side extends Dispatcher {
   }
 
   /**
-   * These predicates need not be asked at every tick, which would cost a proxy with thousands of idle
-   * connections dearly: whatever they look at tells both sides when it changes.
+   * These predicates need not be called at every tick, which would be expensive with thousands of idle
+   * connections: every change of the state that they look at is reported on both sides.
    */
   override tracksInterest(): boolean {
     return true;
@@ -110,7 +110,7 @@ export class Side extends Dispatcher {
     return Math.max(1, Math.min(PIECE, Math.floor((this.#rate * GRAIN) / 1000)));
   }
 
-  /** A leaky bucket, kept as a time. A timer comes late, so a little may be made up for. */
+  /** A leaky bucket, kept as a time. Timers fire late, so a small backlog may be caught up. */
   #payFor(length: number): void {
     const now = performance.now();
     this.#usedUntil = Math.max(this.#usedUntil, now - GRAIN) + (length / this.#rate) * 1000;
@@ -119,7 +119,7 @@ export class Side extends Dispatcher {
     setTimeout(() => this.resumeReading(), this.#usedUntil - now);
   }
 
-  /** All that came before it has been sent, or this side would not have been read. */
+  /** All earlier data has been sent; otherwise this side would not have been read. */
   override handleEof(): void {
     if (!this.#other.inputEnded) this.#other.#tcp.shutdown(SHUT_WR);
     else for (const side of [this, this.#other]) side.close();
@@ -128,7 +128,7 @@ export class Side extends Dispatcher {
   /** A connection goes on until it ends, or until the deadline of the shutdown. */
   override handleShutdown(): void {}
 
-  /** The connection is broken on this side, or nothing has moved for too long. */
+  /** The connection was aborted on this side, or has been idle for too long. */
   override handleClose(): void {
     for (const side of [this, this.#other]) {
       side.#tcp.setSockOpt(SOL_SOCKET, SO_LINGER, RESET);
@@ -179,12 +179,12 @@ if (require.main === module) {
       rate: {
         default: 0,
         argument: 'N',
-        help: 'bytes in a second, for each direction of each connection; 0 sets no limit',
+        help: 'bytes per second, for each direction of each connection; 0: no limit',
       },
       idle: {
         default: 0,
         argument: 'MS',
-        help: 'breaks a connection on which nothing has moved for so long; 0 breaks none',
+        help: 'aborts a connection that is idle for so long; 0: never',
       },
     },
     start: ({ host, port, to, rate, idle }) =>

@@ -1,12 +1,13 @@
 // A small Redis: strings, lists, sets, hashes, sorted sets, expiry, publish and subscribe, in memory.
 //
-// The protocol is in support/resp.ts, and what is kept in support/keyspace.ts. Here a request is looked
-// up among the commands, at the end of the file: each is a name, the number of its words, and a
-// function from these to the reply. There are no locks and nothing waits: a command is over before the
-// next one is found, whoever sends it, so each is atomic, as in Redis.
+// The protocol is in support/resp.ts, and the data in support/keyspace.ts. This file looks a request up
+// among the commands, at its end: each has a name, a number of words, and a function from the words to the
+// reply. There are no locks, and nothing waits: a command is over before the next one is parsed, from any
+// client, so each is atomic, as in Redis.
 //
-// What is left out is answered as an unknown command or a syntax error. RESP3 is, so a client that
-// asks for it (HELLO 3) must be told not to: the `redis` of npm by `createClient({ RESP: 2 })`.
+// Commands and options that are left out get the reply for an unknown command or a syntax error. RESP3 is
+// left out, so a client that asks for it (HELLO 3) must be configured not to: the `redis` package of npm by
+// `createClient({ RESP: 2 })`.
 
 import {
   type Address,
@@ -22,9 +23,9 @@ import { familyOf, listenOptions, run } from './support/program';
 import { type Reply, ReplyError, type Request, RequestChat, SimpleString } from './support/resp';
 
 const DATABASES = 16;
-/** How often keys that have expired are looked for, in ms. */
+/** How often expired keys are swept, in ms. */
 const SWEEP_INTERVAL = 100;
-/** A subscriber for whom more bytes wait does not listen. */
+/** A subscriber with more bytes queued is disconnected. */
 const MOST_WAITING = 32 * 1024 * 1024;
 
 const OK = new SimpleString('OK');
@@ -35,7 +36,7 @@ const PONG = new SimpleString('PONG');
 
 class RedisClient extends RequestChat {
   database: Database;
-  /** What it has subscribed to. */
+  /** The channels that the client has subscribed to. */
   readonly channels = new Set<string>();
 
   constructor(
@@ -44,7 +45,7 @@ class RedisClient extends RequestChat {
   ) {
     super(socket, server.map);
     this.database = server.database(0);
-    // The replies to a burst leave together already: there is no more to wait for.
+    // The replies to a burst leave in one send already, so Nagle's algorithm would only delay them.
     socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
   }
 
@@ -137,9 +138,9 @@ export class RedisServer extends Dispatcher {
     client.channels.delete(channel);
   }
 
-  /** @returns how many have subscribed to the channel */
+  /** @returns the number of subscribers of the channel */
   publish(channel: string, message: string): number {
-    // A copy, as one that is put out unsubscribes.
+    // A copy, because a subscriber that is disconnected leaves the set.
     const subscribers = [...(this.#subscribers.get(channel) ?? [])];
     for (const subscriber of subscribers) {
       subscriber.reply(['message', channel, message]);
@@ -165,7 +166,7 @@ export class RedisServer extends Dispatcher {
 }
 
 // ---------------------------------------------------------------------------------------------
-// What commands have in common.
+// Shared by the commands.
 
 function unknownCommand(called: string, words: string[]): ReplyError {
   let beginning = '';
@@ -185,27 +186,27 @@ function syntaxError(): ReplyError {
   return new ReplyError('ERR syntax error');
 }
 
-/** 64 bits, of which a number of JavaScript's has 53. */
+/** A 64-bit integer, for which a JavaScript number, with 53 bits, is too small. */
 function toInteger(text: string): bigint {
   const integer = /^(0|-?[1-9]\d{0,18})$/.test(text) ? BigInt(text) : null;
   if (integer !== null && BigInt.asIntN(64, integer) === integer) return integer;
   throw new ReplyError('ERR value is not an integer or out of range');
 }
 
-/** `inf`, `-.5e3`: what C's strtod() reads, but for hexadecimal numbers. */
+/** `inf`, `-.5e3`: what C's strtod() reads, except hexadecimal numbers. */
 const SCORE = /^[+-]?(?:inf(?:inity)?|(\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)$/i;
 
 function toScore(text: string): number {
   const [found, digits = ''] = SCORE.exec(text) ?? [];
   const score = Number(found?.replace(/inf.*/i, 'Infinity'));
-  // Too large a number is no infinity, and too small a one is no zero.
+  // A number that overflows to infinity, or underflows to zero, is refused.
   const isInRange =
     digits === '' || (Number.isFinite(score) && (score !== 0 || !/[1-9]/.test(digits)));
   if (isInRange && !Number.isNaN(score)) return score;
   throw new ReplyError('ERR value is not a valid float');
 }
 
-/** As Redis up to 7.0 writes it, by C's `%.17g`; but this rounds a tie up, and C to even. */
+/** As Redis up to 7.0 writes it, by C's `%.17g`; but a tie is rounded up here, and to even in C. */
 function fromScore(score: number): string {
   if (!Number.isFinite(score)) return score < 0 ? '-inf' : 'inf';
   const exponential = score.toExponential(16);
@@ -214,7 +215,7 @@ function fromScore(score: number): string {
   return text.replace(/(?:\.|(\.\d*[1-9]))0+(?=e|$)/, '$1').replace(/(?<=e[+-])(?=\d$)/, '0');
 }
 
-/** A time from now, in ms, that ends when 64 bits can still tell the time. */
+/** A time from now, in ms. Its end must fit into 64 bits. */
 function toDelay(text: string, unit: bigint, least: number, command: string): number {
   const delay = toInteger(text) * unit;
   const end = delay + BigInt(Date.now());
@@ -222,7 +223,7 @@ function toDelay(text: string, unit: bigint, least: number, command: string): nu
   throw new ReplyError(`ERR invalid expire time in '${command}' command`);
 }
 
-/** @throws {ReplyError} when the last one is alone */
+/** @throws {ReplyError} when the last word has no partner */
 function toPairs(command: string, words: string[]): [string, string][] {
   if (words.length % 2 === 1) throw wrongNumber(command);
   return Array.from({ length: words.length / 2 }, (_, index) => [
@@ -254,15 +255,15 @@ const CONFIGURATION = { appendonly: 'no', databases: String(DATABASES), save: ''
 // ---------------------------------------------------------------------------------------------
 // The commands.
 
-/** As many as the arity tells are there. */
+/** The arity guarantees that these words are there. */
 type Words = [string, string, string, ...string[]];
 
-/** A command that returns nothing has replied. */
+/** A command that returns nothing has replied already. */
 type Run = (client: RedisClient, words: Words) => Reply | undefined;
 
 const COMMANDS = new Map<string, { arity: number; run: Run }>();
 
-/** @param arity how many words, itself among them; negative: at least so many */
+/** @param arity the number of words, including the name; negative: the least number */
 function command(name: string, arity: number, run: Run): void {
   COMMANDS.set(name, { arity, run });
 }
@@ -295,7 +296,7 @@ command('quit', -1, (client) => {
 command('info', -1, ({ server }) => server.info());
 
 command('flushall', -1, ({ server }, [how, ...others]) => {
-  // Either way all is gone before anybody asks.
+  // Either way everything is gone before the next command.
   if (how !== undefined && (others.length > 0 || !/^a?sync$/i.test(how))) throw syntaxError();
   server.clear();
   return OK;

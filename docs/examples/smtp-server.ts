@@ -1,19 +1,19 @@
 // A mail server that receives: RFC 5321 with PIPELINING, SIZE, 8BITMIME and ENHANCEDSTATUSCODES, into
 // one Maildir.
 //
-// What a reader must believe:
+// Key points:
 //
-// - A command is a record that ends with CRLF, a message one that ends with CRLF `.` CRLF. So the chat
-//   finds the end of a message, however the network cuts it to pieces, and the dots that the client
-//   has doubled are looked at when it is whole.
-// - Only CRLF ends a line. A bare CR or LF is refused, in a command and in a message: two servers that
-//   disagree about `LF . CRLF` are how one message smuggles in another.
-// - "250" after a message is a promise: the file is on the disk by then, and so is its name. To wait
-//   for a disk is fsync(2), so it is left to Node's threads, and meanwhile reading is paused: what
-//   this client has sent ahead keeps its order, and everybody else is served.
-// - A message is in memory until it is complete: connections × size, at worst. A client who does not
-//   take the replies to what he says is not listened to until he does.
-// - Strings are bytes, one character for each (latin1): what comes is kept as it was.
+// - A command is a record that ends with CRLF; a message is a record that ends with CRLF `.` CRLF. So the
+//   chat finds the end of a message, however the network splits it. The dots that the client has doubled
+//   are undone when the message is complete.
+// - Only CRLF ends a line. A bare CR or LF is refused, in a command and in a message. Where two servers
+//   disagree about `LF . CRLF`, one message can smuggle in another.
+// - "250" after a message is a promise: the file and its name are on the disk by then. That takes an
+//   fsync(2), which blocks, so it runs in Node's thread pool. Reading is paused meanwhile: this client's
+//   pipelined commands keep their order, and all other clients are served.
+// - A message is in memory until it is complete: connections × size, at worst. A client that does not read
+//   its replies is not read from until it does.
+// - Strings are bytes, one character for each (latin1): a message is stored unchanged.
 
 import { randomBytes } from 'node:crypto';
 import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
@@ -34,16 +34,16 @@ import {
 } from 'asyncore';
 import { familyOf, listenOptions, run } from './support/program';
 
-/** Without its CRLF. */
+/** Length of a command without its CRLF, in bytes. */
 const LONGEST_LINE = 998;
 const MOST_RECIPIENTS = 100;
-/** Who is refused so often, with no message in between, is not a mail client. */
+/** After so many refusals, with no message in between, the connection is closed. */
 const MOST_REFUSALS = 20;
 const MOST_CONNECTIONS = 100;
 const MOST_CONNECTIONS_FROM_ONE = 20;
-/** A piece costs some 100 bytes more than it holds. */
+/** A piece costs some 100 bytes of memory beside its data. */
 const MOST_PIECES = 4096;
-/** Bytes of replies that may wait: each reply is a piece. */
+/** Bytes of replies that may be queued: each reply is a piece. */
 const MOST_WAITING = 64 * 1024;
 /** RFC 5321 asks for five minutes. */
 const IDLE_TIMEOUT = 5 * 60 * 1000;
@@ -56,26 +56,26 @@ const LF = 0x0a;
 const DOT = 0x2e;
 
 /**
- * A verb and its argument; blanks at the end are forgiven. The argument is found from its end: from its
- * beginning, `.*?`, each blank in it would be tried as the first of those at the end.
+ * A verb and its argument; trailing blanks are ignored. The argument is matched from its end: a match from
+ * its beginning, with `.*?`, would try each blank in it as the first of the trailing blanks.
  */
 const COMMAND = /^(\S*) *(.*[^ \t]|)[ \t]*$/;
-/** Verbs of HTTP, or a header: a web page may have a browser say this, and mail in the body. */
+/** HTTP: a web page may make a browser send this, with SMTP commands in the request body. */
 const NO_MAIL_CLIENT = /^(CONNECT|GET|HEAD|OPTIONS|POST|PUT)$|:$/;
 /** A domain, or an address as `[192.0.2.1]`. */
 const CLIENT_NAME = /^[\w.-]+$|^\[[\w.:-]+\]$/;
-/** `<sender@domain>`, a local part in quotes among them, and parameters. */
+/** `<sender@domain>`, where the local part may be quoted, and parameters. */
 const PATH = /^(FROM|TO):<((?:[!#-;=?-~]|"(?:\\[ -~]|[ !#-[\]-~])*")*)>((?: [!-~]+)*)$/i;
 
 // ---------------------------------------------------------------------------------------------
 // The disk.
 
 /**
- * A directory with a file for each message, which a mail reader may look at any time: it is written in
- * `tmp`, and appears in `new` at once and as a whole, by rename(2). Lines end with LF there.
+ * A directory with a file for each message. A mail reader may look at any time: a message is written in
+ * `tmp`, and appears in `new` atomically, by rename(2). Lines end with LF there.
  */
 export class Maildir {
-  /** Process numbers come again, soon in a container. */
+  /** Process ids are reused, soon in a container. */
   readonly #run = randomBytes(8).toString('hex');
   #serial = 0;
 
@@ -83,8 +83,8 @@ export class Maildir {
     const whole = resolve(path);
     const made = mkdirSync(whole, { recursive: true }) ?? whole;
     for (const name of ['tmp', 'new', 'cur']) mkdirSync(join(whole, name), { recursive: true });
-    // What is in a directory that is lost is lost, so on the disk must be all up to the one that the
-    // first has been made in. Nobody is served yet, so to block is harmless.
+    // A file is lost with its directory. So every new directory must be on the disk, up to the existing
+    // directory that holds the first of them. No client is served yet, so blocking is harmless.
     const top = dirname(made);
     for (let directory = whole; ; directory = dirname(directory)) {
       const fd = openSync(directory, 'r');
@@ -94,12 +94,12 @@ export class Maildir {
     }
   }
 
-  /** @returns the name of the message, on the disk by then. @throws what the file system does */
+  /** @returns the name of the message, which is on the disk by then. @throws file system errors */
   async deliver(message: Buffer): Promise<string> {
     const name = this.#uniqueName();
     const draft = join(this.path, 'tmp', name);
     try {
-      // In a block of its own, so that the file is closed before it is renamed.
+      // In its own block, so that the file is closed before it is renamed.
       {
         await using file = await open(draft, 'wx', 0o600);
         await file.writeFile(message);
@@ -115,7 +115,7 @@ export class Maildir {
     return name;
   }
 
-  /** No other process has the same one, nor this one again: rename(2) would overwrite. */
+  /** Unique across processes and over time, because rename(2) overwrites. */
   #uniqueName(): string {
     this.#serial += 1;
     const host = hostname().replaceAll('/', '\\057').replaceAll(':', '\\072');
@@ -127,32 +127,32 @@ export class Maildir {
 // The channels.
 
 interface Envelope {
-  /** Empty: nobody, as a report of a failed delivery has it. */
+  /** Empty: none, as in a report of a failed delivery. */
   readonly sender: string;
   readonly recipients: string[];
 }
 
 class SmtpSession extends AsyncChat {
   override encoding: BufferEncoding = 'latin1';
-  /** A client that has said all may end his stream, and still hears what became of it. */
+  /** A client may end its stream after its last command, and still gets the replies. */
   override allowHalfOpen = true;
   override highWaterMark = MOST_WAITING;
   readonly #server: SmtpServer;
-  /** As the client calls itself, and the protocol. Null: it has not. */
+  /** The client's name for itself, and the protocol. Null: no greeting yet. */
   #greeting: { readonly name: string; readonly protocol: string } | null = null;
   #envelope: Envelope | null = null;
-  /** After 354, until the message is complete. */
+  /** True after 354, until the message is complete. */
   #inMessage = false;
-  /** Bytes of the message, kept or not. */
+  /** Bytes of the message, stored or not. */
   #length = 0;
   #refusals = 0;
-  /** The one under way. */
+  /** The delivery in progress. */
   #delivery: Promise<void> | null = null;
 
   constructor(socket: Socket, server: SmtpServer) {
     super(socket, server.map);
     this.#server = server;
-    // The replies to a burst leave together already: there is no more to wait for.
+    // The replies to a burst leave in one send already, so Nagle's algorithm would only delay them.
     socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
     this.setIdleTimeout(IDLE_TIMEOUT);
     this.#expectCommand();
@@ -161,13 +161,13 @@ class SmtpSession extends AsyncChat {
 
   #reply(text: string): void {
     if (!this.push(`${text}\r\n`)) this.pauseReading();
-    // What begins with 4 is not the client's mistake: he comes again, with the rest of the recipients.
+    // A 4xx reply is not the client's mistake: the client retries, with the other recipients.
     if (!text.startsWith('5')) return;
     this.#refusals += 1;
     if (this.#refusals === MOST_REFUSALS) this.#hangUp('421 4.7.0 Too many errors');
   }
 
-  /** A message that is being kept, and replies that wait: each stops reading, and both have to end. */
+  /** A delivery in progress and queued replies both pause reading. It resumes when both are over. */
   #resume(): void {
     const isTaken = this.writableLength <= this.highWaterMark;
     if (isTaken && this.#delivery === null) this.resumeReading();
@@ -177,20 +177,20 @@ class SmtpSession extends AsyncChat {
     this.#resume();
   }
 
-  /** Nothing that still arrives counts; when all is sent, the connection is closed. */
-  #hangUp(farewell: string): void {
+  /** Further input is ignored. The connection closes when everything is sent. */
+  #hangUp(lastReply: string): void {
     this.setTerminator(null);
-    this.push(`${farewell}\r\n`);
+    this.push(`${lastReply}\r\n`);
     this.closeWhenDone();
   }
 
-  /** What the kernel does not take of the farewell at once, nobody has waited for. */
+  /** A part of the last reply that the kernel does not take at once is dropped: nobody waits for it. */
   override handleTimeout(): void {
     this.push('421 4.4.2 Idle for too long\r\n');
     this.close();
   }
 
-  /** A message that is being kept is acknowledged, or it would be sent again. */
+  /** A delivery in progress is acknowledged first, or the client would send the message again. */
   override async handleShutdown(): Promise<void> {
     await this.#delivery;
     this.#hangUp('421 4.3.2 Going down');
@@ -209,25 +209,25 @@ class SmtpSession extends AsyncChat {
     this.#length = 0;
     this.maxRecordLength = Infinity;
     this.setTerminator(MESSAGE_END);
-    // The line end of DATA stands before the first line, which may be the only dot.
+    // Starts with the line end of DATA, because the first line may be the final dot.
     this.acInBuffer = Buffer.concat([LINE_END, this.acInBuffer]);
   }
 
   override collectIncomingData(data: Buffer): void {
     if (this.terminator === null) return;
     if (this.#inMessage) {
-      // A message that is too large has an end, too, but is not kept until then.
+      // A message that is too large is read to its end, but not stored.
       this.#length += data.length;
       if (this.#length <= this.#server.size) this._collectIncomingData(data);
       else this.incoming.length = 0;
       if (this.incoming.length === MOST_PIECES) this.incoming = [this._getData()];
     } else if (data.includes(LF) || data.includes(CR)) {
-      // Told at once: whoever ends lines with LF would wait for ever.
+      // Refused at once: a client that ends lines with LF would wait for ever.
       this.#hangUp('500 5.5.2 A line ends with CR and LF');
     } else this._collectIncomingData(data);
   }
 
-  /** A command has no end in sight: the rest of it is skipped. */
+  /** A command is too long: the rest of it is skipped. */
   override handleOverflow(): void {
     this.incoming.length = 0;
     this.#reply('500 5.5.2 Line too long');
@@ -247,7 +247,7 @@ class SmtpSession extends AsyncChat {
     const envelope = this.#envelope as Envelope;
     this.#envelope = null;
     this.#expectCommand();
-    // The terminator has taken the line end of the last line.
+    // The terminator includes the line end of the last line.
     this._collectIncomingData(LINE_END);
     const sent = this._getData();
     const message = this.#length > this.#server.size ? TOO_LARGE : unstuffed(sent);
@@ -274,7 +274,7 @@ class SmtpSession extends AsyncChat {
     return this.#delivery;
   }
 
-  /** The lines that whoever delivers a message puts above it. */
+  /** The lines that the final delivery puts above a message. */
   #trace({ sender, recipients }: Envelope): Buffer {
     const { name, protocol } = this.#greeting as { name: string; protocol: string };
     const { host } = this.addr as InternetAddress;
@@ -310,7 +310,7 @@ class SmtpSession extends AsyncChat {
       case 'NOOP':
         return '250 2.0.0 OK';
       case 'VRFY':
-        // Who lives here is told to nobody.
+        // Does not reveal which users exist.
         return '252 2.1.5 Send it some mail, and see';
       case 'HELP':
         return '214 2.0.0 HELO EHLO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT';
@@ -368,7 +368,7 @@ class SmtpSession extends AsyncChat {
 
 const TOO_LARGE = '552 5.3.4 Message too large';
 
-/** The keyword is empty when it is no path. A route, `@relay,@relay:`, is of no use any more. */
+/** The keyword is empty for an invalid path. A route, `@relay,@relay:`, is obsolete and ignored. */
 function toPath(argument: string): { keyword: string; address: string; parameters: string[] } {
   const [, keyword = '', path = '', parameters = ''] = PATH.exec(argument) ?? [];
   return {
@@ -379,7 +379,7 @@ function toPath(argument: string): { keyword: string; address: string; parameter
 }
 
 /**
- * The message as it was written, with LF; or the reply to one that is not to be kept.
+ * The original message, with LF; or the reply to a message that is refused.
  * @param sent begins with the line end of DATA
  */
 function unstuffed(sent: Buffer): Buffer | string {
@@ -403,9 +403,9 @@ function unstuffed(sent: Buffer): Buffer | string {
 }
 
 export interface SmtpOptions {
-  /** The one whose mail is taken: this is no relay. */
+  /** The domain that mail is accepted for: this server does not relay. */
   readonly domain: string;
-  /** Bytes of a message at most, as it is sent. */
+  /** The largest message, in bytes as sent. */
   readonly size: number;
 }
 
@@ -436,7 +436,7 @@ export class SmtpServer extends Dispatcher {
     new SmtpSession(socket, this);
   }
 
-  /** Every domain must have a postmaster, who may be written to without it. */
+  /** Every domain must have a postmaster, who may be addressed without a domain. */
   isLocal(address: string): boolean {
     const at = address.lastIndexOf('@');
     if (at <= 0) return address.toLowerCase() === 'postmaster';
@@ -447,12 +447,12 @@ export class SmtpServer extends Dispatcher {
 if (require.main === module) {
   run({
     name: 'smtp-server',
-    about: 'Receives mail for a domain, and keeps it in a Maildir.',
+    about: 'Receives mail for a domain, and stores it in a Maildir.',
     options: {
       ...listenOptions(2525),
-      domain: { default: 'localhost', argument: 'NAME', help: 'whose mail is taken' },
-      maildir: { default: 'Maildir', argument: 'PATH', help: 'where it is kept' },
-      size: { default: 10 * 1024 * 1024, argument: 'BYTES', help: 'of a message at most' },
+      domain: { default: 'localhost', argument: 'NAME', help: 'the domain to accept mail for' },
+      maildir: { default: 'Maildir', argument: 'PATH', help: 'where mail is stored' },
+      size: { default: 10 * 1024 * 1024, argument: 'BYTES', help: 'the largest message' },
     },
     start: ({ host, port, domain, maildir, size }) =>
       new SmtpServer({ host, port }, familyOf(host), new Maildir(maildir), { domain, size }),

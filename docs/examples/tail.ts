@@ -1,19 +1,19 @@
-// A pipe that others may look into: what comes on stdin goes to stdout, and to whoever connects.
+// A pipe with viewers: input on stdin goes to stdout, and to every client that connects.
 //
 //   make 2>&1 | npm run -s example tail -- --port 8010 | less
-//   nc 127.0.0.1 8010        from anywhere: its last lines, and then whatever comes
+//   nc 127.0.0.1 8010        from anywhere: the last lines, and then the new ones
 //
 // It shows FileDispatcher: stdin and stdout are channels in one map with the sockets. As in any shell
-// pipe, who reads stdout sets the pace: nothing is read while he takes nothing, and when he leaves, the
-// program ends. Viewers have no such say. What waits for one is bounded, and one who lags behind
-// further is put out.
+// pipe, the reader of stdout sets the pace: while it reads nothing, nothing is read from stdin, and when it
+// closes, the program ends. Viewers do not affect the pace. The output queued for a viewer is bounded, and
+// a viewer that falls further behind is disconnected.
 //
-// A viewer may end his stream and go on listening. One who has left altogether has ended it, too, and
-// while there is nothing to send him, nothing tells the two apart; so the kernel asks now and then
-// whether he is there (`SO_KEEPALIVE`). For a minute his own may still say so (tcp_fin_timeout).
+// A viewer may end its stream and go on reading. A viewer that has left altogether has ended its stream
+// too, and the two look the same while there is nothing to send. So the kernel probes a silent viewer from
+// time to time (`SO_KEEPALIVE`). The viewer's own kernel may still answer for a minute (tcp_fin_timeout).
 //
-// A descriptor that is non-blocking is so for all who share it: another program that reads the same
-// terminal may be told EAGAIN, for as long as it is open.
+// A non-blocking descriptor is non-blocking for every process that shares it: another program that reads
+// the same terminal may get EAGAIN, for as long as this one runs.
 
 import {
   AsyncChat,
@@ -39,13 +39,13 @@ import { familyOf, listenOptions, run } from './support/program';
 const NOTHING = Buffer.alloc(0);
 /** How much is read at a time, in bytes. */
 const PIECE = 64 * 1024;
-/** How much is kept to take the last lines from, in bytes. */
+/** How much of the end is kept, to take the last lines from, in bytes. */
 const MOST_KEPT = 64 * 1024;
 const LINE_END = 0x0a;
-/** How often a viewer is asked in vain whether he is there. */
+/** After so many unanswered probes a viewer is gone. */
 const TRIES = 3;
 
-/** The end of a text, as long as it has so many lines, or so many bytes. */
+/** The end of a text: at most so many lines, and so many bytes. */
 export class LastLines {
   #kept: Buffer = NOTHING;
 
@@ -56,18 +56,18 @@ export class LastLines {
     this.#kept = Buffer.concat([before, data.subarray(-MOST_KEPT)]);
   }
 
-  /** A last line that is not complete is one of them. */
+  /** An incomplete last line counts as a line. */
   get(): Buffer {
     let start = this.#kept.length;
     for (let left = this.count; left > 0 && start > 0; left -= 1) {
-      // What precedes is the line end of the line before, or of this one.
+      // The byte before is the line end of the line before, or of this line.
       start = start === 1 ? 0 : this.#kept.lastIndexOf(LINE_END, start - 2) + 1;
     }
     return this.#kept.subarray(start);
   }
 }
 
-/** stdin. It is over when its writers have closed it. */
+/** stdin. It ends when its writers have closed it. */
 class Input extends FileDispatcher {
   constructor(
     file: HasDescriptor,
@@ -130,20 +130,20 @@ class Output extends FileDispatcher {
     return this.#ended && this.isIdle ? this.handleClose() : undefined;
   }
 
-  /** Nothing more will be written. */
+  /** No more data will be written. */
   end(): Handled {
     this.#ended = true;
     return this.isIdle ? this.handleClose() : undefined;
   }
 
-  /** All is written, or nobody reads it any more: `| head` has left. */
+  /** Everything is written, or the reader has closed: `| head` is done. */
   override handleClose(): Handled {
     this.close();
     return this.tail.end();
   }
 }
 
-/** Somebody who looks. What he says is ignored, and that he will say no more, too. */
+/** A client that watches. Its input is ignored, and so is the end of its stream. */
 class Viewer extends AsyncChat {
   override allowHalfOpen = true;
   readonly #tcp: Socket;
@@ -169,7 +169,7 @@ class Viewer extends AsyncChat {
     this.setIdleTimeout(1000 * this.tail.options.silence);
   }
 
-  /** There is nothing to read and nothing to write, so the loop does not hear what the kernel has. */
+  /** With nothing to read or write, the loop does not see an error that the kernel has found. */
   override handleTimeout(): void {
     if (this.#tcp.getSockOpt(SOL_SOCKET, SO_ERROR) !== 0) this.close();
   }
@@ -183,15 +183,15 @@ class Viewer extends AsyncChat {
 export interface TailOptions {
   readonly input: HasDescriptor;
   readonly output: HasDescriptor;
-  /** How many lines a viewer finds. */
+  /** How many of the last lines a new viewer gets. */
   readonly lines: number;
-  /** After how many seconds of silence a viewer is asked whether he is there. */
+  /** After how many seconds of silence a viewer is probed. */
   readonly silence: number;
-  /** How many viewers there may be at a time: who comes then has to wait. */
+  /** How many viewers there may be at a time: further connections have to wait. */
   readonly maxConnections: number;
 }
 
-/** The listener, and what the channels share. */
+/** The listener, and the state that the channels share. */
 export class Tail extends Dispatcher {
   readonly viewers = new Set<Viewer>();
   readonly output: Output;
@@ -222,12 +222,12 @@ export class Tail extends Dispatcher {
 
   pass(data: Buffer): Handled {
     this.#last.add(data);
-    // A copy, as one who is put out leaves the set.
+    // A copy, because a viewer that is disconnected leaves the set.
     for (const viewer of [...this.viewers]) if (!viewer.push(data)) viewer.close();
     return this.output.write(data);
   }
 
-  /** Nothing will come any more. Viewers get the rest, if they take it in time. */
+  /** The input has ended. Viewers get the rest, if they read it in time. */
   async end(): Promise<void> {
     this.#input.close();
     await shutdown(this.map);
@@ -237,25 +237,25 @@ export class Tail extends Dispatcher {
 if (require.main === module) {
   run({
     name: 'tail',
-    about: 'Copies stdin to stdout, and shows it to whoever connects.',
+    about: 'Copies stdin to stdout, and to every client that connects.',
     // stdout belongs to the data.
     tellOn: process.stderr,
     options: {
       ...listenOptions(8010),
-      lines: { default: 10, argument: 'N', help: 'the last lines, which a viewer finds' },
+      lines: { default: 10, argument: 'N', help: 'how many of the last lines a viewer gets' },
       silence: {
         default: 30,
         argument: 'SECONDS',
         least: 1,
         // The kernel's MAX_TCP_KEEPIDLE.
         most: 32767,
-        help: 'after which a viewer is asked whether he is there',
+        help: 'silence after which a viewer is probed',
       },
       'max-connections': {
         default: 1000,
         argument: 'N',
         least: 1,
-        help: 'how many viewers; who comes then has to wait',
+        help: 'how many viewers; further connections have to wait',
       },
     },
     start: ({ host, port, lines, silence, 'max-connections': maxConnections }) =>

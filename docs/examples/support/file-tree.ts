@@ -1,14 +1,14 @@
 // The files below one directory, and no others: no path leads out of it.
 //
-// `..` is taken out of a path before anything is looked at, and does not lead above the root. Then each
-// name is opened in the directory that was opened before it, and a symbolic link is not followed,
-// wherever it leads and however lately it was made. The kernel's word for this is openat(2); what Node
-// lets us have is the same: /proc/self/fd/N/name.
+// `..` is resolved in the path before any file is touched, and does not lead above the root. Then each name
+// is opened in the directory that was opened before it, and no symbolic link is followed, wherever it leads
+// and even if it was created a moment ago. The kernel's call for this is openat(2). Node offers an
+// equivalent: /proc/self/fd/N/name.
 //
-// There are directories and plain files. Links, devices and pipes are not there for whoever looks, nor
-// are names that no line of a protocol can carry.
+// The tree consists of directories and plain files. Links, devices and pipes are hidden, and so are names
+// that a line of a protocol cannot carry.
 //
-// Every call blocks, for some microseconds while the disk is one of this machine.
+// Every call blocks, for some microseconds if the disk is local.
 
 import {
   closeSync,
@@ -28,7 +28,7 @@ import { posix } from 'node:path';
 
 const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
-/** Control characters, and what is no UTF-8. */
+/** Control characters, and invalid UTF-8. */
 const UNSPEAKABLE = /[\p{Cc}\ufffd]/u;
 
 export interface Entry {
@@ -36,21 +36,21 @@ export interface Entry {
   readonly stats: Stats;
 }
 
-/** Paths begin at the root, with or without a slash. All methods throw what the file system does. */
+/** Paths begin at the root, with or without a slash. All methods throw file system errors. */
 export class FileTree {
   /** @throws when there is no such directory */
   constructor(readonly root: string) {
     closeSync(openSync(root, O_DIRECTORY));
   }
 
-  /** What there is, a file or a directory. */
+  /** The status of a file or a directory. */
   stat(path: string): Stats {
     const stats = this.#at(path, (place) => lstatSync(place));
     if (!isListed(stats)) throw failure('ENOENT');
     return stats;
   }
 
-  /** What is in a directory, by name. */
+  /** The entries of a directory, by name. */
   list(path: string): Entry[] {
     return this.#in(namesOf(path), (directory) =>
       readdirSync(directory)
@@ -69,7 +69,7 @@ export class FileTree {
    * @returns its descriptor
    */
   open(path: string, flags: number): number {
-    // Nobody waits for the other end of a pipe.
+    // Opening a FIFO must not wait for its other end.
     const fd = this.#at(path, (place) => openSync(place, flags | O_NOFOLLOW | O_NONBLOCK));
     if (fstatSync(fd).isFile()) return fd;
     closeSync(fd);
@@ -80,7 +80,7 @@ export class FileTree {
     this.#at(path, (place) => mkdirSync(place));
   }
 
-  /** Which must be empty. */
+  /** Removes a directory, which must be empty. */
   removeDirectory(path: string): void {
     this.#at(path, (place) => rmdirSync(place));
   }
@@ -93,7 +93,7 @@ export class FileTree {
     this.#at(from, (place) => this.#at(to, (other) => renameSync(place, other)));
   }
 
-  /** @param use is given where the last name of the path is, in the directory that the others lead to */
+  /** @param use is given the location of the last name, in the directory that the names before it lead to */
   #at<Result>(path: string, use: (place: string) => Result): Result {
     const names = namesOf(path);
     const last = names.pop() ?? '.';
@@ -128,7 +128,7 @@ function isListed(stats: Stats): boolean {
   return stats.isFile() || stats.isDirectory();
 }
 
-/** As those of the file system. */
+/** In the form of a file system error. */
 function failure(code: 'ENOENT' | 'EISDIR'): NodeJS.ErrnoException {
   return Object.assign(new Error(code), { code, errno: -system.errno[code] });
 }

@@ -1,10 +1,10 @@
-// The data connection of FTP, which each file and each list has to itself.
+// The data connection of FTP. Each file and each list has a connection of its own.
 //
 // A transfer exists from its command on, and owns the file. It gets its connection later: the client
-// makes it (PASV), or has it made (PORT). How it ends it tells its session, once.
+// connects (PASV), or the server does (PORT). The transfer reports its result to its session, once.
 //
-// Files are read and written by blocking calls, 64 KiB at a time: the system's cache answers them in
-// microseconds. A network file system would stop everybody.
+// Files are read and written by blocking calls, 64 KiB at a time. The system's cache answers them in
+// microseconds. A network file system would delay every connection.
 
 import { closeSync, writeFileSync } from 'node:fs';
 import {
@@ -24,7 +24,7 @@ import {
 } from 'asyncore';
 import { familyOf } from './program';
 
-/** How long nothing may move, and how long a connection may take, in ms. */
+/** Idle timeout of a transfer, and timeout for its connection, in ms. */
 const TRANSFER_TIMEOUT = 60 * 1000;
 const CONNECT_TIMEOUT = 20 * 1000;
 
@@ -36,7 +36,7 @@ export interface Control {
   readonly map: ChannelMap;
   readonly addr: Address | null;
   readonly socket: SocketLike | null;
-  /** @param reply to its command */
+  /** @param reply the reply to its command */
   transferEnded(reply: string): void;
 }
 
@@ -45,18 +45,18 @@ export function hostOf(address: Address | null): string {
   return (address as InternetAddress).host.replace(/^::ffff:(?=[\d.]+$)/, '');
 }
 
-/** What the file system has against it; null: the error is not the file system's. */
+/** The reason that the file system gives; null: the error is not from the file system. */
 export function refusal(error: unknown): string | null {
   const { code, errno } = error as NodeJS.ErrnoException;
   if (errno === undefined) return null;
   const reply = code === 'ENOSPC' || code === 'EDQUOT' ? 452 : 550;
-  // Node's own message has the path, and not as the client knows it.
+  // Node's own message contains the path, and not in the client's form.
   return `${reply} ${strerror(Math.abs(errno))}`;
 }
 
-/** A connection for one transfer, and what comes of it. */
+/** A connection for one transfer, and its result. */
 export abstract class Transfer extends AsyncChat {
-  /** Of an upload, the end of the stream is the end of the file; a broken one is not. */
+  /** The end of the stream is the end of an uploaded file; an aborted connection is not. */
   override allowHalfOpen = true;
   #isOver = false;
 
@@ -74,7 +74,7 @@ export abstract class Transfer extends AsyncChat {
     this.setIdleTimeout(TRANSFER_TIMEOUT);
   }
 
-  /** The client has us connect. */
+  /** Connects to the client. */
   connectTo(address: InternetAddress): void {
     try {
       this.createSocket(familyOf(address.host));
@@ -112,11 +112,11 @@ export abstract class Transfer extends AsyncChat {
     else return super.handleError(error);
   }
 
-  /** Its session waits for it. */
+  /** The session waits for the transfer. */
   override handleShutdown(): void {}
 }
 
-/** Sends, and closes: that is the end of the file. */
+/** Sends, and closes: the end of the stream is the end of the file. */
 export class Download extends Transfer {
   #isRead = false;
 
@@ -129,7 +129,7 @@ export class Download extends Transfer {
     this.closeWhenDone();
   }
 
-  /** Nobody has anything to say to it. */
+  /** The client has nothing to send on this connection. */
   override collectIncomingData(): void {}
 
   override handleClose(): void {
@@ -142,7 +142,7 @@ export class Download extends Transfer {
 export class Upload extends Transfer {
   #fd: number | null;
 
-  /** @param fd appended to, and closed at the end */
+  /** @param fd the file to append to; it is closed at the end */
   constructor(session: Control, fd: number, isText: boolean) {
     super(session);
     this.#fd = fd;
@@ -157,7 +157,7 @@ export class Upload extends Transfer {
     this._collectIncomingData(Buffer.from('\n'));
   }
 
-  /** What was read at once is written at once. */
+  /** Writes the data of each read event in one call. */
   override handleRead(): Handled {
     const result = super.handleRead();
     this.#write();
@@ -180,7 +180,7 @@ export class Upload extends Transfer {
   }
 }
 
-/** Text as it is sent: lines end with CRLF. */
+/** Text in transfer format: lines end with CRLF. */
 export class TextProducer implements Producer {
   constructor(readonly source: FileProducer) {}
 
@@ -194,7 +194,7 @@ export class TextProducer implements Producer {
   }
 }
 
-/** Waits for the client to connect, once, and brings him and a transfer together. */
+/** Waits for the client to connect, once, and gives the connection to a transfer. */
 export class PassiveListener extends Dispatcher {
   #caller: Socket | null = null;
   #transfer: Transfer | null = null;
@@ -239,7 +239,7 @@ export class PassiveListener extends Dispatcher {
     this.#transfer?.end('425 Nobody has connected');
   }
 
-  /** Whoever has not connected by now need not. */
+  /** A client that has not connected by now is no longer waited for. */
   override handleShutdown(): void {
     this.handleTimeout();
   }

@@ -1,33 +1,32 @@
 // The messages of HTTP/1.1, found by a chat: requests at a server's end, responses at a client's.
 //
-// It is a tour of terminators. A head ends with an empty line. The body behind it is a number of bytes,
-// or everything up to the end of the stream, or chunks: a line with a size, that number of bytes, a line
-// end, and so on, until a size of 0 and an empty line. Bodies are handed on as they come, and are not
-// kept here.
+// It is a tour of terminators. A head ends with an empty line. The body behind it is a number of bytes, or
+// everything up to the end of the stream, or chunks: a line with a size, that number of bytes, a line end,
+// and so on, until a size of 0 and an empty line. Bodies are passed on piece by piece, and are not kept
+// here.
 //
-// Who is lenient here is attacked. Two readers of one stream, a proxy and the server behind it, that
-// disagree about where a message ends can be brought to take the rest of it for a message ("request
-// smuggling"). So a head is printable lines that end with CR LF and nothing else; a header that is
-// repeated is joined with a comma, and then is neither a length nor a coding; and what is unusual about
-// chunks is refused.
+// A lenient parser can be attacked. When a proxy and the server behind it disagree about where a message
+// ends, the rest of one message can be made to look like another ("request smuggling"). So a head consists
+// of printable lines that end with CR LF and nothing else. A repeated header is joined with a comma, and so
+// is neither a valid length nor a valid coding. Unusual chunks are refused.
 
 import { AsyncChat, type ChannelMap, type Handled, type Producer, type SocketLike } from 'asyncore';
 
 const HEAD_END = Buffer.from('\r\n\r\n');
 const LINE_END = Buffer.from('\r\n');
 
-/** Also of all the trailers behind a chunked body. */
+/** In bytes. The limit also holds for all trailers behind a chunked body. */
 const LARGEST_HEAD = 64 * 1024;
-/** There may be "extensions" behind the size, which nobody uses. */
+/** The size may be followed by "extensions", which are not used in practice. */
 const LONGEST_SIZE_LINE = 1024;
 
 const HEADER = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)$/;
 const SIZE_LINE = /^([0-9A-Fa-f]{1,12})(?:;[\t -~\x80-\xff]*)?$/;
 const LENGTH = /^\d+$/;
-/** A chat keeps the CR back that a piece of its input ends with, so it is in the same one as its LF. */
+/** A chat holds back a CR at the end of a piece, so CR and LF are always in the same piece. */
 const BARE_LF = /(?<!\r)\n/;
 
-/** By name in lower case. One that is repeated is joined with ', '. */
+/** By name in lower case. The values of a repeated header are joined with ', '. */
 export type Headers = Map<string, string>;
 
 /** The length of the body, or how it ends. */
@@ -35,10 +34,10 @@ export type Framing = number | 'chunked' | 'at the end of the stream';
 
 export interface HttpRequest {
   readonly method: string;
-  /** Begins with a slash, and is as the client sent it; `*` for OPTIONS. */
+  /** Begins with a slash, and is unchanged from the client; `*` for OPTIONS. */
   readonly target: string;
   readonly headers: Headers;
-  /** Whether the client knows HTTP/1.1, and so what chunks are. */
+  /** Whether the client speaks HTTP/1.1, and so understands chunks. */
   readonly isModern: boolean;
   readonly isChunked: boolean;
   readonly body: Buffer;
@@ -49,11 +48,11 @@ export interface HttpResponse {
   readonly headers?: Readonly<Record<string, string>>;
   /** Default: none. */
   readonly body?: string | Buffer | Producer;
-  /** Of a producer's body, if it is known. */
+  /** The length of a producer's body, if it is known. */
   readonly length?: number;
 }
 
-/** The peer has broken the rules, or wants what cannot be had: with the status that tells him so. */
+/** The peer broke the protocol, or its request cannot be served: the status to answer with. */
 export class HttpError extends Error {
   constructor(
     readonly status: number,
@@ -63,7 +62,7 @@ export class HttpError extends Error {
   }
 }
 
-/** What is being read. */
+/** The part of a message that is being read. */
 type Part = 'head' | 'body' | 'size' | 'chunk' | 'chunk end' | 'trailer' | 'nothing';
 
 export abstract class MessageChat extends AsyncChat {
@@ -77,17 +76,17 @@ export abstract class MessageChat extends AsyncChat {
 
   /**
    * The first line of a message, and its headers.
-   * @returns how its body ends; null: it has none and is no message yet, another head follows
+   * @returns how its body ends; null: an interim response without a body, and another head follows
    */
   protected abstract foundHead(line: string, headers: Headers): Framing | null;
   /** A piece of the body. */
   protected abstract foundBody(data: Buffer): void;
   /** The message is complete. */
   protected abstract foundEnd(): Handled;
-  /** What is thrown by one of those above as well. Nothing that follows can be understood. */
+  /** Also called with what the methods above throw. Further input has no known meaning. */
   protected abstract foundMistake(mistake: HttpError): void;
 
-  /** Whatever still comes is dropped. */
+  /** Further input is dropped. */
   protected ignoreInput(): void {
     this.#expect('nothing', null);
     this.incoming.length = 0;
@@ -102,7 +101,7 @@ export abstract class MessageChat extends AsyncChat {
     return this.#part === 'body' && this.terminator === null;
   }
 
-  /** Whether a part of a head has come. */
+  /** Whether a part of a head has arrived. */
   protected get isWithinHead(): boolean {
     return this.#part === 'head' && this.incoming.length > 0;
   }
@@ -119,7 +118,7 @@ export abstract class MessageChat extends AsyncChat {
       return this.#orMistake(() => this.foundBody(data));
     }
     this._collectIncomingData(data);
-    // Who ends his lines so waits for an answer already: an end of the head may never come.
+    // A peer that ends lines with LF is waiting for an answer already: the end of the head may never come.
     if (this.#part !== 'chunk end' && BARE_LF.test(data.toString('latin1'))) {
       this.foundMistake(new HttpError(400, 'There is a line that ends with LF alone'));
     }
@@ -179,7 +178,7 @@ export abstract class MessageChat extends AsyncChat {
     else this.#expect('trailer', LINE_END, LARGEST_HEAD);
   }
 
-  /** They are checked, and of no use to anybody. */
+  /** Trailers are checked, and dropped. */
   #foundTrailer(line: Buffer): Handled {
     if (line.length === 0) return this.#end();
     parseHeader(line.toString('latin1'));
@@ -193,7 +192,7 @@ export abstract class MessageChat extends AsyncChat {
   }
 }
 
-/** @throws {HttpError} for a coding, or a length, that is not exactly what it ought to be */
+/** @throws {HttpError} for a coding or a length that is not exactly of the expected form */
 export function framingOf(headers: Headers): number | 'chunked' | null {
   const coding = headers.get('transfer-encoding');
   const length = headers.get('content-length');
@@ -215,7 +214,7 @@ export function wordsOf(header: string | undefined): string[] {
 }
 
 function parseHead(head: string): { line: string; headers: Headers } {
-  // An empty line before it is to be ignored: old clients sent one behind a body.
+  // An empty line before a message is ignored: old clients sent one after a body.
   const [line = '', ...rest] = (head.startsWith('\r\n') ? head.slice(2) : head).split('\r\n');
   const headers: Headers = new Map();
   for (const one of rest) {
@@ -232,7 +231,7 @@ function parseHeader(line: string): [name: string, value: string] {
   return [(match[1] as string).toLowerCase(), trim(match[2] as string)];
 }
 
-/** Spaces and tabs only; and not by a regular expression, whose time might grow with their square. */
+/** Trims spaces and tabs only. A regular expression might take quadratic time. */
 export function trim(text: string): string {
   let start = 0;
   let end = text.length;

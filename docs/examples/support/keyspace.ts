@@ -1,12 +1,12 @@
-// What a Redis keeps: keys and their values, which are strings, lists, sets, hashes or sorted sets. A
-// key may expire. Where something costs more than in Redis, it is told.
+// The data of a Redis: keys and their values, which are strings, lists, sets, hashes or sorted sets. A key
+// may expire. Operations that cost more than in Redis say so.
 
 import { ReplyError } from './resp';
 
-/** How many keys a sweep looks at. */
+/** How many keys one sweep examines. */
 const SWEEP_SIZE = 1000;
 
-/** Items by their place, which may be negative: both ends cost the same. */
+/** Items by index, which may be negative. Both ends cost the same. */
 export class List {
   readonly #items = new Map<number, string>();
   #first = 0;
@@ -39,7 +39,7 @@ export class List {
     return item;
   }
 
-  /** From `start` to `stop`, which count from 0, or from the end if negative, and are included. */
+  /** The items from `start` to `stop`, both included. Indices count from 0, or from the end if negative. */
   range(start: number, stop: number): string[] {
     const [first, last] = this.#bounds(start, stop);
     const items: string[] = [];
@@ -49,7 +49,7 @@ export class List {
     return items;
   }
 
-  /** Drops what is not in this range. */
+  /** Drops the items outside this range. */
   trim(start: number, stop: number): void {
     const [first, last] = this.#bounds(start, stop);
     const kept = Math.max(last - first + 1, 0);
@@ -63,7 +63,7 @@ export class List {
   }
 }
 
-/** A set from which a member can be drawn by lot. */
+/** A set from which a random member can be drawn. */
 export class MemberSet {
   readonly #members = new Set<string>();
   readonly #inALine: string[] = [];
@@ -72,7 +72,7 @@ export class MemberSet {
     return this.#members.size;
   }
 
-  /** @returns whether it is new */
+  /** @returns whether the member is new */
   add(member: string): boolean {
     if (this.#members.has(member)) return false;
     this.#members.add(member);
@@ -84,7 +84,7 @@ export class MemberSet {
     const last = this.#inALine.pop();
     if (last === undefined) return null;
     const at = Math.floor(Math.random() * this.size);
-    // The last one takes the place of the one that is drawn, which may be the last itself.
+    // The last member takes the place of the drawn member, which may be the last itself.
     const drawn = this.#inALine[at] ?? last;
     if (drawn !== last) this.#inALine[at] = last;
     this.#members.delete(drawn);
@@ -96,19 +96,19 @@ export class MemberSet {
 export class Hash extends Map<string, string> {}
 
 /**
- * Members by score, and among equals by name. To add one moves all that stand behind it: O(n), about
- * 0.1 ms among 100,000, and a few times that to change a score. Redis has a skip list, O(log n).
+ * Members by score, and among equal scores by name. Adding a member moves all members behind it: O(n),
+ * about 0.1 ms among 100,000, and a few times that to change a score. Redis has a skip list, O(log n).
  */
 export class SortedSet {
   readonly #scores = new Map<string, number>();
-  /** The least one last, where it is cheap to take. */
+  /** In descending order: the least is last, where it is cheap to remove. */
   readonly #inOrder: string[] = [];
 
   get size(): number {
     return this.#scores.size;
   }
 
-  /** @returns whether it is new */
+  /** @returns whether the member is new */
   add(member: string, score: number): boolean {
     const before = this.#scores.get(member);
     if (before === score) return false;
@@ -126,7 +126,7 @@ export class SortedSet {
     return { member, score };
   }
 
-  /** Where it stands, or would. */
+  /** The index of the member, or where to insert it. */
   #place(member: string, score: number): number {
     let low = 0;
     let high = this.#inOrder.length;
@@ -143,10 +143,10 @@ export class SortedSet {
 
 type Value = string | List | MemberSet | Hash | SortedSet;
 
-/** Keys and their values. One that has expired is gone for whoever asks, and swept away later. */
+/** Keys and their values. An expired key is invisible at once, and removed by a later sweep. */
 export class Database {
   readonly #values = new Map<string, Value>();
-  /** When keys expire, by performance.now(), which no change of the clock disturbs. */
+  /** When keys expire, by performance.now(), which is immune to changes of the clock. */
   readonly #expiries = new Map<string, number>();
   #unswept = this.#expiries.entries();
 
@@ -173,7 +173,7 @@ export class Database {
     throw wrongType();
   }
 
-  /** The value of a key, which must be of this kind; null: there is none. */
+  /** The value of a key, which must be of this kind; null: no such key. */
   find<Kind extends object>(key: string, kind: new () => Kind): Kind | null {
     const value = this.get(key);
     if (value === undefined) return null;
@@ -181,7 +181,7 @@ export class Database {
     throw wrongType();
   }
 
-  /** The same, but an empty one is made if there is none. */
+  /** The same, but a missing key gets an empty value. */
   open<Kind extends Value & object>(key: string, kind: new () => Kind): Kind {
     const found = this.find(key, kind);
     if (found !== null) return found;
@@ -190,7 +190,7 @@ export class Database {
     return made;
   }
 
-  /** Takes something out of the value of a key, which goes if that was all. */
+  /** Removes something from the value of a key, and the key if nothing is left. */
   take<Kind extends Value & { size: number }, Item>(
     key: string,
     kind: new () => Kind,
@@ -203,18 +203,18 @@ export class Database {
     return item;
   }
 
-  /** The key lives for ever then. */
+  /** Sets a value without an expiry. */
   set(key: string, value: string): void {
     this.#expiries.delete(key);
     this.#values.set(key, value);
   }
 
-  /** Changes a value, and not how long it lives. */
+  /** Sets a value, and keeps the expiry. */
   update(key: string, value: string): void {
     this.#values.set(key, value);
   }
 
-  /** @returns whether there was one */
+  /** @returns whether the key existed */
   delete(key: string): boolean {
     this.#expiries.delete(key);
     return this.#values.delete(key);
@@ -226,7 +226,7 @@ export class Database {
     else this.delete(key);
   }
 
-  /** In ms; Infinity: for ever, or there is no such key. */
+  /** In ms; Infinity: no expiry, or no such key. */
   timeToLive(key: string): number {
     const expiry = this.#expiries.get(key);
     return expiry === undefined ? Infinity : expiry - performance.now();
@@ -237,7 +237,7 @@ export class Database {
     this.#expiries.clear();
   }
 
-  /** Looks at some keys, from where the last sweep stopped: an iterator of a Map sees it change. */
+  /** Examines some keys, from where the last sweep stopped. A Map's iterator follows changes. */
   sweep(): void {
     const now = performance.now();
     for (let looked = 0; looked < SWEEP_SIZE; looked += 1) {

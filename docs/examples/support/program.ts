@@ -1,5 +1,5 @@
-// What every example does when it is run as a program: it reads its options, tells in one line where
-// it listens, and serves until Ctrl-C.
+// The common part of all example programs: reads the options, prints one line with the address, and serves
+// until Ctrl-C.
 
 import { isIPv6 } from 'node:net';
 import { parseArgs } from 'node:util';
@@ -15,11 +15,11 @@ import {
   socketMap,
 } from 'asyncore';
 
-/** Its type is that of its default: a text, a whole number, or an address (null: none) to connect to. */
+/** The type of an option is that of its default: a text, an integer, or an address (null: none). */
 export interface Option {
   readonly default: string | number | InternetAddress | null;
   readonly help: string;
-  /** What stands for its value in the help. */
+  /** The placeholder for the value in the help. */
   readonly argument: string;
   /** The smallest number. Default: 0. */
   readonly least?: number;
@@ -43,20 +43,20 @@ export type Values<Given extends Options> = {
 };
 
 export interface Program<Given extends Options> {
-  /** As its file is called. */
+  /** The name of its file. */
   readonly name: string;
   /** A sentence for the help. */
   readonly about: string;
   readonly options: Given;
-  /** Where it tells that it listens. Default: stdout. */
+  /** Where to print the address. Default: stdout. */
   readonly tellOn?: NodeJS.WritableStream;
-  /** What stands for its words in the help: it wants one at least. Default: it takes none. */
+  /** The placeholder for the arguments in the help; at least one is required. Default: no arguments. */
   readonly words?: string;
-  /** Makes the channels, in the default map. @returns the one that listens; null: none does */
+  /** Creates the channels, in the default map. @returns the listener; null: there is none */
   start(values: Values<Given>, words: readonly string[]): Dispatcher | null;
 }
 
-/** The options of whatever listens. */
+/** The options of a server. */
 export function listenOptions(port: number) {
   return {
     host: {
@@ -72,10 +72,10 @@ export function familyOf(host: string): number {
   return isIPv6(host) ? AF_INET6 : AF_INET;
 }
 
-/** How long connections have to end when the program is told to stop, in ms. */
+/** How long connections have to end after a signal, in ms. */
 const PATIENCE = 5000;
 
-/** Runs a program until its channels are closed: in order when it is told to stop, at once when told twice. */
+/** Runs a program until its channels are closed: in order after a signal, at once after a second one. */
 export function run<Given extends Options>(program: Program<Given>): void {
   const { name, tellOn = process.stdout } = program;
   const { values, words } = read(program);
@@ -95,9 +95,9 @@ export function run<Given extends Options>(program: Program<Given>): void {
   serve()
     .catch((error) => {
       const { code = '', message, stack } = error as NodeJS.ErrnoException;
-      // An option has a value that it cannot have.
+      // An invalid value of an option.
       const isMisused = code.startsWith('ERR_');
-      // What the system refuses needs no stack either: the port is taken, there is no such folder.
+      // An error of the system needs no stack trace either: the port is taken, a folder does not exist.
       const text = code === '' ? stack : message;
       process.stderr.write(`${name}: ${text}\n${isMisused ? usage(program) : ''}`);
       process.exitCode = isMisused ? 2 : 1;

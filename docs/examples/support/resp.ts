@@ -1,40 +1,40 @@
 // RESP2, the protocol of Redis, in both directions: a RequestChat is the server's end of a connection,
 // a ReplyChat the client's.
 //
-// It is what alternating terminators are for. A line tells what comes, so the terminator is a line
-// end. If the line is `$5`, five bytes and a line end come, so now it is the number 7; and then it is
-// a line end again.
+// It shows alternating terminators. A line announces what follows, so the terminator is a line end. After
+// the line `$5`, five bytes and a line end follow, so the terminator becomes the number 7; then it is a line
+// end again.
 //
-// Strings are bytes: one character for each (latin1), so that whatever comes is kept, compared and
-// sent as it was. Who deals in text sets `encoding` to 'utf8'.
+// Strings are bytes, one character for each (latin1), so that any data is stored, compared and sent
+// unchanged. A program that works with text sets `encoding` to 'utf8'.
 //
-// Memory is bounded. Lines and requests have a largest size; and while a client does not take its
-// replies, its requests wait in the kernel, and then in the client.
+// Memory is bounded. Lines and requests have a largest size. While a client does not read its replies, its
+// requests wait in the kernel, and then in the client.
 
 import { AsyncChat, type ChannelMap, type Handled, type SocketLike } from 'asyncore';
 
-/** A string stands for a "bulk string", the only kind that may hold any bytes. */
+/** A string is a "bulk string", the only kind that may hold any bytes. */
 export type Reply = string | number | bigint | null | Reply[] | SimpleString | ReplyError;
 
-/** The kind of string that says `OK`: a line, and cheaper. It is read as a string. */
+/** A "simple string", such as `OK`: a line, and cheaper. It is parsed into a string. */
 export class SimpleString {
   constructor(readonly text: string) {}
 }
 
-/** Its message begins with a word in capitals that tells the kind: `ERR`, `WRONGTYPE`. */
+/** Its message begins with a word in capitals that gives the kind: `ERR`, `WRONGTYPE`. */
 export class ReplyError extends Error {}
 
 /** A command and its arguments. */
 export type Request = [string, ...string[]];
 
-/** A request looks like a reply that is an array of strings. */
+/** A request has the form of a reply that is an array of strings. */
 export function encode(reply: Reply, encoding: BufferEncoding): string {
   if (typeof reply === 'string') {
     return `$${Buffer.byteLength(reply, encoding)}\r\n${reply}\r\n`;
   }
   if (reply === null) return '$-1\r\n';
   if (reply instanceof SimpleString) return `+${reply.text}\r\n`;
-  // An error is a line, whatever it quotes.
+  // An error must be one line, whatever it quotes.
   if (reply instanceof ReplyError) return `-${reply.message.replace(/[\r\n]/g, ' ')}\r\n`;
   if (!Array.isArray(reply)) return `:${reply}\r\n`;
   return `*${reply.length}\r\n${reply.map((item) => encode(item, encoding)).join('')}`;
@@ -43,7 +43,7 @@ export function encode(reply: Reply, encoding: BufferEncoding): string {
 const LINE_END = Buffer.from('\n');
 const LONGEST_LINE = 64 * 1024;
 
-/** A number as Redis writes it, and its line end. */
+/** A number in Redis's format, and its line end. */
 const INTEGER_LINE = /^.(0|-?[1-9]\d*)\r$/;
 
 /** The number behind the first character of a line; NaN: there is none. */
@@ -51,7 +51,7 @@ function numberIn(line: string): number {
   return Number(INTEGER_LINE.exec(line)?.[1]);
 }
 
-/** What both ends have in common: lines, and strings of a known length. */
+/** The part that both ends share: lines, and strings of a known length. */
 abstract class RespChat extends AsyncChat {
   override encoding: BufferEncoding = 'latin1';
   #lineLength = 0;
@@ -85,7 +85,7 @@ abstract class RespChat extends AsyncChat {
     if (terminator === null) return;
     if (typeof terminator === 'number') {
       this.setTerminator(LINE_END);
-      // As in Redis, nobody looks whether the two bytes behind are a line end.
+      // As in Redis, the two bytes behind the string are not checked to be a line end.
       this.foundString(data.toString(this.encoding, 0, data.length - 2));
     } else {
       this.#lineLength = 0;
@@ -102,14 +102,14 @@ const LARGEST_REQUEST = 64 * 1024 * 1024;
 
 const NOTHING = Buffer.alloc(0);
 
-/** Finds requests, and sends replies. What breaks the protocol is told so, and hung up on. */
+/** Parses requests, and sends replies. A protocol error is answered, and closes the connection. */
 export abstract class RequestChat extends RespChat {
   #request: string[] = [];
-  /** Strings that the request still lacks. */
+  /** How many strings the request still lacks. */
   #missing = 0;
-  /** Bytes that the request may still have. */
+  /** How many more bytes the request may have. */
   #room = LARGEST_REQUEST;
-  /** Input that waits until the client has taken its replies; null: nothing is waited for. */
+  /** Input that waits until the client has read its replies; null: no input waits. */
   #held: Buffer | null = null;
 
   protected abstract foundRequest(request: Request): void;
@@ -125,7 +125,7 @@ export abstract class RequestChat extends RespChat {
 
   #send(text: string): void {
     if (this.push(text) || this.#held !== null) return;
-    // Too much waits to be sent: the rest of the input is put aside, and no more is received.
+    // Too much output is queued: set the rest of the input aside, and receive no more.
     this.#held = this.acInBuffer;
     this.acInBuffer = NOTHING;
     this.interestChanged();
@@ -144,7 +144,7 @@ export abstract class RequestChat extends RespChat {
     this.acInBuffer = this.#held;
     this.#held = null;
     this.interestChanged();
-    // Goes on with what was put aside.
+    // Continues with the input that was set aside.
     return this.handleReadEvent();
   }
 
@@ -156,7 +156,7 @@ export abstract class RequestChat extends RespChat {
 
   #foundCount(line: string): void {
     const count = numberIn(line);
-    // As in Redis, a request of no strings, or of less, is none.
+    // As in Redis, a request of zero or a negative number of strings is ignored.
     if (count <= MOST_ARGUMENTS) this.#missing = Math.max(count, 0);
     else this.#refuse('invalid multibulk length');
   }
@@ -181,7 +181,7 @@ export abstract class RequestChat extends RespChat {
     this.foundRequest(request as Request);
   }
 
-  /** A request as it is typed into telnet: words, some of them quoted. */
+  /** A request typed into telnet: words, some of them quoted. */
   #foundInline(line: string): void {
     const words = splitWords(line);
     if (words === null) this.#refuse('unbalanced quotes in request');
@@ -200,22 +200,22 @@ export abstract class RequestChat extends RespChat {
     this.hangUp();
   }
 
-  /** Nothing that still arrives counts; when all is sent, the connection is closed. */
+  /** Further input is ignored. The connection closes when everything is sent. */
   hangUp(): void {
     this.setTerminator(null);
     this.closeWhenDone();
   }
 }
 
-/** What isspace() of C takes for a blank. \s would be too much: its 0xa0 is the second half of `à`. */
+/** The blanks of C's isspace(). \s would match too much: its 0xa0 is the second half of `à`. */
 const LEADING_BLANKS = /^[ \t\n\v\f\r]+/;
-/** A word may end with a quoted part, and then must end there. Inside, \v and \f are no blanks. */
+/** A word may end with a quoted part, and then must end there. Inside a word, \v and \f are not blanks. */
 const WORD =
   /([^ \t\n\r"']*)(?:"((?:\\.|[^"\\])*)"|'((?:\\'|\\(?!')|[^'\\])*)')?(?:[ \t\n\v\f\r]+|$)/sy;
 
 const ESCAPES: Record<string, string> = { n: '\n', r: '\r', t: '\t', b: '\b', a: '\x07' };
 
-/** The words of a line, as Redis quotes them; null: a quote does not end, or a word not with it. */
+/** The words of a line, quoted as in Redis; null: a quote is not closed, or its word goes on behind it. */
 export function splitWords(line: string): string[] | null {
   const text = line.replace(LEADING_BLANKS, '');
   const words: string[] = [];
@@ -235,12 +235,12 @@ export function splitWords(line: string): string[] | null {
 // ---------------------------------------------------------------------------------------------
 // The client's end.
 
-/** Sends requests, and finds replies, and whatever else a server sends. For one connection. */
+/** Sends requests, and parses replies and all other server messages. For one connection. */
 export abstract class ReplyChat extends RespChat {
-  /** Arrays that are not complete, the inner ones last. */
+  /** Incomplete arrays, the innermost last. */
   readonly #open: { readonly items: Reply[]; missing: number }[] = [];
 
-  /** A reply to the oldest request that has none, or a message to a subscriber. */
+  /** A reply to the oldest unanswered request, or a message to a subscriber. */
   protected abstract foundReply(reply: Reply): void;
 
   /** @returns as `push` */
@@ -266,7 +266,7 @@ export abstract class ReplyChat extends RespChat {
     this.#found(text);
   }
 
-  /** Puts a reply where it belongs: it may complete an array, which may complete another. */
+  /** Adds a reply to the innermost array. That may complete the array, and so the next outer one. */
   #found(reply: Reply): void {
     let found = reply;
     for (let array = this.#open.at(-1); array !== undefined; array = this.#open.at(-1)) {
@@ -279,7 +279,7 @@ export abstract class ReplyChat extends RespChat {
     this.foundReply(found);
   }
 
-  /** The server does not speak RESP: handleError hears of it, and closes. */
+  /** The server does not speak RESP: handleError gets the error, and closes. */
   protected override foundEndlessLine(): void {
     throw new Error('Cannot understand the server');
   }

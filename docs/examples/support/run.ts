@@ -1,4 +1,4 @@
-// `npm run example NAME -- [options]`: runs docs/examples/NAME.ts as if it had been named itself.
+// `npm run example NAME -- [options]`: runs docs/examples/NAME.ts as the main program.
 
 import { readdirSync } from 'node:fs';
 import Module from 'node:module';
@@ -15,9 +15,9 @@ if (names.includes(name)) {
   process.argv = [process.execPath, join(EXAMPLES, `${name}.ts`), ...rest];
   Module.runMain();
 } else {
-  process.stderr.write(`Usage: npm run example NAME -- [options], NAME being one of
+  process.stderr.write(`Usage: npm run example NAME -- [options], where NAME is one of
   ${names.join('\n  ')}
-Each tells its options by --help.
+Each lists its options with --help.
 `);
   process.exitCode = 2;
 }

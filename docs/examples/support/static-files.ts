@@ -1,12 +1,13 @@
-// The files of a folder, as answers to GET and HEAD: whole, in part (Range), compressed, or not at all
-// as the client has them already (If-None-Match, If-Modified-Since) or wants them as they were (If-Match).
+// The files of a folder, as answers to GET and HEAD: whole, in part (Range), compressed, or not at all,
+// because the client has the file already (If-None-Match, If-Modified-Since) or wants an older version
+// (If-Match).
 //
-// Nobody gets out of the folder. A name that begins with a dot does not exist here, so there is no '..';
-// and what a path leads to, through links maybe, is asked of the kernel when the file is open already,
-// so that nobody can change it in between.
+// No request leaves the folder. A name that begins with a dot does not exist here, so there is no '..'. A
+// path may lead through links, so the kernel is asked for the real path when the file is open already, and
+// nothing can change in between.
 //
-// Files are opened and read by blocking calls: some microseconds each while they are on a disk of this
-// machine, and too long for one in a network.
+// Files are opened and read by blocking calls. They take some microseconds each on a local disk, and too
+// long on a network file system.
 
 import {
   closeSync,
@@ -43,15 +44,15 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 
 const COMPRESSIBLE = /^text\/|json$|xml$/;
-/** Smaller files are sent as they are. */
+/** Smaller files are sent uncompressed. */
 const WORTH_COMPRESSING = 1024;
 
-/** What open(2) says about a path that leads nowhere, or where we may not go. */
+/** Errors of open(2) for a path that does not exist or is not accessible. */
 const NOT_FOUND: ReadonlySet<string | undefined> = new Set([
   ...['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'ELOOP', 'ENAMETOOLONG', 'ENXIO'],
 ]);
 
-/** Whoever opens a FIFO waits for somebody to write to it, unless he says this. */
+/** Without O_NONBLOCK, opening a FIFO would wait for a writer. */
 const OPEN = constants.O_RDONLY | constants.O_NONBLOCK;
 
 interface OpenFile {
@@ -78,7 +79,7 @@ export class StaticFiles {
     const file = this.#open(path);
     if (!file.stats.isDirectory()) return respondWith(file, request);
     closeSync(file.fd);
-    // The links in a page are relative to where the browser believes it is.
+    // Links in a page are relative to the URL that the browser knows.
     if (!path.endsWith('/')) return movedTo(`${path}/`, target.replace(/^[^?]*/, ''));
     return respondWith(this.#open(`${path}index.html`), request);
   }
@@ -124,7 +125,7 @@ function pathOf(target: string): string {
   return `/${names.join('/')}${names.length > 0 && path.endsWith('/') ? '/' : ''}`;
 }
 
-/** Takes the file over: whatever comes of it, its descriptor is closed in the end. */
+/** Takes ownership of the file: its descriptor is closed in every case. */
 function respondWith(file: OpenFile, request: HttpRequest): HttpResponse {
   let response: HttpResponse = { status: 500 };
   try {
@@ -175,12 +176,12 @@ function describe({ fd, path, stats }: OpenFile, { method, headers }: HttpReques
   };
 }
 
-/** 200, unless the client wants the file as it was, or as it was not (RFC 9110 §13.2.2). */
+/** 200, unless a precondition of the client decides otherwise (RFC 9110 §13.2.2). */
 function statusOf(headers: Headers, tag: string, lastModified: string): 200 | 304 | 412 {
   const isAmong = (tags: string[]): boolean => tags.includes('*') || tags.includes(tag);
   if (headers.has('if-match') && !isAmong(wordsOf(headers.get('if-match')))) return 412;
   if (headers.has('if-none-match')) {
-    // A weak tag will do here, and only here.
+    // Only here a weak tag is enough.
     const known = wordsOf(headers.get('if-none-match')).map((word) => word.replace(/^w\//, ''));
     return isAmong(known) ? 304 : 200;
   }
@@ -188,15 +189,15 @@ function statusOf(headers: Headers, tag: string, lastModified: string): 200 | 30
   return Date.parse(lastModified) <= since ? 304 : 200;
 }
 
-/** NaN for what is not written as we write it: V8 would take nearly anything for a date. */
+/** NaN for any other than the preferred format: V8 would accept nearly anything as a date. */
 function dateOf(text: string): number {
   const date = new Date(text);
   return date.toUTCString() === text ? date.getTime() : Number.NaN;
 }
 
 /**
- * The part that is asked for, maybe an empty one. null: all of it, which is also the answer to whoever
- * wants several parts, or has an older version of the rest.
+ * The requested part, which may be empty. null: the whole file, also if the client requests several parts
+ * or has another version of the rest.
  */
 function rangeOf(
   headers: Headers,
@@ -215,7 +216,7 @@ function rangeOf(
     : null;
 }
 
-/** Whether gzip is among what the client accepts, and not with a quality of 0. */
+/** Whether the client accepts gzip, with a quality above 0. */
 function takesGzip(headers: Headers): boolean {
   return wordsOf(headers.get('accept-encoding')).some((word) => {
     const [name, ...parameters] = word.split(';').map(trim);
