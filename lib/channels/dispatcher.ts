@@ -376,10 +376,10 @@ export class Dispatcher implements Channel, Handlers {
    */
   listen(backlog = 128, limits: ListenLimits = {}): void {
     const socket = this.#need('listen');
-    this.#acceptor ??= new Acceptor(this, this.#session);
-    this.#acceptor.limit(limits);
+    const acceptor = this.#accepts();
+    acceptor.limit(limits);
     this.accepting = true;
-    this.#acceptor.attach(this.#session);
+    acceptor.attach(this.#session);
     if (typeof socket.listen !== 'function')
       throw badType('listen', 'a socket that can listen', socket);
     socket.listen(backlog);
@@ -439,8 +439,12 @@ export class Dispatcher implements Channel, Handlers {
    */
   accept(): Accepted | null {
     const socket = this.#need('accept');
+    return this.#accepts().accept(socket);
+  }
+
+  #accepts(): Acceptor {
     this.#acceptor ??= new Acceptor(this, this.#session);
-    return this.#acceptor.accept(socket);
+    return this.#acceptor;
   }
 
   /**
@@ -675,7 +679,7 @@ export class Dispatcher implements Channel, Handlers {
 
   handleAccept(): Handled {
     const session = this.#session;
-    const acceptor = (this.#acceptor ??= new Acceptor(this, session));
+    const acceptor = this.#accepts();
     for (let left = ACCEPTS_PER_EVENT; left > 0; left -= 1) {
       if (!acceptor.acceptOne()) return;
       if (session.ended || !session.accepting || session.readingPaused) return;

@@ -682,7 +682,7 @@ export const DEVIATIONS: Record<string, Record<string, Deviation>> = {
       `,
     },
   },
-  'A caller who resets his connection before': {
+  'A peer that resets its connection before': {
     'a caller who has reset before he is accepted': {
       both: `
         L.accept accepting
