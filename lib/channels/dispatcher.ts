@@ -519,7 +519,7 @@ export class Dispatcher implements Channel, Handlers {
     if (session.inputEnded) return;
     this.#set('inputEnded', true);
     this.#deliverHeldInput();
-    if (!session.closed) handleResult(this, this.handleEof());
+    if (!session.ended) handleResult(this, this.handleEof());
   }
 
   #deliverHeldInput(): void {
@@ -562,14 +562,12 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   #closeSocket(): void {
-    const session = this.#session;
-    session.end();
     this.connected = false;
     this.accepting = false;
     this.connecting = false;
-    session.readingPaused = false;
     this.delChannel();
-    const { socket } = session;
+    this.#session = this.#session.close();
+    const { socket } = this.#session;
     if (socket === null) return;
     if (socket.owner === this) socket.owner = null;
     try {

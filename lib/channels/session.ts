@@ -1,18 +1,18 @@
 // The life of one attached socket.
 //
-// A channel has one session at a time. `setSocket` replaces it and `close` ends it, so a step that calls
-// a handler and goes on afterwards keeps the session it began with and looks whether that has ended. The
-// state that hot loops read lives here, in a final class: a channel's own fields differ in shape from
-// subclass to subclass.
+// A channel has one session at a time, which `setSocket` and `close` replace. A step that calls a handler
+// and goes on afterwards keeps the session it began with and looks whether that has ended. The state that
+// hot loops read lives here, in a final class: a channel's own fields differ in shape from subclass to
+// subclass.
 
 import { MSG_OOB, SOCK_DGRAM, SOCK_STREAM } from '../kernel/platform/constants';
 import { Socket, type SocketLike } from '../kernel/socket';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
 
 export class Session {
-  /** The channel has closed, or has been given another socket. */
+  /** Another session has taken its place. */
   ended = false;
-  /** `close` has run. The socket stays in place, closed. */
+  /** `close` has run, or is about to end. */
   closed = false;
   connected = false;
   accepting = false;
@@ -63,11 +63,13 @@ export class Session {
     return next;
   }
 
-  /** The channel closes. */
-  end(): void {
+  /** The session of a channel that has closed. The closed socket stays in place. */
+  close(): Session {
+    const closed = new Session(this.socket, this.map, null);
+    closed.closed = true;
     this.ended = true;
     this.closed = true;
-    this.lookup = null;
+    return closed;
   }
 
   interestChanged(): void {

@@ -70,6 +70,8 @@ export class OutputQueue implements Sender {
   #flushing = false;
   /** The owner's `send` is running. */
   #sending = false;
+  /** The last send was not taken in full. A write event tells when there is room again. */
+  #blocked = false;
   /** `handleDrain` is due when all has been sent. */
   #drainDue = false;
   #refilling = false;
@@ -147,15 +149,25 @@ export class OutputQueue implements Sender {
   push(data: Uint8Array | string): void {
     const size = this.chunkSize;
     if (data.length === 0) return;
+    const mustWait = !this.#listed && !this.isEmpty();
     if (!this.#appendToSegment(data, size)) {
       this.#append(typeof data === 'string' ? this.encode(data) : data, size);
     }
-    this.#sendOrList();
+    if (!outbox.open || !this.#owner.batchOutput || this.byteLength >= size) {
+      this.#owner.initiateSend();
+    } else if (mustWait) {
+      // What waits since before this tick is tried again, unless only a write event can help.
+      if (!this.#blocked) this.#owner.initiateSend();
+    } else if (!this.#listed) {
+      this.#listed = true;
+      outbox.add(this);
+    }
   }
 
+  /** Appends a producer, which is asked at once, as in Python. */
   pushProducer(producer: Producer): void {
     this.#fifo.push(producer);
-    this.#sendOrList();
+    this.#owner.initiateSend();
   }
 
   /** In pieces of `size` bytes at most. */
@@ -264,18 +276,6 @@ export class OutputQueue implements Sender {
   // -------------------------------------------------------------------------------------------
   // Sending.
 
-  /** Sends at once, unless there may be more to come in this tick that can leave with it. */
-  #sendOrList(): void {
-    const owner = this.#owner;
-    if (!outbox.open || !owner.batchOutput || this.byteLength >= owner.acOutBufferSize) {
-      this.#owner.initiateSend();
-      return;
-    }
-    if (this.#listed) return;
-    this.#listed = true;
-    outbox.add(this);
-  }
-
   /** Sends what has been pushed in this tick: at its turn, or because something else must come after it. */
   flushOutput(): void {
     if (!this.#listed) return;
@@ -304,6 +304,7 @@ export class OutputQueue implements Sender {
   send(): void {
     // Re-entrant call, from within send() or more(): the outer one will pick this up.
     if (this.#sending || this.#refilling) return;
+    this.#listed = false;
     const done = this.#segmentLength > 0 && this.#sendSegment();
     if (!done) this.#sendBuffers();
     if (this.#drainDue && this.isEmpty()) this.#announceDrain();
@@ -371,6 +372,7 @@ export class OutputQueue implements Sender {
       routeError(owner, error);
     } finally {
       this.#sending = false;
+      this.#blocked = sent < length;
       if (sent < length && !session.ended) this.#putBack(start + sent, length - sent);
       releaseSegment();
     }
@@ -396,6 +398,7 @@ export class OutputQueue implements Sender {
       routeError(owner, error);
     } finally {
       this.#sending = false;
+      this.#blocked = sent < chunk.length;
     }
     // A handler, or an override of send, may have thrown the buffer away.
     if (this.#buffer === buffer && sent > 0) this.buffer = buffer.subarray(sent);
