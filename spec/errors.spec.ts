@@ -4,14 +4,12 @@ import {
   badRange,
   badType,
   checkInteger,
-  closedSocket,
   codeOf,
-  errorCode,
   notImplemented,
-  SHORTAGE,
   stackOf,
   textOf,
 } from '../lib/errors';
+import { closedSocket, errorCode, SHORTAGE } from '../lib/kernel/errno';
 
 function fail(): never {
   throw new Error('asked');

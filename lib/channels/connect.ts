@@ -2,8 +2,8 @@
 // as something is about to block anyway (`loopSync`, `poll`), where Node's answer could not come in.
 
 import { lookup } from 'node:dns';
-import { lookupError } from '../errors';
 import { lookUpHost } from '../kernel/address';
+import { lookupError } from '../kernel/errno';
 import { AF_INET6 } from '../kernel/platform/constants';
 import type { ChannelMap } from '../loop/channel-map';
 

@@ -15,12 +15,10 @@ import { inspect } from 'node:util';
 import {
   badRange,
   badType,
-  closedSocket,
   codeOf,
   compactTraceback,
   DISCONNECTED,
   messageOf,
-  SHORTAGE,
   textOf,
 } from '../errors';
 import {
@@ -30,6 +28,7 @@ import {
   type InternetAddress,
   needsLookup,
 } from '../kernel/address';
+import { closedSocket, SHORTAGE } from '../kernel/errno';
 import { flushGatheredOf } from '../kernel/gather';
 import {
   AF_INET,
@@ -628,7 +627,7 @@ export class Dispatcher implements Channel {
   /** As `send`, of a Socket. @internal */
   [sendFrom](socket: Socket, memory: Memory, length: number): number {
     try {
-      return this.#sent(socket[sendFrom](memory, length));
+      return this.#sent(socket[sendFrom](memory, 0, length));
     } catch (error) {
       return this.#sendFailed(error);
     }

@@ -24,6 +24,7 @@ import {
   life,
 } from '../channels/dispatcher';
 import { badRange, badType, notImplemented } from '../errors';
+import { keepable } from '../kernel/buffers';
 import {
   beginGathering,
   endGathering,
@@ -36,7 +37,7 @@ import {
   takeGathered,
 } from '../kernel/gather';
 import { SOCK_STREAM } from '../kernel/platform/constants';
-import { keepable, Socket, type SocketLike, sendFrom } from '../kernel/socket';
+import { Socket, type SocketLike, sendFrom } from '../kernel/socket';
 import { Memory } from '../kernel/syscalls';
 import { adopt, fail, guard } from '../loop/dispatch';
 import { trackAttributes, trackPredicates } from '../loop/interest';

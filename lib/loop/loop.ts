@@ -14,9 +14,12 @@
 // and a descriptor number may have been handed out again in between, so an event is delivered
 // through the entry it was reported for, or not at all.
 
+import { isMainThread } from 'node:worker_threads';
 import { badRange, badType, codeOf, isExit } from '../errors';
 import { flushGathered } from '../kernel/gather';
-import type { Watch } from '../kernel/syscalls';
+import { PollHandle } from '../kernel/poll-handle';
+import type { Selector } from '../kernel/selectors';
+import { IntervalPoller } from '../kernel/selectors/interval';
 import {
   ChannelMap,
   DUE_CLOSE,
@@ -277,6 +280,14 @@ export async function loop(options: LoopOptions = {}): Promise<void> {
   await new Promise<void>((resolve, reject) => new Runner(checked, resolve, reject).start());
 }
 
+/** Has Node's loop call `wake` at each of its turns in which something is ready. */
+function watch(selector: Selector, wake: () => void): { close(): void } {
+  if (selector.fd === -1 || !isMainThread) {
+    return new IntervalPoller(() => selector.select(0) > 0, wake);
+  }
+  return new PollHandle(selector.fd, { readable: true, writable: false }, wake);
+}
+
 /**
  * A loop inside Node's. A pass is begun by asking the channels, and then nothing happens until
  * Node's loop finds the selector ready (or interest changes, or time is up): that schedules a turn,
@@ -294,7 +305,7 @@ class Runner {
   readonly #resolve: () => void;
   readonly #reject: (error: unknown) => void;
   #left: number;
-  #watch: Pick<Watch, 'close'> | null = null;
+  #watch: { close(): void } | null = null;
   #turn: NodeJS.Immediate | null = null;
   #timer: NodeJS.Timeout | null = null;
   /** When `#timer` goes off, and when the pass that is under way ends, by performance.now(). */
@@ -317,7 +328,7 @@ class Runner {
   start(): void {
     this.#map.runner = this;
     try {
-      this.#watch = this.#map.acquire().watch(this.#schedule);
+      this.#watch = watch(this.#map.acquire(), this.#schedule);
     } catch (error) {
       this.fail(error);
       return;

@@ -10,7 +10,7 @@ import {
   needsLookup,
   resolveAddress,
 } from '../../lib/kernel/address';
-import { ifNameToIndex } from '../../lib/kernel/syscalls';
+import { ifNameToIndex } from '../../lib/kernel/resolver';
 
 const PORT = fc.integer({ min: 0, max: 65535 });
 const UINT32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });

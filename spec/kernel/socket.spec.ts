@@ -1126,7 +1126,7 @@ describe('A closed socket', () => {
     socket.close();
     const next = keep(Socket.socket());
     expect(next.fileno()).toBeGreaterThanOrEqual(0);
-    expect(() => socket[sendFrom](new libc.Memory(8), 8)).toThrow(/the socket is closed/);
+    expect(() => socket[sendFrom](new libc.Memory(8), 0, 8)).toThrow(/the socket is closed/);
   });
 
   it('has no other methods than these', () => {

@@ -56,7 +56,7 @@ export const GROUPS: Group[] = [
       renamed('errors.ts', 'ExitNow', 'ExitNow()'),
       renamed('errors.ts', '_DISCONNECTED', 'DISCONNECTED'),
       renamed('kernel/syscalls.ts', '_strerror()', 'strerror()'),
-      renamed('errors.ts', 'errorcode', 'errorCode()'),
+      renamed('kernel/errno.ts', 'errorcode', 'errorCode()'),
       renamed('channels/dispatcher.ts', 'dispatcher', 'Dispatcher()'),
       renamed('channels/dispatcher-with-send.ts', 'dispatcher_with_send', 'DispatcherWithSend()'),
       renamed('channels/file-dispatcher.ts', 'file_dispatcher', 'FileDispatcher()'),
