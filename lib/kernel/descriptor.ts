@@ -6,7 +6,7 @@
 // is closed.
 
 import { badRange } from '../errors';
-import { check, close } from './syscalls';
+import { close, failure } from './syscalls';
 import { closeAtEnd, leaveAtEnd } from './thread-cleanup';
 
 interface Held {
@@ -75,6 +75,8 @@ export class Descriptor {
    */
   close(): void {
     const fd = this.#giveUp();
-    if (fd !== -1) check(close(fd), 'close');
+    if (fd === -1) return;
+    const result = close(fd);
+    if (result < 0) throw failure(result, 'close');
   }
 }

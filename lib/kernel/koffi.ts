@@ -139,10 +139,10 @@ function load(): void {
   });
 }
 
-/** The hooks of this thread, loading koffi if need be; null in the main thread. */
-export function cleanupHooks(): CleanupHooks | null {
-  if (raw.hooks === null && !isMainThread) load();
-  return raw.hooks;
+/** The hooks of a worker, loading koffi if need be. The main thread has none. */
+export function cleanupHooks(): CleanupHooks {
+  if (raw.hooks === null) load();
+  return raw.hooks as CleanupHooks;
 }
 
 /**

@@ -226,9 +226,11 @@ export class Socket implements SocketLike, Disposable {
    * @throws {SocketError} `ECONNABORTED` when the peer is gone, `EMFILE`, …
    */
   accept(): { socket: Socket; address: Address } | null {
-    const result = libc.accept4(this.#fd('accept'), slot, NEW_SOCKET_FLAGS);
+    const { fd } = this.#descriptor;
+    if (fd === -1) throw closedSocket('accept');
+    const result = libc.accept4(fd, slot, NEW_SOCKET_FLAGS);
     if (result === -ERRNO.EAGAIN) return null;
-    libc.check(result, 'accept');
+    if (result < 0) throw libc.failure(result, 'accept');
     try {
       const address = decodeAddress(slot.written);
       const socket = new Socket(result, this.family, this.type, this.protocol, address);
@@ -316,9 +318,13 @@ export class Socket implements SocketLike, Disposable {
    * @throws {TypeError} for what is no Uint8Array
    */
   send(data: Uint8Array, flags = 0): number | null {
-    libc.checkInt('send', 'flags', flags);
-    const result = libc.send(this.#fd('send'), data, flags | MSG_NOSIGNAL);
-    return result === -ERRNO.EAGAIN ? null : libc.check(result, 'send');
+    if ((flags | 0) !== flags) libc.checkInt('send', 'flags', flags);
+    const { fd } = this.#descriptor;
+    if (fd === -1) throw closedSocket('send');
+    const result = libc.send(fd, data, flags | MSG_NOSIGNAL);
+    if (result >= 0) return result;
+    if (result === -ERRNO.EAGAIN) return null;
+    throw libc.failure(result, 'send');
   }
 
   /** @internal */
@@ -410,7 +416,7 @@ export class Socket implements SocketLike, Disposable {
    * @throws {SocketError} `EBADF` when the descriptor was closed elsewhere
    */
   close(): void {
-    if (this.closed) return;
+    if (this.#descriptor.fd === -1) return;
     this.owner?.[socketClosing]();
     this.#descriptor.close();
   }

@@ -7,8 +7,8 @@
 // 3. The errno is read by the very next statement after its call, see koffi.ts.
 // 4. Nothing here blocks, but for a wait with a timeout. Nothing runs on Node's thread pool.
 //
-// The calls of the hot path (recv, sendFrom, accept4, epollWait) test their numbers inline and spell out
-// the retry, to save the calls to `checkFd` and `call`.
+// The calls of the hot path (recv, send, sendFrom, accept4, close, epollCtl, epollWait) test their numbers
+// inline and read the errno themselves, to save the calls to `checkFd` and `call`.
 
 import { checkInteger, SocketError } from '../errors';
 import { checkBytes, checkFd, checkInt } from './arguments';
@@ -176,10 +176,15 @@ export function recvfrom(
 }
 
 export function send(fd: number, data: Uint8Array, flags: number): number {
-  checkFd('send', fd);
+  if ((fd | 0) !== fd || fd < 0) checkFd('send', fd);
   const length = checkBytes('send', data);
-  checkInt('send', 'flags', flags);
-  return call(raw.send, fd, data, length, flags);
+  if ((flags | 0) !== flags) checkInt('send', 'flags', flags);
+  for (;;) {
+    const result = raw.send(fd, data, length, flags);
+    if (result !== -1) return result;
+    const negated = -raw.errno();
+    if (negated !== -EINTR) return negated;
+  }
 }
 
 /** send(2) of `length` bytes of a memory, from `offset` on. */
@@ -217,9 +222,9 @@ export function shutdown(fd: number, how: number): number {
 
 /** Never made again after a signal: Linux gives the number back before it can be interrupted. */
 export function close(fd: number): number {
-  checkFd('close', fd);
+  if ((fd | 0) !== fd || fd < 0) checkFd('close', fd);
   leaveAtEnd(fd);
-  return answer(raw.close(fd));
+  return raw.close(fd) === -1 ? -raw.errno() : 0;
 }
 
 export function read(fd: number, buffer: Uint8Array): number {
@@ -262,10 +267,12 @@ export function epollCreate(flags: number): number {
 
 /** `event` holds one struct epoll_event at its start. */
 export function epollCtl(epfd: number, op: number, fd: number, event: Memory): number {
-  checkFd('epoll_ctl', epfd);
-  checkFd('epoll_ctl', fd);
-  checkInt('epoll_ctl', 'op', op);
-  return call(raw.epoll_ctl, epfd, op, fd, event.at(0, LAYOUT.epollEvent.size));
+  if ((epfd | 0) !== epfd || epfd < 0) checkFd('epoll_ctl', epfd);
+  if ((fd | 0) !== fd || fd < 0) checkFd('epoll_ctl', fd);
+  if ((op | 0) !== op) checkInt('epoll_ctl', 'op', op);
+  // It does not wait, so no signal can interrupt it.
+  const result = raw.epoll_ctl(epfd, op, fd, event.at(0, LAYOUT.epollEvent.size));
+  return result === -1 ? -raw.errno() : result;
 }
 
 /**

@@ -4,6 +4,7 @@
 // it opens is registered with Node as a cleanup hook, which is close(2) itself. The main thread registers
 // nothing, as the kernel closes everything when the process ends.
 
+import { isMainThread } from 'node:worker_threads';
 import { checkFd } from './arguments';
 import { type CFunction, cleanupHooks, raw } from './koffi';
 import { ERRNO } from './platform/linux';
@@ -51,9 +52,9 @@ export function openPair(fds: Int32Array, family: number, type: number, protocol
 
 /** Registers a descriptor that was opened elsewhere. */
 export function closeAtEnd(fd: number): void {
-  const hooks = cleanupHooks();
-  if (hooks === null || registered.has(fd)) return;
+  if (isMainThread || registered.has(fd)) return;
   checkFd('close', fd);
+  const hooks = cleanupHooks();
   hooks.add(hooks.isolate, hooks.close, fd);
   registered.add(fd);
 }
