@@ -250,11 +250,11 @@ describe('FileProducer', () => {
   });
 
   it.each([
-    [{ start: -1 }, 'expected a place as start, received -1'],
-    [{ start: 0.5 }, 'expected a place as start, received 0.5'],
-    [{ start: Infinity }, 'expected a place as start, received Infinity'],
-    [{ start: 2, end: 1 }, 'expected a place from start on as end, received 1'],
-    [{ end: Number.NaN }, 'expected a place from start on as end, received NaN'],
+    [{ start: -1 }, 'expected start to be a byte offset, received -1'],
+    [{ start: 0.5 }, 'expected start to be a byte offset, received 0.5'],
+    [{ start: Infinity }, 'expected start to be a byte offset, received Infinity'],
+    [{ start: 2, end: 1 }, 'expected end to be a byte offset, start or more, received 1'],
+    [{ end: Number.NaN }, 'expected end to be a byte offset, start or more, received NaN'],
   ])('refuses the part %j', (part, message) => {
     expect(() => new FileProducer(0, part)).toThrow(RangeError);
     expect(() => new FileProducer(0, part)).toThrow(`Cannot make a producer: ${message}`);

@@ -133,7 +133,7 @@ export const GROUPS: Group[] = [
     ours: null,
     names: [
       renamed('chat/async-chat.ts', 'async_chat', 'AsyncChat()'),
-      renamed('chat/producers/index.ts', 'simple_producer', 'SimpleProducer()'),
+      renamed('chat/producers/data.ts', 'simple_producer', 'SimpleProducer()'),
       ...translated('chat/async-chat.ts', 'find_prefix_at_end()'),
       renamed('chat/fifo.ts', 'deque', 'Fifo()'),
       ...without(OF_A_MODULE, 'asyncore'),
@@ -159,8 +159,8 @@ export const GROUPS: Group[] = [
     python: 'asynchat.simple_producer',
     ours: 'SimpleProducer',
     names: [
-      renamed('chat/producers/index.ts', '__init__()', 'constructor()'),
-      ...translated('chat/producers/index.ts', 'buffer_size more()'),
+      renamed('chat/producers/data.ts', '__init__()', 'constructor()'),
+      ...translated('chat/producers/data.ts', 'buffer_size more()'),
       ...without('private: what is left of it is nobody else’s', 'data'),
     ],
   },
