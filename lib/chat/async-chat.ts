@@ -38,7 +38,7 @@ import {
 } from '../kernel/gather';
 import { SOCK_STREAM } from '../kernel/platform/constants';
 import { Socket, type SocketLike, sendFrom } from '../kernel/socket';
-import { Memory } from '../kernel/syscalls';
+import type { Memory } from '../kernel/syscalls';
 import { adopt, fail, guard } from '../loop/dispatch';
 import { trackAttributes, trackPredicates } from '../loop/interest';
 import { Fifo } from './fifo';
@@ -666,10 +666,9 @@ export abstract class AsyncChat extends Dispatcher {
   #give(data: Uint8Array | Memory, length: number): number {
     this.#sending = true;
     try {
-      const sent =
-        data instanceof Memory
-          ? this[sendFrom](super.socket as Socket, data, length)
-          : this.send(data);
+      const sent = !(data instanceof Uint8Array)
+        ? this[sendFrom](super.socket as Socket, data, length)
+        : this.send(data);
       if (Number.isInteger(sent) && sent >= 0 && sent <= length) return sent;
       throw badRange('send', `send() to return a number of bytes up to ${length}`, sent);
     } catch (error) {

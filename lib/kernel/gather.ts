@@ -7,7 +7,7 @@
 // leaves before anything waits (a handler that calls poll() for the reply), before the socket is used
 // in any other way, and before the process exits.
 
-import { Memory } from './syscalls';
+import { Memory } from './koffi';
 
 /** Sends what has been gathered. */
 export const sendGathered = Symbol('sendGathered');

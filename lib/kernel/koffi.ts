@@ -13,45 +13,23 @@ import { badRange, checkInteger } from '../errors';
 import { LAYOUT, PLATFORM_SIGNATURES, pinAddon, requirePlatform } from './platform/linux';
 
 type Koffi = typeof import('koffi');
+type AnyFunction = (...args: never[]) => unknown;
 /** A C function that returns a number. */
 export type CFunction = (...args: unknown[]) => number;
 
-/** The declarations, in C's words. `uintptr_t` where memory has a fixed address, see `Memory`. */
-const SIGNATURES = {
-  socket: 'int socket(int, int, int)',
-  socketpair: 'int socketpair(int, int, int, void *)',
-  bind: 'int bind(int, void *, uint32_t)',
-  listen: 'int listen(int, int)',
-  connect: 'int connect(int, void *, uint32_t)',
-  getsockname: 'int getsockname(int, void *, void *)',
-  getpeername: 'int getpeername(int, void *, void *)',
-  getsockopt: 'int getsockopt(int, int, int, void *, void *)',
-  setsockopt: 'int setsockopt(int, int, int, void *, uint32_t)',
-  recv: 'intptr_t recv(int, uintptr_t, size_t, int)',
-  recvfrom: 'intptr_t recvfrom(int, void *, size_t, int, void *, void *)',
-  send: 'intptr_t send(int, void *, size_t, int)',
-  sendFrom: 'intptr_t send(int, uintptr_t, size_t, int)',
-  sendto: 'intptr_t sendto(int, void *, size_t, int, void *, uint32_t)',
-  shutdown: 'int shutdown(int, int)',
-  close: 'int close(int)',
-  read: 'intptr_t read(int, void *, size_t)',
-  write: 'intptr_t write(int, void *, size_t)',
-  fcntl: 'int fcntl(int, int, ...)',
-  poll: 'int poll(uintptr_t, unsigned long, int)',
-  inet_pton: 'int inet_pton(int, const char *, void *)',
-  if_nametoindex: 'uint32_t if_nametoindex(const char *)',
-  getaddrinfo: 'int getaddrinfo(const char *, const char *, void *, void *)',
-  ...PLATFORM_SIGNATURES,
-} as const;
+/** Which ways a descriptor is watched. */
+export interface Interest {
+  readable: boolean;
+  writable: boolean;
+}
 
-/** Functions that return text, a pointer or nothing. None of them is on a hot path. */
-const OTHER_SIGNATURES = {
-  strerror: 'const char *strerror(int)',
-  if_indextoname: 'void *if_indextoname(uint32_t, void *)',
-  inet_ntop: 'void *inet_ntop(int, void *, void *, uint32_t)',
-  freeaddrinfo: 'void freeaddrinfo(void *)',
-  memcpy: 'void memcpy(void *, uintptr_t, size_t)',
-} as const;
+/** `add` and `remove` take the isolate, the hook (close(2) itself) and the hook's one argument. */
+export interface CleanupHooks {
+  isolate: number;
+  close: unknown;
+  add: CFunction;
+  remove: CFunction;
+}
 
 /**
  * `node::AddEnvironmentCleanupHook` of node.h, its opposite, and the isolate that both need: what Node
@@ -64,54 +42,77 @@ const HOOK_SIGNATURES = {
     'void _ZN4node28RemoveEnvironmentCleanupHookEPN2v87IsolateEPFvPvES3_(uintptr_t, uintptr_t, uintptr_t)',
 } as const;
 
-/** `add` and `remove` take the isolate, the hook (close(2) itself) and the hook's one argument. */
-export interface CleanupHooks {
-  isolate: number;
-  close: unknown;
-  add: CFunction;
-  remove: CFunction;
-}
+/** Each stub's declaration in C's words, and what takes its place. */
+const signatures = new Map<AnyFunction, string>();
+const loaded = new Map<AnyFunction, AnyFunction>();
 
-/** Which ways a descriptor is watched. */
-export interface Interest {
-  readable: boolean;
-  writable: boolean;
-}
-
-/** The raw calls, under their C names. */
-interface Raw extends Record<keyof typeof SIGNATURES, CFunction> {
-  strerror(errno: number): string;
-  if_indextoname(index: number, name: Buffer): unknown;
-  inet_ntop(family: number, address: Uint8Array, text: Buffer, size: number): unknown;
-  freeaddrinfo(list: bigint): void;
-  memcpy(to: Buffer, from: bigint, length: number): void;
-  /** The errno of the call before this one. */
-  errno(): number;
-  addressOf(memory: Buffer): number;
-  /** Has libuv watch a descriptor. */
-  watch(fd: number, interest: Interest, wake: () => void): { close(): void };
-  /** null until koffi is loaded, and always in the main thread: the kernel closes all at its end. */
-  hooks: CleanupHooks | null;
+/**
+ * Stands for a function until koffi is loaded. The first call of any stub loads koffi, which replaces all
+ * of them in `raw`, and goes on to the real function.
+ */
+function stub<Real extends AnyFunction = CFunction>(signature?: string): Real {
+  const standIn = (...args: never[]): unknown => {
+    load();
+    return (loaded.get(standIn) as AnyFunction)(...args);
+  };
+  if (signature !== undefined) signatures.set(standIn, signature);
+  return standIn as Real;
 }
 
 /**
- * The raw calls. koffi is loaded by the first of them, not at import: a program may import this package
- * where it cannot run. Until then each entry is a stub that loads and calls again, so that a loaded call
- * costs one property.
+ * The raw calls, by their C names. koffi is loaded by the first call, not at import: a program may import
+ * this package where it cannot run.
+ *
+ * Written out as a literal: an object that is filled under computed names becomes a dictionary in V8, and
+ * each look-up in it a call. `uintptr_t` stands where memory has a fixed address, see `Memory`.
  */
-export const raw = stubs();
-
-function stubs(): Raw {
-  const lazy: Record<string, unknown> = { hooks: null };
-  const names = [...Object.keys(SIGNATURES), ...Object.keys(OTHER_SIGNATURES)];
-  for (const name of [...names, 'addressOf', 'watch', 'errno']) {
-    lazy[name] = (...args: unknown[]): unknown => {
-      load();
-      return (lazy[name] as (...args: unknown[]) => unknown)(...args);
-    };
-  }
-  return lazy as unknown as Raw;
-}
+export const raw = {
+  socket: stub('int socket(int, int, int)'),
+  socketpair: stub('int socketpair(int, int, int, void *)'),
+  bind: stub('int bind(int, void *, uint32_t)'),
+  listen: stub('int listen(int, int)'),
+  connect: stub('int connect(int, void *, uint32_t)'),
+  accept4: stub(PLATFORM_SIGNATURES.accept4),
+  getsockname: stub('int getsockname(int, void *, void *)'),
+  getpeername: stub('int getpeername(int, void *, void *)'),
+  getsockopt: stub('int getsockopt(int, int, int, void *, void *)'),
+  setsockopt: stub('int setsockopt(int, int, int, void *, uint32_t)'),
+  recv: stub('intptr_t recv(int, uintptr_t, size_t, int)'),
+  recvfrom: stub('intptr_t recvfrom(int, void *, size_t, int, void *, void *)'),
+  send: stub('intptr_t send(int, void *, size_t, int)'),
+  sendFrom: stub('intptr_t send(int, uintptr_t, size_t, int)'),
+  sendto: stub('intptr_t sendto(int, void *, size_t, int, void *, uint32_t)'),
+  shutdown: stub('int shutdown(int, int)'),
+  close: stub('int close(int)'),
+  read: stub('intptr_t read(int, void *, size_t)'),
+  write: stub('intptr_t write(int, void *, size_t)'),
+  fcntl: stub('int fcntl(int, int, ...)'),
+  epoll_create1: stub(PLATFORM_SIGNATURES.epoll_create1),
+  epoll_ctl: stub(PLATFORM_SIGNATURES.epoll_ctl),
+  epoll_wait: stub(PLATFORM_SIGNATURES.epoll_wait),
+  poll: stub('int poll(uintptr_t, unsigned long, int)'),
+  inet_pton: stub('int inet_pton(int, const char *, void *)'),
+  if_nametoindex: stub('uint32_t if_nametoindex(const char *)'),
+  getaddrinfo: stub('int getaddrinfo(const char *, const char *, void *, void *)'),
+  strerror: stub<(errno: number) => string>('const char *strerror(int)'),
+  if_indextoname: stub<(index: number, name: Buffer) => unknown>(
+    'void *if_indextoname(uint32_t, void *)',
+  ),
+  inet_ntop: stub<(family: number, address: Uint8Array, text: Buffer, size: number) => unknown>(
+    'void *inet_ntop(int, void *, void *, uint32_t)',
+  ),
+  freeaddrinfo: stub<(list: bigint) => void>('void freeaddrinfo(void *)'),
+  memcpy: stub<(to: Buffer, from: bigint, length: number) => void>(
+    'void memcpy(void *, uintptr_t, size_t)',
+  ),
+  /** The errno of the call before this one. */
+  errno: stub<() => number>(),
+  addressOf: stub<(memory: Buffer) => number>(),
+  /** Has libuv watch a descriptor. */
+  watch: stub<(fd: number, interest: Interest, wake: () => void) => { close(): void }>(),
+  /** null until koffi is loaded, and always in the main thread: the kernel closes all at its end. */
+  hooks: null as CleanupHooks | null,
+};
 
 /** @throws {Error} `ERR_UNSUPPORTED_PLATFORM` */
 function load(): void {
@@ -119,24 +120,27 @@ function load(): void {
   const koffi: Koffi = require('koffi');
   // null is the process itself: the portable spelling, as musl has no libc.so.6.
   const c = koffi.load(null);
-  const functions: Record<string, unknown> = {};
-  for (const [name, signature] of Object.entries({ ...SIGNATURES, ...OTHER_SIGNATURES })) {
-    functions[name] = c.func(signature);
+  const real: Record<string, unknown> = {
+    errno: koffi.errno,
+    addressOf: (memory: Buffer) => Number(koffi.address(memory)),
+    watch: koffi.node.poll,
+  };
+  for (const [name, standIn] of Object.entries(raw)) {
+    if (standIn === null) continue;
+    const signature = signatures.get(standIn as AnyFunction);
+    if (signature !== undefined) real[name] = c.func(signature);
+    loaded.set(standIn as AnyFunction, real[name] as AnyFunction);
   }
   if (!isMainThread) {
     pinAddon(c.func('void *dlopen(const char *, int)'));
-    functions.hooks = {
+    real.hooks = {
       isolate: c.func(HOOK_SIGNATURES.isolate)(),
       close: c.symbol('close'),
       add: c.func(HOOK_SIGNATURES.add),
       remove: c.func(HOOK_SIGNATURES.remove),
     };
   }
-  Object.assign(raw, functions, {
-    errno: koffi.errno,
-    addressOf: (memory: Buffer) => Number(koffi.address(memory)),
-    watch: koffi.node.poll,
-  });
+  Object.assign(raw, real);
 }
 
 /** The hooks of a worker, loading koffi if need be. The main thread has none. */

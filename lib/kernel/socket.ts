@@ -11,9 +11,11 @@
 import { inspect } from 'node:util';
 import { badType, checkInteger } from '../errors';
 import { type Address, decodeAddress, formatAddress, resolveAddress } from './address';
+import { checkInt } from './arguments';
 import { receive } from './buffers';
 import { Descriptor } from './descriptor';
 import { closedSocket } from './errno';
+import { type Memory, SockaddrSlot } from './koffi';
 import {
   AF_INET,
   AF_UNIX,
@@ -96,7 +98,7 @@ export interface SocketOwner {
   [socketClosing](): void;
 }
 
-const slot = new libc.SockaddrSlot();
+const slot = new SockaddrSlot();
 
 /**
  * A kernel socket, non-blocking. Python's `socket.socket`. Made by `Socket.socket`, `Socket.pair`,
@@ -144,7 +146,7 @@ export class Socket implements SocketLike, Disposable {
    * @throws {Error} `ERR_UNSUPPORTED_PLATFORM`
    */
   static socket(family: number = AF_INET, type: number = SOCK_STREAM, protocol = 0): Socket {
-    libc.checkInt('socket', 'type', type);
+    checkInt('socket', 'type', type);
     const result = libc.socket(family, type | NEW_SOCKET_FLAGS, protocol);
     return new Socket(libc.check(result, 'socket'), family, type & SOCK_TYPE_MASK, protocol);
   }
@@ -158,7 +160,7 @@ export class Socket implements SocketLike, Disposable {
     type: number = SOCK_STREAM,
     protocol = 0,
   ): [Socket, Socket] {
-    libc.checkInt('socketpair', 'type', type);
+    checkInt('socketpair', 'type', type);
     const fds = libc.socketpair(family, type | NEW_SOCKET_FLAGS, protocol);
     if (typeof fds === 'number') throw libc.failure(fds, 'socketpair');
     return [
@@ -318,7 +320,7 @@ export class Socket implements SocketLike, Disposable {
    * @throws {TypeError} for what is no Uint8Array
    */
   send(data: Uint8Array, flags = 0): number | null {
-    if ((flags | 0) !== flags) libc.checkInt('send', 'flags', flags);
+    if ((flags | 0) !== flags) checkInt('send', 'flags', flags);
     const { fd } = this.#descriptor;
     if (fd === -1) throw closedSocket('send');
     const result = libc.send(fd, data, flags | MSG_NOSIGNAL);
@@ -328,7 +330,7 @@ export class Socket implements SocketLike, Disposable {
   }
 
   /** @internal */
-  [sendFrom](memory: libc.Memory, offset: number, length: number): number | null {
+  [sendFrom](memory: Memory, offset: number, length: number): number | null {
     const { fd } = this.#descriptor;
     if (fd === -1) throw closedSocket('send');
     const result = libc.sendFrom(fd, memory, offset, length, MSG_NOSIGNAL);
@@ -342,7 +344,7 @@ export class Socket implements SocketLike, Disposable {
    * `sendto`, whose flags come before the address.
    */
   sendTo(data: Uint8Array, address: Address, flags = 0): number | null {
-    libc.checkInt('sendto', 'flags', flags);
+    checkInt('sendto', 'flags', flags);
     const sockaddr = resolveAddress(address, this.family, this.type, 'sendto');
     const result = libc.sendto(this.#fd('sendto'), data, flags | MSG_NOSIGNAL, sockaddr);
     if (result === -ERRNO.EAGAIN) return null;

@@ -17,8 +17,9 @@ import { type CFunction, type Memory, raw, type SockaddrSlot } from './koffi';
 import { ERRNO, F_DUPFD_CLOEXEC, F_GETFD, LAYOUT } from './platform/linux';
 import { leaveAtEnd, open, openPair } from './thread-cleanup';
 
-export { checkInt } from './arguments';
-export { Memory, SockaddrSlot } from './koffi';
+// Types alone: re-exported values would make the exports of this file a dictionary in V8, and each call
+// through them slower.
+export type { Memory, SockaddrSlot } from './koffi';
 
 const { EINTR } = ERRNO;
 

@@ -40,6 +40,7 @@ import {
   TCP_KEEPIDLE,
   TCP_NODELAY,
 } from 'asyncore';
+import { Memory } from '../../lib/kernel/koffi';
 import { ERRNO, LAYOUT } from '../../lib/kernel/platform/linux';
 import { sendFrom, setNonBlocking } from '../../lib/kernel/socket';
 import * as libc from '../../lib/kernel/syscalls';
@@ -63,7 +64,7 @@ afterEach(() => {
   for (const socket of opened.splice(0)) socket.close();
 });
 
-const pollfd = new libc.Memory(LAYOUT.pollfd);
+const pollfd = new Memory(LAYOUT.pollfd);
 
 /** Waits until `socket` is ready for one of `events`, and for 2 s at most. */
 function ready(socket: Socket, events = POLLIN): number {
@@ -1126,7 +1127,7 @@ describe('A closed socket', () => {
     socket.close();
     const next = keep(Socket.socket());
     expect(next.fileno()).toBeGreaterThanOrEqual(0);
-    expect(() => socket[sendFrom](new libc.Memory(8), 0, 8)).toThrow(/the socket is closed/);
+    expect(() => socket[sendFrom](new Memory(8), 0, 8)).toThrow(/the socket is closed/);
   });
 
   it('has no other methods than these', () => {

@@ -14,6 +14,7 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
 } from 'asyncore';
+import { Memory, SockaddrSlot } from '../../lib/kernel/koffi';
 import {
   EPOLL_CLOEXEC,
   EPOLL_CTL_ADD,
@@ -33,7 +34,9 @@ import { Program } from '../support/program';
 
 /** A number that no descriptor of this process has. */
 const NOBODY = 999_999;
-const LIBC = JSON.stringify(join(__dirname, '..', '..', 'lib', 'kernel', 'syscalls.ts'));
+const KERNEL = join(__dirname, '..', '..', 'lib', 'kernel');
+const LIBC = JSON.stringify(join(KERNEL, 'syscalls.ts'));
+const KOFFI = JSON.stringify(join(KERNEL, 'koffi.ts'));
 
 const opened: number[] = [];
 
@@ -87,12 +90,12 @@ const NO_BYTES = ['text', null, undefined, 5, [1, 2], new ArrayBuffer(2), new Ui
 type Call = (argument: never) => unknown;
 
 const bytes = Buffer.alloc(16);
-const memory = new libc.Memory(16);
-const slot = new libc.SockaddrSlot();
+const memory = new Memory(16);
+const slot = new SockaddrSlot();
 
 /** What poll(2) reports at once, so that no timeout is ever waited for. */
-function pollNobody(): libc.Memory {
-  const entry = new libc.Memory(LAYOUT.pollfd);
+function pollNobody(): Memory {
+  const entry = new Memory(LAYOUT.pollfd);
   entry.buffer.fill(0).writeInt32LE(NOBODY, 0);
   return entry;
 }
@@ -325,7 +328,7 @@ describe('Descriptors', () => {
 });
 
 describe('epollWait', () => {
-  const events = new libc.Memory(4 * LAYOUT.epollEvent.size);
+  const events = new Memory(4 * LAYOUT.epollEvent.size);
 
   function epollOf(fd: number, mask: number): number {
     const epfd = keep(libc.epollCreate(EPOLL_CLOEXEC));
@@ -380,7 +383,8 @@ describe('A signal', () => {
   ])('ends %s, and means that there are no events', async (_name, wait) => {
     const [status, output] = await runScript(`
       const libc = require(${LIBC});
-      const memory = new libc.Memory(48);
+      const { Memory } = require(${KOFFI});
+      const memory = new Memory(48);
       process.on('SIGUSR2', () => {});
       const sender = 'while sleep 0.05; do kill -USR2 ' + process.pid + ' || exit; done';
       const child = require('node:child_process').spawn('sh', ['-c', sender]);

@@ -61,6 +61,8 @@ guardArrays('BigUint64Array');
 
 // Not before: it is to allocate with these.
 const libc = require('../../lib/kernel/syscalls') as typeof import('../../lib/kernel/syscalls');
+const { Memory, SockaddrSlot } =
+  require('../../lib/kernel/koffi') as typeof import('../../lib/kernel/koffi');
 const resolver = require('../../lib/kernel/resolver') as typeof import('../../lib/kernel/resolver');
 const constants =
   require('../../lib/kernel/platform/constants') as typeof import('../../lib/kernel/platform/constants');
@@ -97,7 +99,7 @@ const ANYWHERE = { host: '127.0.0.1', port: 0 };
 
 for (const size of [1, 2, 7, 16, 1000, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE]) {
   const data = bytes(ANY.subarray(0, size));
-  const memory = new libc.Memory(size);
+  const memory = new Memory(size);
 
   // Out of guarded memory: all of it.
   const [a, b] = pair();
@@ -126,7 +128,7 @@ for (const size of [1, 2, 7, 16, 1000, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE]) {
   libc.send(e, ANY, 0);
   expect(`recv of a datagram`, libc.recv(f, memory, 0, size, constants.MSG_TRUNC), ANY.length);
   libc.send(e, ANY, 0);
-  const slot = new libc.SockaddrSlot();
+  const slot = new SockaddrSlot();
   expect(`recvfrom of a datagram`, libc.recvfrom(f, guardedBuffer(size), 0, slot), size);
   for (const fd of [e, f]) libc.close(fd);
 }
@@ -143,7 +145,7 @@ for (const [family, where] of ADDRESSES) {
   const listener = libc.socket(family, SOCK_STREAM | SOCK_NONBLOCK, 0);
   expect(`bind ${family}`, libc.bind(listener, encoded), 0);
   libc.listen(listener, 5);
-  const slot = new libc.SockaddrSlot();
+  const slot = new SockaddrSlot();
   expect(`getsockname ${family}`, libc.getsockname(listener, slot), 0);
   const target = bytes(slot.written);
   const caller = libc.socket(family, SOCK_STREAM, 0);
@@ -185,18 +187,18 @@ const { LAYOUT, EPOLL_CTL_ADD } = platform;
 const { POLLOUT } = constants;
 const fds = [pair(), pair(), pair()].flat();
 const epoll = libc.epollCreate(0);
-const event = new libc.Memory(LAYOUT.epollEvent.size);
+const event = new Memory(LAYOUT.epollEvent.size);
 for (const fd of fds) {
   event.buffer.writeInt32LE(POLLOUT, 0);
   expect('epoll_ctl', libc.epollCtl(epoll, EPOLL_CTL_ADD, fd, event), 0);
 }
 for (const room of [1, 2, 5]) {
-  const events = new libc.Memory(room * LAYOUT.epollEvent.size);
+  const events = new Memory(room * LAYOUT.epollEvent.size);
   expect(`epoll_wait ${room}`, libc.epollWait(epoll, events, 0), room);
   // Part of an event is room for none.
-  const odd = new libc.Memory((room + 1) * LAYOUT.epollEvent.size - 1);
+  const odd = new Memory((room + 1) * LAYOUT.epollEvent.size - 1);
   expect(`epoll_wait ${room} and a bit`, libc.epollWait(epoll, odd, 0), room);
-  const pollfds = new libc.Memory(room * LAYOUT.pollfd);
+  const pollfds = new Memory(room * LAYOUT.pollfd);
   for (let at = 0; at < room; at += 1) {
     pollfds.buffer.writeInt32LE(fds[at] as number, at * LAYOUT.pollfd);
     pollfds.buffer.writeInt16LE(POLLOUT, at * LAYOUT.pollfd + 4);

@@ -1,6 +1,7 @@
 // epoll(7), level-triggered. Waiting costs what is ready, not what is registered.
 
 import { Descriptor } from '../descriptor';
+import { Memory } from '../koffi';
 import {
   EPOLL_CLOEXEC,
   EPOLL_CTL_ADD,
@@ -9,7 +10,7 @@ import {
   ERRNO,
   LAYOUT,
 } from '../platform/linux';
-import { check, epollCreate, epollCtl, epollWait, failure, Memory } from '../syscalls';
+import { check, epollCreate, epollCtl, epollWait, failure } from '../syscalls';
 import type { Selector } from './selector';
 
 const SIZE = LAYOUT.epollEvent.size;

@@ -2,8 +2,9 @@
 // hundred descriptors, and the second implementation that epoll's specs are run against.
 
 import { badRange } from '../../errors';
+import { Memory } from '../koffi';
 import { LAYOUT } from '../platform/linux';
-import { check, Memory, poll } from '../syscalls';
+import { check, poll } from '../syscalls';
 import type { Selector } from './selector';
 
 // struct pollfd { int fd; short events; short revents; }
