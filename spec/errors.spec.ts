@@ -264,6 +264,16 @@ describe('badType and badRange', () => {
     expect(badType('x', 'y', value).message).toBe(`Cannot x: expected y, received ${shown}`);
   });
 
+  it('append what to do instead', () => {
+    const { message } = badType('bind', 'an IPv4 address', '::1', 'use createSocket(AF_INET6)');
+    expect(message).toBe(
+      "Cannot bind: expected an IPv4 address, received '::1'; use createSocket(AF_INET6)",
+    );
+    expect(badRange('x', 'y', 1, 'call z() first').message).toBe(
+      'Cannot x: expected y, received 1; call z() first',
+    );
+  });
+
   it('cut a long value short, on one line', () => {
     const { message } = badType('x', 'y', 'a'.repeat(1000));
     expect(message).toBe(`Cannot x: expected y, received '${'a'.repeat(76)}...`);

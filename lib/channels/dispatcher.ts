@@ -396,6 +396,7 @@ export class Dispatcher implements Channel {
 
   /** Somebody closes the socket and not the channel: what poll(2) would call POLLNVAL. @internal */
   [socketClosing](): void {
+    flushGatheredOf(this);
     if (this.#fd !== null) this.#standsIn.invalidate(this.#fd);
   }
 

@@ -234,7 +234,7 @@ describe('FileProducer', () => {
     const producer = new FileProducer(fd);
     producer.close();
     expect(isOpen(fd)).toBe(false);
-    // Somebody else's now.
+    // Another file's now.
     const other = openSync('/dev/null', 'r');
     expect(other).toBe(fd);
     producer.close();
@@ -291,7 +291,7 @@ describe('CompositeProducer', () => {
     expect(producer.more()).toHaveLength(0);
   });
 
-  it('closes those that are left', () => {
+  it('closes the sources that are left', () => {
     const [over, current, left] = [new Scripted('a'), new Scripted('b', 'c'), new Scripted('d')];
     const producer = new CompositeProducer([over, current, left]);
     producer.more();

@@ -370,7 +370,7 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
       expect(selector.masks.slice(0, 3)).toEqual([POLLOUT, POLLOUT, POLLOUT]);
     });
 
-    it('include a hang-up that nobody asked for', () => {
+    it('include a hang-up that was not asked for', () => {
       const selector = open();
       const [a, b] = pair();
       selector.register(a.fileno(), POLLOUT);
@@ -395,7 +395,7 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
       expect(look(selector)).toEqual([[a.fileno(), POLLIN]]);
     });
 
-    it('include an error that nobody asked for', () => {
+    it('include an error that was not asked for', () => {
       const selector = open();
       const [a, b] = pair();
       selector.register(a.fileno(), POLLPRI);
