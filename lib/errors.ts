@@ -1,28 +1,13 @@
-// The errors of this library, in three classes that a reader can tell apart at the throw:
+// The errors of this library, in three classes:
 //
-//   SocketError              the kernel said no; decide by `code`, as everywhere in Node
-//   TypeError, RangeError    the program passed something that cannot be meant; the message names
-//                            the action and the value, and there is a `code` too
+//   SocketError              the kernel refused; decide by `code`, as everywhere in Node
+//   TypeError, RangeError    the program passed an invalid argument; the message names the action and
+//                            the value, and there is a `code` too
 //   ExitNow                  not a failure: the one exception that leaves the loop
 //
-// A would-block is in none of them: it is an answer, and the calls return it as null.
+// A would-block is no error: the calls return null for it.
 
 import { inspect } from 'node:util';
-import { EAI, ERRNO } from './kernel/platform/linux';
-
-const NAMES = new Map<number, string>();
-for (const [name, errno] of Object.entries(ERRNO)) {
-  // EWOULDBLOCK and EOPNOTSUPP share their numbers with EAGAIN and ENOTSUP; the first name stands.
-  if (!NAMES.has(errno) && name !== 'EWOULDBLOCK') NAMES.set(errno, name);
-}
-
-/**
- * The C name of an errno: 104 is `ECONNRESET`, an unknown one `errno 9999`. Python's
- * `errno.errorcode`.
- */
-export function errorCode(errno: number): string {
-  return NAMES.get(errno) ?? `errno ${errno}`;
-}
 
 /**
  * The kernel refused a call. Python's `OSError`.
@@ -38,11 +23,11 @@ export class SocketError extends Error {
   override name = 'SocketError';
   /** The C name: `ECONNRESET`. */
   readonly code: string;
-  /** The C number, positive: 104. A failed look-up of a name has getaddrinfo(3)'s, negative: -2. */
+  /** The C number, positive: 104. A failed look-up has getaddrinfo(3)'s, which is negative: -2. */
   readonly errno: number;
   /** The call that failed: `recv`. */
   readonly syscall: string;
-  /** Where to, for the calls that take an address: `127.0.0.1:80`, or a Unix path. */
+  /** The address, for the calls that take one: `127.0.0.1:80`, or a Unix path. */
   declare readonly address?: string;
 
   constructor(code: string, errno: number, syscall: string, text: string, address?: string) {
@@ -54,19 +39,12 @@ export class SocketError extends Error {
   }
 }
 
-/** A host name cannot be looked up. @param code as `dns.lookup` has it: `ENOTFOUND` */
-export function lookupError(code: string, host: string): SocketError {
-  const known = Object.keys(EAI).find((errno) => EAI[Number(errno)] === code);
-  const errno = Number(known ?? 0);
-  return new SocketError(code, errno, 'getaddrinfo', 'the name cannot be looked up', host);
-}
-
 /**
  * Thrown by a handler, leaves the loop, whose promise rejects with it; every other exception ends
  * its own channel only. The channel map is left as it was. Python's `asyncore.ExitNow`.
  *
- * A handler may also be called from outside the loop: a `push` in a timer finds that the peer has gone,
- * and calls `handleClose`. What is thrown then comes out of that `push`.
+ * A handler may also be called from outside the loop: a `push` in a timer finds that the peer is gone,
+ * and calls `handleClose`. What the handler throws then comes out of that `push`.
  *
  * @example
  * await loop().catch((error) => {
@@ -78,8 +56,8 @@ export class ExitNow extends Error {
 }
 
 /**
- * "The other side is gone": the codes of errors for which `handleClose` is called. Python's
- * `_DISCONNECTED`, which holds numbers.
+ * The codes that mean "the peer is gone", for which `handleClose` is called. Python's `_DISCONNECTED`,
+ * which holds numbers.
  */
 export const DISCONNECTED: ReadonlySet<string> = new Set([
   'ECONNRESET',
@@ -90,7 +68,7 @@ export const DISCONNECTED: ReadonlySet<string> = new Set([
   'EBADF',
 ]);
 
-/** Whether a program wants to leave the loop. Nothing thrown can make this throw: a Proxy may try. */
+/** Whether `error` is ExitNow. Never throws, whatever was thrown: a Proxy may try. */
 export function isExit(error: unknown): error is ExitNow {
   try {
     return error instanceof ExitNow;
@@ -99,10 +77,7 @@ export function isExit(error: unknown): error is ExitNow {
   }
 }
 
-/** "We are short of something": an accept(2) that fails so is worth trying again later. */
-export const SHORTAGE: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM']);
-
-/** The `code` of anything that was thrown, or undefined. Nothing thrown can make this throw. */
+/** The `code` of anything that was thrown, or undefined. Never throws, whatever was thrown. */
 export function codeOf(error: unknown): string | undefined {
   try {
     const code = (error as { code?: unknown } | null | undefined)?.code;
@@ -112,7 +87,10 @@ export function codeOf(error: unknown): string | undefined {
   }
 }
 
-/** The argument is of the wrong kind. The message reads `Cannot push: expected …, received …`. */
+/**
+ * The argument is of the wrong type. The message reads `Cannot push: expected …, received …`.
+ * @param hint what to do instead, where that helps: appended after a semicolon
+ */
 export function badType(
   action: string,
   expected: string,
@@ -124,7 +102,7 @@ export function badType(
   });
 }
 
-/** The argument is of the right kind and cannot be meant. */
+/** The argument is of the right type, and its value is invalid. The message is as `badType`'s. */
 export function badRange(
   action: string,
   expected: string,
@@ -136,18 +114,6 @@ export function badRange(
   });
 }
 
-/**
- * The socket is closed: ours to refuse, before the number reaches the kernel, where it may be
- * somebody else's by now. It carries EBADF, so that it counts as a disconnect as it does in Python.
- */
-export function closedSocket(syscall: string): RangeError {
-  return Object.assign(new RangeError(`Cannot ${syscall}: the socket is closed (fd -1)`), {
-    code: 'EBADF',
-    errno: ERRNO.EBADF,
-    syscall,
-  });
-}
-
 function complaint(action: string, expected: string, received: unknown, hint?: string): string {
   const value = inspect(received, { depth: 0, breakLength: Infinity }).replace(/\s*\n\s*/g, ' ');
   const shown = value.length > 80 ? `${value.slice(0, 77)}...` : value;
@@ -155,14 +121,14 @@ function complaint(action: string, expected: string, received: unknown, hint?: s
   return `Cannot ${action}: expected ${expected}, received ${shown}${advice}`;
 }
 
-/** What a subclass must bring with it. Python's NotImplementedError. */
+/** A method that a subclass must implement. Python's NotImplementedError. */
 export function notImplemented(method: string): Error {
   return Object.assign(new Error(`${method} must be implemented in a subclass`), {
     code: 'ERR_METHOD_NOT_IMPLEMENTED',
   });
 }
 
-/** An integer from `low` to `high`, or a RangeError (TypeError for what is no number at all). */
+/** @throws {RangeError} for a number that is no integer from `low` to `high`, {TypeError} for no number */
 export function checkInteger(
   action: string,
   what: string,
@@ -179,11 +145,11 @@ export function checkInteger(
 export type Frame = readonly [file: string, func: string, line: string];
 
 /**
- * Boils an error down to one line for a log. Python's `asyncore.compact_traceback`.
+ * Shortens an error to one line for a log. Python's `asyncore.compact_traceback`.
  *
  * @returns the innermost frame; the class of the error; the error; and all frames, outermost
- *   first, as `[file|function|line] …`. What was thrown may be anything: null has no class, no
- *   frames, and still an answer. Node keeps the ten innermost frames (`Error.stackTraceLimit`).
+ *   first, as `[file|function|line] …`. `error` may be any value: null has no class and no frames.
+ *   Node keeps the ten innermost frames (`Error.stackTraceLimit`).
  */
 export function compactTraceback(
   error: unknown,
@@ -202,7 +168,7 @@ function classOf(error: unknown): unknown {
   }
 }
 
-/** The message of anything that was thrown, or its text. Nothing thrown can make this throw. */
+/** The message of anything that was thrown, or its text. Never throws, whatever was thrown. */
 export function messageOf(error: unknown): string {
   try {
     return String((error as Error | null | undefined)?.message ?? error);
@@ -221,7 +187,7 @@ function framesOf(error: unknown): Frame[] {
   return frames;
 }
 
-/** The stack of anything that was thrown, or its text. Nothing thrown can make this throw. */
+/** The stack of anything that was thrown, or its text. Never throws, whatever was thrown. */
 export function stackOf(error: unknown): string {
   try {
     const stack = (error as { stack?: unknown } | null | undefined)?.stack;

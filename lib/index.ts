@@ -25,11 +25,11 @@ export {
   compactTraceback,
   DISCONNECTED,
   ExitNow,
-  errorCode,
   type Frame,
   SocketError,
 } from './errors';
 export type { Address, InternetAddress, UnixAddress } from './kernel/address';
+export { errorCode } from './kernel/errno';
 export * from './kernel/platform/constants';
 export { Socket, type SocketLike } from './kernel/socket';
 export { strerror } from './kernel/syscalls';

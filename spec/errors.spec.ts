@@ -4,14 +4,12 @@ import {
   badRange,
   badType,
   checkInteger,
-  closedSocket,
   codeOf,
-  errorCode,
   notImplemented,
-  SHORTAGE,
   stackOf,
   textOf,
 } from '../lib/errors';
+import { closedSocket, errorCode, SHORTAGE } from '../lib/kernel/errno';
 
 function fail(): never {
   throw new Error('asked');
@@ -264,6 +262,16 @@ describe('badType and badRange', () => {
     [Symbol('s'), 'Symbol(s)'],
   ])('show %p as it is written', (value, shown) => {
     expect(badType('x', 'y', value).message).toBe(`Cannot x: expected y, received ${shown}`);
+  });
+
+  it('append what to do instead', () => {
+    const { message } = badType('bind', 'an IPv4 address', '::1', 'use createSocket(AF_INET6)');
+    expect(message).toBe(
+      "Cannot bind: expected an IPv4 address, received '::1'; use createSocket(AF_INET6)",
+    );
+    expect(badRange('x', 'y', 1, 'call z() first').message).toBe(
+      'Cannot x: expected y, received 1; call z() first',
+    );
   });
 
   it('cut a long value short, on one line', () => {

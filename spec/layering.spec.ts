@@ -126,6 +126,12 @@ describe('koffi', () => {
     expect(filesThat(({ code }) => /koffi['"]/i.test(code))).toContain('kernel/koffi');
   });
 
+  it('makes raw calls for kernel/ alone', () => {
+    const importers = filesThat(({ files }) => files.includes('kernel/koffi'));
+    expect(importers).toContain('kernel/syscalls');
+    expect(importers.filter((name) => wingOf(name) !== 'kernel')).toEqual([]);
+  });
+
   it('is the only package beside Node itself', () => {
     const packages = new Set([...SOURCES.values()].flatMap((source) => source.packages));
     expect([...packages].filter((name) => !name.startsWith('node:'))).toEqual(['koffi']);

@@ -9,6 +9,7 @@
 
 const koffi = require('koffi');
 const { AF_UNIX, POLLIN, SO_ERROR, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET } = require('asyncore');
+const { Memory, SockaddrSlot } = require('../../dist/kernel/koffi.js');
 const libc = require('../../dist/kernel/syscalls.js');
 const platform = require('../../dist/kernel/platform/linux.js');
 const { report } = require('./measure.cjs');
@@ -26,13 +27,13 @@ const pairs = Array.from({ length: BATCH }, () => libc.socketpair(AF_UNIX, TYPE,
 const [[near, far], [quiet]] = pairs;
 const line = Buffer.alloc(64);
 const block = Buffer.alloc(65536);
-const slab = new libc.Memory(65536);
+const slab = new Memory(65536);
 const option = Buffer.alloc(4);
 const send = (data) => () => libc.send(near, data, 0) === data.length;
 const recv = (size) => () => libc.recv(far, slab, 0, size, 0) === size;
 
 const listener = libc.socket(AF_UNIX, TYPE, 0);
-const slot = new libc.SockaddrSlot();
+const slot = new SockaddrSlot();
 // An address without a name lets Linux choose one.
 libc.check(libc.bind(listener, new Uint8Array(Uint16Array.of(AF_UNIX).buffer)), 'bind');
 libc.check(libc.listen(listener, BATCH), 'listen');
@@ -42,8 +43,8 @@ const accept = () => libc.accept4(listener, slot, SOCK_NONBLOCK);
 const callers = [];
 const accepted = [];
 
-const event = new libc.Memory(LAYOUT.epollEvent.size);
-const events = new libc.Memory(BATCH * LAYOUT.epollEvent.size);
+const event = new Memory(LAYOUT.epollEvent.size);
+const events = new Memory(BATCH * LAYOUT.epollEvent.size);
 event.buffer.writeInt32LE(POLLIN, 0);
 const epfd = libc.epollCreate(platform.EPOLL_CLOEXEC);
 const control = (op) => (index) => libc.epollCtl(epfd, op, pairs[index][0], event) === 0;

@@ -3,8 +3,9 @@
 // enough for a dispatcher.
 
 import { inspect } from 'node:util';
-import { badRange, badType, checkInteger, closedSocket } from '../errors';
+import { badRange, badType, checkInteger } from '../errors';
 import { Descriptor } from '../kernel/descriptor';
+import { closedSocket } from '../kernel/errno';
 import { SO_ERROR, SOL_SOCKET } from '../kernel/platform/constants';
 import { ERRNO } from '../kernel/platform/linux';
 import {

@@ -3,15 +3,15 @@
 //   { host, port }   IPv4 and IPv6; an IPv6 host carries its scope as it is written: fe80::1%eth0
 //   { path }         Unix: a path, '\0name' for Linux's abstract names, '' for an unnamed socket
 //
-// Nothing is lost: decode(encode(a)) is a, and encode(decode(b)) is b (spec/address.spec.ts). The one
+// Nothing is lost: decode(encode(a)) is a, and encode(decode(b)) is b (spec/kernel/address.spec.ts). The one
 // exception is a Unix path of 108 bytes, which Linux lets a program bind without the NUL that ends it.
 
-import { isIP } from 'node:net';
+import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { inspect } from 'node:util';
 import { badRange, badType, checkInteger } from '../errors';
 import { AF_INET, AF_INET6, AF_UNIX } from './platform/constants';
 import { LAYOUT } from './platform/linux';
-import { getaddrinfo, ifIndexToName, ifNameToIndex, inetNtop, inetPton } from './syscalls';
+import { getaddrinfo, ifIndexToName, ifNameToIndex, inetNtop, inetPton } from './resolver';
 
 /** An IPv4 or IPv6 address. Python's `(host, port)` and `(host, port, flowinfo, scope_id)`. */
 export interface InternetAddress {
@@ -30,7 +30,7 @@ export interface UnixAddress {
    * names, `''` the address of a socket that has none.
    */
   path: string;
-  /** The name's own bytes, where they are not UTF-8 and `path` is only their picture. */
+  /** The name's own bytes, where they are not UTF-8, so that `path` cannot represent them. */
   raw?: Uint8Array;
 }
 
@@ -47,13 +47,13 @@ const FAMILY_NAMES = new Map([
   [AF_INET6, 'IPv6'],
 ]);
 
-/** Whether using this address takes a look-up: its host is a name and no literal. */
+/** Whether this address needs a look-up: its host is a name and no literal. */
 export function needsLookup(address: Address): address is InternetAddress {
   const host = (address as Partial<InternetAddress> | null | undefined)?.host;
   return typeof host === 'string' && !WILDCARDS.has(host) && isIP(withoutScope(host)) === 0;
 }
 
-/** Python's spellings of "any" and "everyone". */
+/** Python's spellings of INADDR_ANY and INADDR_BROADCAST. */
 const WILDCARDS = new Map([
   ['', '0.0.0.0'],
   ['<broadcast>', '255.255.255.255'],
@@ -89,7 +89,10 @@ export function encodeAddress(address: Address, family: number, action: string):
 
 function encodeInet(host: string, port: number, action: string): Buffer {
   const bytes = inetPton(AF_INET, WILDCARDS.get(host) ?? host, 4);
-  if (bytes === null) throw badType(action, 'an IPv4 address', host);
+  if (bytes === null) {
+    const hint = isIPv6(host) ? 'use createSocket(AF_INET6)' : undefined;
+    throw badType(action, 'an IPv4 address', host, hint);
+  }
   const sockaddr = Buffer.alloc(LAYOUT.sockaddrIn);
   sockaddr.writeUInt16LE(AF_INET, 0);
   sockaddr.writeUInt16BE(port, 2);
@@ -100,7 +103,10 @@ function encodeInet(host: string, port: number, action: string): Buffer {
 function encodeInet6(host: string, port: number, flowInfo: number, action: string): Buffer {
   const literal = withoutScope(host);
   const bytes = inetPton(AF_INET6, literal === '' ? '::' : literal, 16);
-  if (bytes === null) throw badType(action, 'an IPv6 address', host);
+  if (bytes === null) {
+    const hint = isIPv4(host) ? 'use createSocket(AF_INET)' : undefined;
+    throw badType(action, 'an IPv6 address', host, hint);
+  }
   const sockaddr = Buffer.alloc(LAYOUT.sockaddrIn6);
   sockaddr.writeUInt16LE(AF_INET6, 0);
   sockaddr.writeUInt16BE(port, 2);
@@ -165,8 +171,8 @@ function decodeUnix(bytes: Buffer): UnixAddress {
 }
 
 /**
- * As `encodeAddress`, and a host name is looked up, blocking the thread: what Python's own sockets
- * do. `Dispatcher.connect` does not come here with a name.
+ * As `encodeAddress`, and a host name is looked up, blocking the thread, as Python's own sockets do.
+ * A caller that must not block looks the name up first.
  * @throws {SocketError} `ENOTFOUND`, `EAI_AGAIN`, …
  */
 export function resolveAddress(
@@ -190,7 +196,7 @@ export function lookUpHost(host: string, family: number, type: number): string {
 
 /** How an address reads in a message or a repr: `127.0.0.1:80`, `[::1]:80`, `'/tmp/socket'`. */
 export function formatAddress(address: Address): string {
-  // `addr` is the program's to set, and a repr must not throw.
+  // The address may be any value that a program has set, and a repr must not throw.
   if (typeof address !== 'object' || address === null) return inspect(address);
   if (!isInternet(address) && typeof address.path !== 'string') return inspect(address);
   if (!isInternet(address)) return `'${address.path.replaceAll('\0', '\\0')}'`;

@@ -1,31 +1,136 @@
-import { Memory } from './syscalls';
+// The memory that bytes are received into and sent from: one slab and one scratch a thread, both at fixed
+// addresses.
 
-export { keepable } from './socket';
+import { Buffer } from 'node:buffer';
+import { Memory } from './koffi';
+import { recv } from './syscalls';
 
-class SendScratch {
-  #memory: Memory | null = null;
+/** The engine's own getter: a subclass, or an own property, may claim another length. */
+const lengthOf = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  'length',
+)?.get as (this: Uint8Array) => number;
+
+// ---------------------------------------------------------------------------------------------
+// Receiving. What is handed out is the program's to keep, so the slab is never written twice. A large
+// read is handed out as a view, and uses the slab up; a small one is copied, so that a nickname kept for
+// a day pins Node's own pool and not the slab.
+
+const SLAB_SIZE = 256 * 1024;
+const SMALLEST_VIEW = 16 * 1024;
+let slab: Memory | null = null;
+let slabUsed = 0;
+
+/**
+ * Up to `size` bytes from a descriptor, by recv(2).
+ * @returns the bytes, or a negated errno
+ */
+export function receive(fd: number, size: number, flags: number): Buffer | number {
+  let memory = slab;
+  let offset = slabUsed;
+  if (memory === null || memory.buffer.length - offset < size) {
+    offset = 0;
+    memory = new Memory(size > SLAB_SIZE ? size : SLAB_SIZE);
+    // Larger than usual: memory of its own, which does not become the slab.
+    if (size <= SLAB_SIZE) {
+      slab = memory;
+      slabUsed = 0;
+    }
+  }
+  const length = recv(fd, memory, offset, size, flags);
+  if (length < 0) return length;
+  if (memory === slab && length >= SMALLEST_VIEW) slabUsed = offset + length;
+  return keepable(memory.buffer, offset, offset + length);
+}
+
+/**
+ * A piece of what was received, for a program to keep: a view, or a copy where the piece would be a small
+ * part of a large read, or of the slab.
+ */
+export function keepable(input: Buffer, start: number, end: number): Buffer {
+  if (end - start >= SMALLEST_VIEW || input.length < SMALLEST_VIEW) {
+    return input.subarray(start, end);
+  }
+  const piece = Buffer.allocUnsafe(end - start);
+  input.copy(piece, 0, start, end);
+  return piece;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Sending.
+
+const SCRATCH_SIZE = 256 * 1024;
+/** Up to here, copying in JavaScript costs less than calling `set`. */
+const HAND_COPIED = 8;
+/** Up to here, encoding in JavaScript costs less than `buffer.write`, which leaves it. */
+const HAND_ENCODED = 64;
+/** No encoding makes more bytes of a UTF-16 unit. */
+const BYTES_PER_UNIT = 3;
+const LAST_ASCII = 0x7f;
+
+/** Whether an encoding writes ASCII as it is. */
+function keepsAscii(encoding: BufferEncoding): boolean {
+  return encoding === 'utf8' || encoding === 'latin1' || encoding === 'ascii';
+}
+
+/**
+ * Small pieces of output, one behind the other, to be sent without a Buffer for each. What is appended is
+ * copied, so the caller may change its own memory afterwards. The bytes stay until they are released: a
+ * user remembers where its segment starts, and releases to there.
+ */
+export class SendScratch {
+  /** How many bytes are in use: where the next piece goes. */
   used = 0;
+  #memory: Memory | null = null;
+  #bytes: Buffer | null = null;
+
+  /** 256 KiB, allocated at the first use. */
   get memory(): Memory {
-    this.#memory ??= new Memory(256 * 1024);
+    this.#memory ??= new Memory(SCRATCH_SIZE);
     return this.#memory;
   }
+
+  /** Copies a piece to the end. @returns false when there is no room */
   append(data: Uint8Array): boolean {
-    const { buffer } = this.memory;
-    if (this.used + data.length > buffer.length) return false;
-    if (data.length > 8) buffer.set(data, this.used);
-    else for (let at = 0; at < data.length; at += 1) buffer[this.used + at] = data[at] as number;
-    this.used += data.length;
+    const bytes = this.#bytes ?? this.#allocate();
+    const length = lengthOf.call(data);
+    const start = this.used;
+    if (length > bytes.length - start) return false;
+    if (length > HAND_COPIED) bytes.set(data, start);
+    else for (let at = 0; at < length; at += 1) bytes[start + at] = data[at] as number;
+    this.used = start + length;
     return true;
   }
+
+  /** Encodes a text to the end. @returns how many bytes it takes; -1 when it might not fit */
   appendText(text: string, encoding: BufferEncoding): number {
-    const { buffer } = this.memory;
-    if (this.used + 3 * text.length > buffer.length) return -1;
-    const length = buffer.write(text, this.used, encoding);
-    this.used += length;
-    return length;
+    const bytes = this.#bytes ?? this.#allocate();
+    const { length } = text;
+    const start = this.used;
+    if (length * BYTES_PER_UNIT > bytes.length - start) return -1;
+    let at = 0;
+    if (length <= HAND_ENCODED && keepsAscii(encoding)) {
+      for (; at < length; at += 1) {
+        const unit = text.charCodeAt(at);
+        if (unit > LAST_ASCII) break;
+        bytes[start + at] = unit;
+      }
+    }
+    const written = at === length ? length : bytes.write(text, start, encoding);
+    this.used = start + written;
+    return written;
   }
+
+  /** Gives back all that was appended from `start` on. */
   release(start: number): void {
     this.used = start;
   }
+
+  #allocate(): Buffer {
+    this.#bytes = this.memory.buffer;
+    return this.#bytes;
+  }
 }
+
+/** The scratch of this thread. */
 export const sendScratch = new SendScratch();

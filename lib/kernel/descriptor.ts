@@ -1,12 +1,13 @@
 // One owner per descriptor.
 //
-// A number is not an identity: the kernel hands it out again as soon as it is closed. So whoever
-// opens a descriptor holds it in one of these, the number is given up before close(2) runs, and
-// nothing can reach the next bearer of the number through an old object. Whatever a thread still holds
-// when it ends is closed.
+// A number is not an identity: the kernel hands it out again as soon as it is closed. So each descriptor
+// that the library opens is held by one of these objects. The number is given up before close(2) runs, and
+// an old object cannot reach the next file under the same number. What a thread still holds when it ends
+// is closed.
 
 import { badRange } from '../errors';
-import { check, close, closeAtEnd, leaveAtEnd } from './syscalls';
+import { close, failure } from './syscalls';
+import { closeAtEnd, leaveAtEnd } from './thread-cleanup';
 
 interface Held {
   readonly fd: number;
@@ -15,7 +16,7 @@ interface Held {
   released: (() => void) | null;
 }
 
-/** Python's ResourceWarning: what was dropped without close() is closed, and said once. */
+/** Python's ResourceWarning: a descriptor dropped without close() is closed, and reported once. */
 const abandoned = new FinalizationRegistry<Held>(({ fd, what, released }) => {
   close(fd);
   released?.();
@@ -28,29 +29,28 @@ const abandoned = new FinalizationRegistry<Held>(({ fd, what, released }) => {
 });
 
 export class Descriptor {
-  /** -1 once closed or given away. */
-  #fd: number;
+  /**
+   * The number; -1 once closed or given away. A field, as a getter would be one more call in every recv
+   * and send. Only `#giveUp` writes it: each owner keeps its Descriptor private.
+   */
+  readonly fd: number;
   readonly #held: Held;
 
   /**
    * @param what how the warning names it when it is dropped without `close`; null for what the
-   *   library itself may drop, which is closed in silence
+   *   library itself may drop, which is closed without a warning
    */
   constructor(fd: number, what: string | null) {
     if (!Number.isInteger(fd) || fd < 0) throw badRange('own a descriptor', 'its number', fd);
-    this.#fd = fd;
+    this.fd = fd;
     this.#held = { fd, what, released: null };
     closeAtEnd(fd);
     abandoned.register(this, this.#held, this);
   }
 
-  /** Has `released` called, which must not hold this object, when the number has been given up. */
+  /** Has `released` called when the number has been given up. It must not hold this object. */
   onRelease(released: () => void): void {
     this.#held.released = released;
-  }
-
-  get fd(): number {
-    return this.#fd;
   }
 
   /** Gives the number up without closing it. Returns it, or -1 when it is gone already. */
@@ -61,9 +61,9 @@ export class Descriptor {
   }
 
   #giveUp(): number {
-    const fd = this.#fd;
+    const { fd } = this;
     if (fd === -1) return -1;
-    this.#fd = -1;
+    (this as { fd: number }).fd = -1;
     abandoned.unregister(this);
     this.#held.released?.();
     return fd;
@@ -71,10 +71,12 @@ export class Descriptor {
 
   /**
    * Idempotent.
-   * @throws {SocketError} EBADF when somebody else has closed the number
+   * @throws {SocketError} EBADF when the number was closed elsewhere
    */
   close(): void {
     const fd = this.#giveUp();
-    if (fd !== -1) check(close(fd), 'close');
+    if (fd === -1) return;
+    const result = close(fd);
+    if (result < 0) throw failure(result, 'close');
   }
 }

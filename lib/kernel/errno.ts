@@ -1,1 +1,40 @@
-export { closedSocket, errorCode, lookupError, SHORTAGE } from '../errors';
+// Errors that carry an errno of this system. lib/errors.ts has the classes, and knows no number.
+
+import { SocketError } from '../errors';
+import { EAI, ERRNO } from './platform/linux';
+
+const NAMES = new Map<number, string>();
+for (const [name, errno] of Object.entries(ERRNO)) {
+  // EWOULDBLOCK and EOPNOTSUPP share their numbers with EAGAIN and ENOTSUP; the first name stands.
+  if (!NAMES.has(errno) && name !== 'EWOULDBLOCK') NAMES.set(errno, name);
+}
+
+/**
+ * The C name of an errno: 104 is `ECONNRESET`, an unknown one `errno 9999`. Python's
+ * `errno.errorcode`.
+ */
+export function errorCode(errno: number): string {
+  return NAMES.get(errno) ?? `errno ${errno}`;
+}
+
+/** The codes of an exhausted resource: an accept(2) that fails with one is worth trying again later. */
+export const SHORTAGE: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM']);
+
+/** A host name cannot be looked up. @param code as `dns.lookup` has it: `ENOTFOUND` */
+export function lookupError(code: string, host: string): SocketError {
+  const known = Object.keys(EAI).find((errno) => EAI[Number(errno)] === code);
+  const errno = Number(known ?? 0);
+  return new SocketError(code, errno, 'getaddrinfo', 'the name cannot be looked up', host);
+}
+
+/**
+ * The socket is closed. Refused here, before the number reaches the kernel, where it may belong to
+ * another socket by now. The code is EBADF, so that it counts as a disconnect, as it does in Python.
+ */
+export function closedSocket(syscall: string): RangeError {
+  return Object.assign(new RangeError(`Cannot ${syscall}: the socket is closed (fd -1)`), {
+    code: 'EBADF',
+    errno: ERRNO.EBADF,
+    syscall,
+  });
+}

@@ -1,17 +1,21 @@
 /// <reference types="node" preserve="true" />
 // One kernel socket, non-blocking and close-on-exec from its first moment.
 //
-// The methods are those of Python's socket, with one rule of their own: a would-block is an answer,
-// never an exception. Calls that may have nothing to give return null for it, and what is not null
-// is the real thing: an empty Buffer from recv() is the end of the stream.
+// The methods are those of Python's socket, but for one rule: a would-block is a result, never an
+// exception. Calls that may find nothing return null for it; an empty Buffer from recv() is the end of
+// the stream.
 //
-// A Socket owns its descriptor until close(). Every method of a closed one throws before the kernel
-// sees a number, which may belong to somebody else by then.
+// A Socket owns its descriptor until close(). Every method of a closed socket throws before the kernel
+// sees the number, which may belong to another socket by then.
 
 import { inspect } from 'node:util';
-import { badType, checkInteger, closedSocket } from '../errors';
+import { badType, checkInteger } from '../errors';
 import { type Address, decodeAddress, formatAddress, resolveAddress } from './address';
+import { checkInt } from './arguments';
+import { receive } from './buffers';
 import { Descriptor } from './descriptor';
+import { closedSocket } from './errno';
+import { type Memory, SockaddrSlot } from './koffi';
 import {
   AF_INET,
   AF_UNIX,
@@ -21,8 +25,6 @@ import {
   SO_DOMAIN,
   SO_PROTOCOL,
   SO_TYPE,
-  SOCK_CLOEXEC,
-  SOCK_NONBLOCK,
   SOCK_STREAM,
   SOL_SOCKET,
 } from './platform/constants';
@@ -33,21 +35,23 @@ import {
   F_SETFD,
   F_SETFL,
   FD_CLOEXEC,
+  NEW_SOCKET_FLAGS,
   O_NONBLOCK,
+  SOCK_TYPE_MASK,
 } from './platform/linux';
 import * as libc from './syscalls';
 
 /**
- * What a dispatcher calls on its `socket`, so that anything with these methods may stand in for a
- * Socket, as Python's duck typing allows: a TLS session, a file, a test double. Only the first
- * five are needed by a channel that is connected already.
+ * What a dispatcher calls on its `socket`. Anything with these methods may stand in for a Socket, as
+ * Python's duck typing allows: a TLS session, a file, a test double. A channel that is connected already
+ * needs the first five alone.
  */
 export interface SocketLike {
   /** The descriptor to wait for; -1 when closed. */
   fileno(): number;
   /**
-   * Up to `size` bytes; empty at the end of the stream; null when there is nothing yet. The Buffer is
-   * handed on to the program, to keep: do not use its memory again.
+   * Up to `size` bytes; empty at the end of the stream; null when there is nothing yet. The program may
+   * keep the Buffer: do not use its memory again.
    */
   recv(size: number, flags?: number): Buffer | null;
   /** How many bytes were taken; null when it would block. */
@@ -60,7 +64,7 @@ export interface SocketLike {
   setSockOpt?(level: number, option: number, value: number | boolean | Uint8Array): void;
   /** The peer's address. Throws an error with the code `ENOTCONN` when there is no connection. */
   getPeerName?(): Address;
-  /** Its own address. The library does not ask. */
+  /** The socket's own address. The library does not call this. */
   getSockName?(): Address;
   /** Called by `Dispatcher.bind`. */
   bind?(address: Address): void;
@@ -68,7 +72,7 @@ export interface SocketLike {
   listen?(backlog?: number): void;
   /** 0 when the connection stands, or an errno, `EINPROGRESS` (115) while it is under way. */
   connectEx?(address: Address): number;
-  /** The next caller; null when nobody waits. */
+  /** The next connection; null when none is waiting. */
   accept?(): { socket: Socket; address: Address } | null;
   /** Ends one direction, or both. The library does not call this, nor the next two. */
   shutdown?(how?: number): void;
@@ -80,10 +84,10 @@ export interface SocketLike {
   owner?: SocketOwner | null;
 }
 
-/** What a socket's owner is told when somebody else closes the socket. @internal */
+/** Called on a socket's owner when the socket is about to be closed, not by its owner. @internal */
 export const socketClosing = Symbol('socketClosing');
 
-/** As `send`, of the first bytes of a memory with a fixed address. @internal */
+/** As `send`, from memory with a fixed address. @internal */
 export const sendFrom = Symbol('sendFrom');
 
 /** Has a function called when a socket no longer holds its descriptor. @internal */
@@ -94,52 +98,13 @@ export interface SocketOwner {
   [socketClosing](): void;
 }
 
-const slot = new libc.SockaddrSlot();
-
-// Received bytes land in a slab, one per thread, and what is handed out is the program's to keep:
-// never written again. A large read is handed out as a view of the slab, which is used up by it;
-// a small one is copied, so that a nickname kept for a day pins Node's own pool and not the slab.
-const SLAB_SIZE = 256 * 1024;
-const SMALLEST_VIEW = 16 * 1024;
-let slab: libc.Memory | undefined;
-let slabUsed = 0;
-
-function slabWithRoomFor(size: number): libc.Memory {
-  // Larger than usual: memory of its own, which does not become the slab.
-  if (size > SLAB_SIZE) return new libc.Memory(size);
-  if (slab === undefined || slab.buffer.length - slabUsed < size) {
-    slab = new libc.Memory(SLAB_SIZE);
-    slabUsed = 0;
-  }
-  return slab;
-}
-
-function takeFromSlab(memory: libc.Memory, offset: number, length: number): Buffer {
-  if (memory === slab && length >= SMALLEST_VIEW) slabUsed += length;
-  return keepable(memory.buffer, offset, offset + length);
-}
-
-/**
- * A piece of what was received, for a program to keep: a view, or a copy where that would be a small
- * part of a large read, or of the slab.
- */
-export function keepable(input: Buffer, start: number, end: number): Buffer {
-  if (end - start >= SMALLEST_VIEW || input.length < SMALLEST_VIEW) {
-    return input.subarray(start, end);
-  }
-  const piece = Buffer.allocUnsafe(end - start);
-  input.copy(piece, 0, start, end);
-  return piece;
-}
-
-/** The type without the flags that Linux puts beside it. */
-const SOCK_TYPE = 0xf;
+const slot = new SockaddrSlot();
 
 /**
  * A kernel socket, non-blocking. Python's `socket.socket`. Made by `Socket.socket`, `Socket.pair`,
  * `Socket.fromFd` and `accept`.
  *
- * A method of a closed one throws a RangeError with the code `EBADF`.
+ * The methods of a closed socket throw a RangeError with the code `EBADF`.
  *
  * @example
  * using socket = Socket.socket(AF_INET, SOCK_DGRAM);
@@ -150,11 +115,11 @@ export class Socket implements SocketLike, Disposable {
   readonly family: number;
   /** `SOCK_STREAM`, `SOCK_DGRAM`, … */
   readonly type: number;
-  /** `IPPROTO_TCP`, …; 0: the usual one of its type. */
+  /** `IPPROTO_TCP`, …; 0: the default protocol of the type. */
   readonly protocol: number;
   /**
-   * Who called, for a socket that came from `accept`: known even when the caller has gone again,
-   * where `getPeerName` is not.
+   * The peer's address, for a socket that came from `accept`. Known even when the peer is gone, where
+   * `getPeerName` throws.
    */
   readonly acceptedFrom: Address | null;
   /** @internal */
@@ -176,14 +141,14 @@ export class Socket implements SocketLike, Disposable {
   }
 
   /**
-   * Opens a socket, of IPv4 and a stream by default. Python's `socket.socket(family, type, proto)`.
+   * Opens a socket, by default an IPv4 stream. Python's `socket.socket(family, type, proto)`.
    * @throws {SocketError} `EMFILE` when there is no descriptor left, `EAFNOSUPPORT`, …
    * @throws {Error} `ERR_UNSUPPORTED_PLATFORM`
    */
   static socket(family: number = AF_INET, type: number = SOCK_STREAM, protocol = 0): Socket {
-    libc.checkInt('socket', 'type', type);
-    const result = libc.socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
-    return new Socket(libc.check(result, 'socket'), family, type & SOCK_TYPE, protocol);
+    checkInt('socket', 'type', type);
+    const result = libc.socket(family, type | NEW_SOCKET_FLAGS, protocol);
+    return new Socket(libc.check(result, 'socket'), family, type & SOCK_TYPE_MASK, protocol);
   }
 
   /**
@@ -195,20 +160,19 @@ export class Socket implements SocketLike, Disposable {
     type: number = SOCK_STREAM,
     protocol = 0,
   ): [Socket, Socket] {
-    libc.checkInt('socketpair', 'type', type);
-    const fds = libc.socketpair(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+    checkInt('socketpair', 'type', type);
+    const fds = libc.socketpair(family, type | NEW_SOCKET_FLAGS, protocol);
     if (typeof fds === 'number') throw libc.failure(fds, 'socketpair');
     return [
-      new Socket(fds[0], family, type & SOCK_TYPE, protocol),
-      new Socket(fds[1], family, type & SOCK_TYPE, protocol),
+      new Socket(fds[0], family, type & SOCK_TYPE_MASK, protocol),
+      new Socket(fds[1], family, type & SOCK_TYPE_MASK, protocol),
     ];
   }
 
   /**
-   * Takes over a descriptor that is a socket already: inherited, or handed over by a supervisor.
-   * It becomes non-blocking and close-on-exec, and this object's to close. Python's
-   * `socket.socket(fileno=fd)`.
-   * @throws {SocketError} `ENOTSOCK`, `EBADF`; the descriptor is then left alone
+   * Takes over a descriptor that is a socket already: inherited, or passed by a supervisor. It becomes
+   * non-blocking and close-on-exec, and the Socket closes it. Python's `socket.socket(fileno=fd)`.
+   * @throws {SocketError} `ENOTSOCK`, `EBADF`; the descriptor is then left as it was
    */
   static fromFd(fd: number): Socket {
     const option = (name: number): number => {
@@ -234,34 +198,24 @@ export class Socket implements SocketLike, Disposable {
 
   /** The descriptor, for one call. */
   #fd(syscall: string): number {
-    const fd = this.#descriptor.fd;
+    const { fd } = this.#descriptor;
     if (fd === -1) throw closedSocket(syscall);
     return fd;
-  }
-
-  /** Who finds nothing to read may be waiting for the answer to what the channel holds back. */
-  #nothingYet(): null {
-    return null;
-  }
-
-  /** The same for a call that sends: what the channel holds back comes first. */
-  #fdToSend(syscall: string): number {
-    return this.#fd(syscall);
   }
 
   /**
    * Gives the socket an address of its own. A host name is looked up, blocking.
    * @throws {SocketError} `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, …
-   * @throws {TypeError|RangeError} when the address cannot be meant
+   * @throws {TypeError|RangeError} for an invalid address
    */
   bind(address: Address): void {
-    // The number last: the address may be an object with code of its own.
+    // The number is read last: the address may have getters, and one of them may close this socket.
     const sockaddr = resolveAddress(address, this.family, this.type, 'bind');
     libc.check(libc.bind(this.#fd('bind'), sockaddr), 'bind', formatAddress(address));
   }
 
   /**
-   * Waits for callers, `backlog` of them unaccepted at most (128 by default).
+   * Accepts connections, with `backlog` of them waiting at most (128 by default).
    * @throws {SocketError} `EADDRINUSE`, `EOPNOTSUPP`
    * @throws {RangeError|TypeError} for a backlog that is no 32-bit integer
    */
@@ -270,13 +224,15 @@ export class Socket implements SocketLike, Disposable {
   }
 
   /**
-   * The next caller, or null when nobody waits.
-   * @throws {SocketError} `ECONNABORTED` when the caller has gone, `EMFILE`, …
+   * The next connection, or null when none is waiting.
+   * @throws {SocketError} `ECONNABORTED` when the peer is gone, `EMFILE`, …
    */
   accept(): { socket: Socket; address: Address } | null {
-    const result = libc.accept4(this.#fd('accept'), slot, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const { fd } = this.#descriptor;
+    if (fd === -1) throw closedSocket('accept');
+    const result = libc.accept4(fd, slot, NEW_SOCKET_FLAGS);
     if (result === -ERRNO.EAGAIN) return null;
-    libc.check(result, 'accept');
+    if (result < 0) throw libc.failure(result, 'accept');
     try {
       const address = decodeAddress(slot.written);
       const socket = new Socket(result, this.family, this.type, this.protocol, address);
@@ -289,8 +245,8 @@ export class Socket implements SocketLike, Disposable {
 
   /**
    * Starts to connect. A host name is looked up, blocking.
-   * @returns true when connected already, false while it is under way: writable tells when it is
-   *   over, `getSockOpt(SOL_SOCKET, SO_ERROR)` how
+   * @returns true when connected already; false while it is in progress: the socket becomes writable at
+   *   its end, and `getSockOpt(SOL_SOCKET, SO_ERROR)` is the result
    * @throws {SocketError} `ECONNREFUSED`, `ENOENT`, `EAGAIN` for a Unix socket whose backlog is full
    */
   connect(address: Address): boolean {
@@ -303,7 +259,7 @@ export class Socket implements SocketLike, Disposable {
   /**
    * As `connect`, but returns 0 or the errno, `EINPROGRESS` (115) being the usual one. Python's
    * `connect_ex`.
-   * @throws {TypeError|RangeError} when the address cannot be meant
+   * @throws {TypeError|RangeError} for an invalid address
    */
   connectEx(address: Address): number {
     const sockaddr = resolveAddress(address, this.family, this.type, 'connect');
@@ -311,21 +267,21 @@ export class Socket implements SocketLike, Disposable {
   }
 
   /**
-   * Up to `size` bytes: a Buffer of the program's own, empty at the end of the stream, or null when
-   * there is nothing yet. With `flags` `MSG_PEEK` they stay to be read again, with `MSG_OOB` the
+   * Up to `size` bytes: a Buffer that the program may keep, empty at the end of the stream; null when
+   * there is nothing yet. With `flags` `MSG_PEEK` the bytes stay to be read again, with `MSG_OOB` the
    * urgent byte is read.
    * @throws {SocketError} `ECONNRESET`, `ENOTCONN`, …
-   * @throws {RangeError|TypeError} for a size that cannot be meant
+   * @throws {RangeError|TypeError} for an invalid size
    */
   recv(size: number, flags = 0): Buffer | null {
-    const fd = this.#fd('recv');
-    checkInteger('recv', 'a size', size, 0, 2 ** 31 - 1);
+    const { fd } = this.#descriptor;
+    if (fd === -1) throw closedSocket('recv');
+    if ((size | 0) !== size || size < 0) checkInteger('recv', 'a size', size, 0, 2 ** 31 - 1);
     if ((flags & MSG_TRUNC) !== 0) return this.recvFrom(size, flags)?.data ?? null;
-    const memory = slabWithRoomFor(size);
-    const offset = memory === slab ? slabUsed : 0;
-    const result = libc.recv(fd, memory, offset, size, flags);
-    if (result === -ERRNO.EAGAIN) return this.#nothingYet();
-    return takeFromSlab(memory, offset, libc.check(result, 'recv'));
+    const received = receive(fd, size, flags);
+    if (typeof received !== 'number') return received;
+    if (received === -ERRNO.EAGAIN) return null;
+    throw libc.failure(received, 'recv');
   }
 
   /**
@@ -334,45 +290,53 @@ export class Socket implements SocketLike, Disposable {
    */
   recvInto(buffer: Uint8Array, flags = 0): number | null {
     const result = libc.recvfrom(this.#fd('recv'), buffer, flags, null);
-    return result === -ERRNO.EAGAIN ? this.#nothingYet() : libc.check(result, 'recv');
+    return result === -ERRNO.EAGAIN ? null : libc.check(result, 'recv');
   }
 
   /**
-   * One datagram and its sender, or null when there is none. What is longer than `size` bytes is cut
-   * off by the kernel; one may be empty. Python's `recvfrom`.
-   * @throws {SocketError} `ECONNREFUSED` when an earlier one has met nobody, …
-   * @throws {RangeError|TypeError} for a size that cannot be meant
+   * One datagram and its sender, or null when there is none. The kernel cuts a datagram off at `size`
+   * bytes; a datagram may be empty. Python's `recvfrom`.
+   * @throws {SocketError} `ECONNREFUSED` when an earlier datagram met a closed port, …
+   * @throws {RangeError|TypeError} for an invalid size
    */
   recvFrom(size: number, flags = 0): { data: Buffer; address: Address } | null {
     const fd = this.#fd('recvfrom');
     checkInteger('recvfrom', 'a size', size, 0, 2 ** 31 - 1);
-    // With MSG_TRUNC the kernel tells more than it writes: nothing old may show through.
+    // With MSG_TRUNC the kernel reports more bytes than it writes: no old memory may show through.
     const data = (flags & MSG_TRUNC) === 0 ? Buffer.allocUnsafe(size) : Buffer.alloc(size);
     const result = libc.recvfrom(fd, data, flags, slot);
-    if (result === -ERRNO.EAGAIN) return this.#nothingYet();
+    if (result === -ERRNO.EAGAIN) return null;
     libc.check(result, 'recvfrom');
-    // A stream has one sender, whom the kernel does not name.
+    // A stream has one sender, and the kernel does not name it.
     const named = this.family === AF_UNIX || slot.written.length > 0;
     const address = named ? decodeAddress(slot.written) : this.getPeerName();
     return { data: shortened(data, Math.min(result, size)), address };
   }
 
   /**
-   * How many bytes the kernel took, perhaps not all; null when it would block. A peer that is gone
-   * is an EPIPE here, never a signal.
+   * How many bytes the kernel took, perhaps not all; null when it would block. When the peer is gone
+   * the error is EPIPE, and there is no signal.
    * @throws {SocketError} `EPIPE`, `ECONNRESET`, `ENOTCONN`, …
    * @throws {TypeError} for what is no Uint8Array
    */
   send(data: Uint8Array, flags = 0): number | null {
-    libc.checkInt('send', 'flags', flags);
-    const result = libc.send(this.#fdToSend('send'), data, flags | MSG_NOSIGNAL);
-    return result === -ERRNO.EAGAIN ? null : libc.check(result, 'send');
+    if ((flags | 0) !== flags) checkInt('send', 'flags', flags);
+    const { fd } = this.#descriptor;
+    if (fd === -1) throw closedSocket('send');
+    const result = libc.send(fd, data, flags | MSG_NOSIGNAL);
+    if (result >= 0) return result;
+    if (result === -ERRNO.EAGAIN) return null;
+    throw libc.failure(result, 'send');
   }
 
   /** @internal */
-  [sendFrom](memory: libc.Memory, offset: number, length: number): number | null {
-    const result = libc.sendFrom(this.#fd('send'), memory, offset, length, MSG_NOSIGNAL);
-    return result === -ERRNO.EAGAIN ? null : libc.check(result, 'send');
+  [sendFrom](memory: Memory, offset: number, length: number): number | null {
+    const { fd } = this.#descriptor;
+    if (fd === -1) throw closedSocket('send');
+    const result = libc.sendFrom(fd, memory, offset, length, MSG_NOSIGNAL);
+    if (result >= 0) return result;
+    if (result === -ERRNO.EAGAIN) return null;
+    throw libc.failure(result, 'send');
   }
 
   /**
@@ -380,9 +344,9 @@ export class Socket implements SocketLike, Disposable {
    * `sendto`, whose flags come before the address.
    */
   sendTo(data: Uint8Array, address: Address, flags = 0): number | null {
-    libc.checkInt('sendto', 'flags', flags);
+    checkInt('sendto', 'flags', flags);
     const sockaddr = resolveAddress(address, this.family, this.type, 'sendto');
-    const result = libc.sendto(this.#fdToSend('sendto'), data, flags | MSG_NOSIGNAL, sockaddr);
+    const result = libc.sendto(this.#fd('sendto'), data, flags | MSG_NOSIGNAL, sockaddr);
     if (result === -ERRNO.EAGAIN) return null;
     return libc.check(result, 'sendto', formatAddress(address));
   }
@@ -392,7 +356,7 @@ export class Socket implements SocketLike, Disposable {
    * @throws {SocketError} `ENOTCONN`
    */
   shutdown(how: number = SHUT_RDWR): void {
-    libc.check(libc.shutdown(this.#fdToSend('shutdown'), how), 'shutdown');
+    libc.check(libc.shutdown(this.#fd('shutdown'), how), 'shutdown');
   }
 
   /** An option as an integer. @throws {SocketError} `ENOPROTOOPT`, … */
@@ -410,7 +374,7 @@ export class Socket implements SocketLike, Disposable {
   /**
    * Sets an option to an integer, to true or false, or to raw bytes.
    * @throws {SocketError} `ENOPROTOOPT`, `EINVAL`, `EPERM`, …
-   * @throws {RangeError|TypeError} for what is neither
+   * @throws {RangeError|TypeError} for any other value
    *
    * @example
    * const linger = Buffer.alloc(8); // struct linger { int l_onoff; int l_linger; }
@@ -440,7 +404,10 @@ export class Socket implements SocketLike, Disposable {
     this.#descriptor.onRelease(released);
   }
 
-  /** Gives the descriptor to the caller, open, and is closed itself. -1 when it was already. */
+  /**
+   * Gives the open descriptor to the caller; the Socket itself is closed then. -1 when it was closed
+   * already. Python's `detach`.
+   */
   detach(): number {
     if (!this.closed) this.owner?.[socketClosing]();
     return this.#descriptor.release();
@@ -448,10 +415,10 @@ export class Socket implements SocketLike, Disposable {
 
   /**
    * Closes the socket. Idempotent.
-   * @throws {SocketError} `EBADF` when somebody else has closed the descriptor
+   * @throws {SocketError} `EBADF` when the descriptor was closed elsewhere
    */
   close(): void {
-    if (this.closed) return;
+    if (this.#descriptor.fd === -1) return;
     this.owner?.[socketClosing]();
     this.#descriptor.close();
   }
@@ -470,7 +437,7 @@ export class Socket implements SocketLike, Disposable {
   }
 }
 
-/** The beginning of it. A little must not keep much: it is copied out. */
+/** The first `length` bytes: a copy where a view of little would keep much in memory. */
 export function shortened(data: Buffer, length: number): Buffer {
   const part = data.subarray(0, length);
   return length < data.length / 2 ? Buffer.from(part) : part;

@@ -153,6 +153,8 @@ export class ChannelMap extends Map<number, Channel> {
   #selector: Selector | null = null;
   #users = 0;
   readonly #resting = new Set<Entry>();
+  /** Regular files over epoll, which cannot watch them: always ready. */
+  readonly #files = new Set<Entry>();
   /** Those that hold input of their own. */
   #primed: Entry[] = [];
   /** Of its channels' timeouts. @internal */
@@ -388,7 +390,7 @@ export class ChannelMap extends Map<number, Channel> {
       this.#invalid.length > 0 ||
       this.#replaced.length > 0 ||
       this.#anyPrimed() ||
-      (this.#selector?.alwaysReady ?? false)
+      this.#files.size > 0
     );
   }
 
@@ -410,25 +412,25 @@ export class ChannelMap extends Map<number, Channel> {
   select(order: TickOrder, timeout: number): Snapshot {
     this.#follow(order);
     const selector = this.#selector as Selector;
-    const atOnce = this.#invalid.length > 0 || this.#anyPrimed();
+    const atOnce = this.#invalid.length > 0 || this.#files.size > 0 || this.#anyPrimed();
     const count = selector.select(atOnce ? 0 : timeout);
     const snapshot = this.#snapshots.pop() ?? new Snapshot();
     const { entries } = snapshot;
     let sorted = true;
     let last = 0;
-    let unknown = false;
     for (let index = 0; index < count; index += 1) {
-      const entry = this.#entries[selector.readyFd(index)];
-      if (entry === undefined) {
-        unknown = true;
-        continue;
-      }
-      entry.fired = selector.readyMask(index);
+      const entry = this.#entries[selector.fds[index] as number];
+      if (entry === undefined) continue;
+      entry.fired = selector.masks[index] as number;
       entries.push(entry);
       if (entry.order < last) sorted = false;
       last = entry.order;
     }
-    if (unknown) selector.rebuild();
+    for (const entry of this.#files) {
+      entry.fired = entry.mask & (POLLIN | POLLOUT);
+      entries.push(entry);
+      sorted = false;
+    }
     if (this.#invalid.length > 0) {
       // Until they have left the map, as with poll(2).
       this.#invalid = this.#invalid.filter((entry) => entry.live);
@@ -602,12 +604,13 @@ export class ChannelMap extends Map<number, Channel> {
     if (selector === null || mask === known) return;
     entry.mask = 0;
     if (mask === 0) {
-      selector.unregister(entry.fd);
+      if (!this.#files.delete(entry)) selector.unregister(entry.fd);
       return;
     }
     try {
-      if (known === 0) selector.register(entry.fd, mask);
-      else selector.modify(entry.fd, mask);
+      if (known === 0) {
+        if (!selector.register(entry.fd, mask)) this.#files.add(entry);
+      } else if (!this.#files.has(entry)) selector.modify(entry.fd, mask);
       entry.mask = mask;
     } catch (error) {
       // Its descriptor was closed behind its back: what poll(2) reports as POLLNVAL. EINVAL: and

@@ -234,7 +234,7 @@ describe('FileProducer', () => {
     const producer = new FileProducer(fd);
     producer.close();
     expect(isOpen(fd)).toBe(false);
-    // Somebody else's now.
+    // Another file's now.
     const other = openSync('/dev/null', 'r');
     expect(other).toBe(fd);
     producer.close();
@@ -250,11 +250,11 @@ describe('FileProducer', () => {
   });
 
   it.each([
-    [{ start: -1 }, 'expected a place as start, received -1'],
-    [{ start: 0.5 }, 'expected a place as start, received 0.5'],
-    [{ start: Infinity }, 'expected a place as start, received Infinity'],
-    [{ start: 2, end: 1 }, 'expected a place from start on as end, received 1'],
-    [{ end: Number.NaN }, 'expected a place from start on as end, received NaN'],
+    [{ start: -1 }, 'expected start to be a byte offset, received -1'],
+    [{ start: 0.5 }, 'expected start to be a byte offset, received 0.5'],
+    [{ start: Infinity }, 'expected start to be a byte offset, received Infinity'],
+    [{ start: 2, end: 1 }, 'expected end to be a byte offset, start or more, received 1'],
+    [{ end: Number.NaN }, 'expected end to be a byte offset, start or more, received NaN'],
   ])('refuses the part %j', (part, message) => {
     expect(() => new FileProducer(0, part)).toThrow(RangeError);
     expect(() => new FileProducer(0, part)).toThrow(`Cannot make a producer: ${message}`);
@@ -291,7 +291,7 @@ describe('CompositeProducer', () => {
     expect(producer.more()).toHaveLength(0);
   });
 
-  it('closes those that are left', () => {
+  it('closes the sources that are left', () => {
     const [over, current, left] = [new Scripted('a'), new Scripted('b', 'c'), new Scripted('d')];
     const producer = new CompositeProducer([over, current, left]);
     producer.more();

@@ -6,10 +6,10 @@
 // In each round eight workers run loops that are busy with connections of their own: loop() and
 // loopSync(), in both orders. One in four is terminated while it still loads, the others within
 // 100 ms of their loop's beginning. This process itself must not load the library: a worker that is
-// alone with the add-on is the hard case (`pinAddon` in lib/kernel/syscalls.ts).
+// alone with the add-on is the hard case (`pinAddon` in lib/kernel/platform/linux.ts).
 //
 // A worker that is terminated runs no code any more: what it has open is closed by Node
-// (`closeAtEnd` in lib/kernel/syscalls.ts). Only what is terminated between socket(2) and the next statement stays
+// (lib/kernel/thread-cleanup.ts). Only what is terminated between socket(2) and the next statement stays
 // open, once in many thousand workers.
 //
 // One moment is spared. A worker that is terminated while it loads koffi takes the process along, koffi's

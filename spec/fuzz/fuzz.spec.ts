@@ -10,9 +10,6 @@ import {
   poll2,
   Socket,
 } from 'asyncore';
-import { ERRNO } from '../../lib/kernel/platform/linux';
-import { EpollSelector } from '../../lib/kernel/selectors/epoll';
-import * as libc from '../../lib/kernel/syscalls';
 import { keep } from '../support/keep';
 import { runTypeScript } from '../support/program';
 
@@ -265,19 +262,5 @@ describe.each([
     passes(2);
     expect(client.connected).toBe(true);
     expect(String(secondPeer.recv(100))).toBe('x');
-  });
-});
-
-describe('EpollSelector.rebuild', () => {
-  it('keeps what there is when there is no descriptor for another', () => {
-    const [one, other] = Socket.pair();
-    keep(one);
-    keep(other);
-    const selector = keep(new EpollSelector());
-    selector.register(one.fileno(), 1);
-    other.send(Buffer.from('x'));
-    jest.spyOn(libc, 'epollCreate').mockReturnValue(-ERRNO.EMFILE);
-    selector.rebuild();
-    expect(selector.select(0)).toBe(1);
   });
 });

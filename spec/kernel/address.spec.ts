@@ -10,7 +10,7 @@ import {
   needsLookup,
   resolveAddress,
 } from '../../lib/kernel/address';
-import { ifNameToIndex } from '../../lib/kernel/syscalls';
+import { ifNameToIndex } from '../../lib/kernel/resolver';
 
 const PORT = fc.integer({ min: 0, max: 65535 });
 const UINT32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
@@ -240,8 +240,18 @@ describe('encodeAddress', () => {
     [{ path: '/tmp/s' }, AF_INET, TYPE, "expected a host, received { path: '/tmp/s' }"],
     [{ path: '/tmp/s' }, AF_INET6, TYPE, "expected a host, received { path: '/tmp/s' }"],
     [{ host: '::1', port: 1 }, AF_UNIX, TYPE, 'expected a Unix address { path }'],
-    [{ host: '::1', port: 1 }, AF_INET, TYPE, "expected an IPv4 address, received '::1'"],
-    [{ host: '127.0.0.1', port: 1 }, AF_INET6, TYPE, "expected an IPv6 address, received '127."],
+    [
+      { host: '::1', port: 1 },
+      AF_INET,
+      TYPE,
+      "expected an IPv4 address, received '::1'; use createSocket(AF_INET6)",
+    ],
+    [
+      { host: '127.0.0.1', port: 1 },
+      AF_INET6,
+      TYPE,
+      "expected an IPv6 address, received '127.0.0.1'; use createSocket(AF_INET)",
+    ],
     [{ host: '::1', port: 1 }, 16, RANGE, 'expected a socket of IPv4, IPv6 or Unix, received 16'],
     // Hosts.
     [{ port: 1 }, AF_INET, TYPE, 'expected a host, received { port: 1 }'],
@@ -304,7 +314,7 @@ describe('encodeAddress', () => {
     expect(encodeAddress(address, AF_INET, 'bind')).toEqual(sockaddrIn(1, [127, 0, 0, 1]));
   });
 
-  it('takes raw bytes before the path that is their picture', () => {
+  it('takes raw bytes before the path that cannot represent them', () => {
     const address = { path: 'ignored', raw: Uint8Array.of(0x2f, 0xfe) };
     expect(encodeAddress(address, AF_UNIX, 'bind')).toEqual(Buffer.from([1, 0, 0x2f, 0xfe, 0]));
   });

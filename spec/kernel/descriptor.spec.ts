@@ -26,7 +26,7 @@ describe('Descriptor', () => {
     expect(isOpen(fd)).toBe(false);
   });
 
-  it("is closed once, however often it is told to: the number is somebody else's by then", () => {
+  it("is closed once, however often close is called: the number is another file's by then", () => {
     const descriptor = new Descriptor(open(), 'file');
     const fd = descriptor.fd;
     descriptor.close();
@@ -52,7 +52,7 @@ describe('Descriptor', () => {
     closeSync(fd);
   });
 
-  it('says so when somebody else has closed the number, and gives it up all the same', () => {
+  it('throws when the number was closed elsewhere, and gives it up all the same', () => {
     const fd = open();
     const descriptor = new Descriptor(fd, 'file');
     closeSync(fd);
@@ -135,7 +135,7 @@ describe('A descriptor that is dropped', () => {
       { open: true, warnings: [] },
     ],
     [
-      'after close: the next bearer of its number is left alone',
+      'after close: the next file under its number is left alone',
       `const descriptor = new Descriptor(openSync(process.execPath), 'thing');
        descriptor.close();
        return openSync(process.execPath);`,
@@ -254,7 +254,7 @@ describe('A descriptor of a worker thread', () => {
     expect(await outcome(open, '', meanwhile)).toEqual({ code: 1, open: [true, true, true, true] });
   });
 
-  it('may come twice, when somebody else has closed it between', async () => {
+  it('may come twice, when it was closed elsewhere in between', async () => {
     const open = `
       const [a, b] = Socket.pair();
       closeSync(a.fileno());

@@ -4,7 +4,7 @@
 // 1. No call passes a length beyond its memory. A double of koffi notes every pointer and the length
 //    beside it during a session with everything in it; and every call is made with guarded memory.
 // 2. The kernel writes to no memory that may have been collected.
-// 3. A descriptor that is closed, or has another bearer by now, is not reached through an old Socket.
+// 3. A descriptor that is closed, or is another file's by now, is not reached through an old Socket.
 
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import {
@@ -37,7 +37,7 @@ import { Program, runTypeScript } from '../support/program';
 
 type CFunction = (...args: unknown[]) => unknown;
 
-/** Pointer, and how many bytes the callee was told that there are: both by their place. */
+/** Pointer, and how many bytes the callee was told that there are: both by tsuccessor place. */
 type Pairs = readonly (readonly [
   pointer: number,
   length: number | ((args: unknown[]) => number),
@@ -396,7 +396,7 @@ describe('A length', () => {
 });
 
 describe('Memory that was received into', () => {
-  it('is the slab’s, or nobody’s, whoever wants to take it away', () => {
+  it('stays with the slab, or leaves it for good, when a program transfers it', () => {
     const [a, b] = Socket.pair().map(keep) as [Socket, Socket];
     a.send(Buffer.alloc(20_000, 'x'));
     const view = b.recv(20_000) as Buffer;
@@ -456,8 +456,8 @@ describe('Memory that was received into', () => {
 });
 
 describe('A descriptor that is closed', () => {
-  /** Whoever gets the number next: nothing may arrive at his peer. */
-  function heirOf(fd: number): [heir: Socket, peer: Socket] {
+  /** The next socket under the number: nothing may arrive at its peer. */
+  function successorOf(fd: number): [next: Socket, peer: Socket] {
     const [one, other] = Socket.pair().map(keep) as [Socket, Socket];
     expect([one.fileno(), other.fileno()]).toContain(fd);
     return one.fileno() === fd ? [one, other] : [other, one];
@@ -473,13 +473,13 @@ describe('A descriptor that is closed', () => {
     expect(chat.writableLength).toBeGreaterThan(0);
     poll(0, map);
     own.close();
-    const [, heirPeer] = heirOf(fd);
+    const [, nextPeer] = successorOf(fd);
     const end = performance.now() + 20;
     await drive(how, () => performance.now() > end, { map });
     chat.push('late');
     chat.initiateSend();
     chat.send(Buffer.from('late'));
-    expect(heirPeer.recv(10)).toBeNull();
+    expect(nextPeer.recv(10)).toBeNull();
     expect(bystander.fileno()).not.toBeNull();
     for (const socket of [peer, idlePeer]) socket.close();
   });
@@ -487,18 +487,18 @@ describe('A descriptor that is closed', () => {
   it('gets nothing of what a read event has pushed before', () => {
     const [own, peer] = Socket.pair().map(keep) as [Socket, Socket];
     const fd = own.fileno();
-    let heirPeer: Socket | undefined;
+    let nextPeer: Socket | undefined;
     const chat = new Echo(own);
     chat.foundTerminator = () => {
       chat.push('before');
       own.close();
-      heirPeer = heirOf(fd)[1];
+      nextPeer = successorOf(fd)[1];
       chat.push('after');
     };
     peer.send(Buffer.from('\n'));
     poll(0, map);
     expect(peer.recv(100)?.toString()).toBe('before');
-    expect(heirPeer?.recv(10)).toBeNull();
+    expect(nextPeer?.recv(10)).toBeNull();
   });
 
   it.each<[string, (socket: Socket, address: Address) => unknown]>([
@@ -511,20 +511,20 @@ describe('A descriptor that is closed', () => {
     const { port } = receiver.getSockName() as { port: number };
     const socket = keep(Socket.socket(AF_INET, SOCK_DGRAM));
     const fd = socket.fileno();
-    let heir: Socket | undefined;
+    let successor: Socket | undefined;
     const address = {
       port: name === 'bind' ? 0 : port,
       get host(): string {
-        if (heir === undefined) {
+        if (successor === undefined) {
           socket.close();
-          heir = keep(Socket.socket(AF_INET, SOCK_DGRAM));
+          successor = keep(Socket.socket(AF_INET, SOCK_DGRAM));
         }
         return '127.0.0.1';
       },
     };
     expect(() => call(socket, address)).toThrow(expect.objectContaining({ code: 'EBADF' }));
-    expect(heir?.fileno()).toBe(fd);
+    expect(successor?.fileno()).toBe(fd);
     expect(receiver.recvFrom(10)).toBeNull();
-    expect(heir?.getSockName()).toEqual({ host: '0.0.0.0', port: 0 });
+    expect(successor?.getSockName()).toEqual({ host: '0.0.0.0', port: 0 });
   });
 });

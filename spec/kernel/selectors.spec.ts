@@ -19,8 +19,10 @@ import {
   SHUT_WR,
   Socket,
 } from 'asyncore';
+import { PollHandle } from '../../lib/kernel/poll-handle';
 import { createSelector, type Selector } from '../../lib/kernel/selectors';
 import { EpollSelector } from '../../lib/kernel/selectors/epoll';
+import { IntervalPoller } from '../../lib/kernel/selectors/interval';
 import { PollSelector } from '../../lib/kernel/selectors/poll';
 import { temporaryPath } from '../support/drive';
 
@@ -63,6 +65,13 @@ function regularFile(): number {
   return fd;
 }
 
+/** A directory, which epoll refuses as it does a file. */
+function directory(): number {
+  const fd = openSync('/', 'r');
+  files.push(fd);
+  return fd;
+}
+
 /** A number that no open file has. */
 function closedNumber(): number {
   const fd = openSync('/dev/null', 'r');
@@ -81,7 +90,7 @@ function look(selector: Selector, timeout = 0): [fd: number, mask: number][] {
   const count = selector.select(timeout);
   const found: [number, number][] = [];
   for (let index = 0; index < count; index += 1) {
-    found.push([selector.readyFd(index), selector.readyMask(index)]);
+    found.push([selector.fds[index] as number, selector.masks[index] as number]);
   }
   return found.sort(([one], [other]) => one - other);
 }
@@ -93,6 +102,13 @@ function signals(): Promise<unknown> {
     return once(child, 'exit');
   });
   return Promise.all(ends);
+}
+
+/** Has Node's loop call `wake` while something is ready, by the descriptor where there is one. */
+function watched(selector: Selector, wake: () => void): { close(): void } {
+  return selector.fd === -1
+    ? new IntervalPoller(() => selector.select(0) > 0, wake)
+    : new PollHandle(selector.fd, { readable: true, writable: false }, wake);
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -138,7 +154,6 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
   it('finds nothing when nothing is registered', () => {
     const selector = open();
     expect(selector.select(0)).toBe(0);
-    expect(selector.alwaysReady).toBe(false);
   });
 
   describe('register', () => {
@@ -344,20 +359,18 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
       const pairs = Array.from({ length: 3 }, pair);
       for (const [a] of pairs) selector.register(a.fileno(), POLLOUT);
       expect(selector.select(0)).toBe(3);
-      const before = [0, 1, 2].map((index) => selector.readyFd(index)).sort((a, b) => a - b);
+      const before = selector.fds.slice(0, 3);
+      expect([...before].sort((a, b) => a - b)).toEqual(
+        pairs.map(([a]) => a.fileno()).sort((a, b) => a - b),
+      );
       for (const [a] of pairs) selector.unregister(a.fileno());
       const many = Array.from({ length: 100 }, pair);
       for (const [, b] of many) selector.register(b.fileno(), POLLIN);
-      const after = [0, 1, 2].map((index) => selector.readyFd(index)).sort((a, b) => a - b);
-      expect(after).toEqual(before);
-      expect([0, 1, 2].map((index) => selector.readyMask(index))).toEqual([
-        POLLOUT,
-        POLLOUT,
-        POLLOUT,
-      ]);
+      expect(selector.fds.slice(0, 3)).toEqual(before);
+      expect(selector.masks.slice(0, 3)).toEqual([POLLOUT, POLLOUT, POLLOUT]);
     });
 
-    it('include a hang-up that nobody asked for', () => {
+    it('include a hang-up that was not asked for', () => {
       const selector = open();
       const [a, b] = pair();
       selector.register(a.fileno(), POLLOUT);
@@ -382,7 +395,7 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
       expect(look(selector)).toEqual([[a.fileno(), POLLIN]]);
     });
 
-    it('include an error that nobody asked for', () => {
+    it('include an error that was not asked for', () => {
       const selector = open();
       const [a, b] = pair();
       selector.register(a.fileno(), POLLPRI);
@@ -390,72 +403,6 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
       a.send(BYTE);
       b.close();
       expect(look(selector)).toEqual([[a.fileno(), POLLERR | POLLHUP]]);
-    });
-  });
-
-  describe('a regular file', () => {
-    it.each([
-      ['input', POLLIN],
-      ['output', POLLOUT],
-      ['both', POLLIN | POLLOUT],
-    ])('is always ready for what it was registered for: %s', (_, mask) => {
-      const selector = open();
-      const fd = regularFile();
-      selector.register(fd, mask);
-      expect(look(selector)).toEqual([[fd, mask]]);
-      expect(look(selector)).toEqual([[fd, mask]]);
-    });
-
-    it('has no urgent data', () => {
-      const selector = open();
-      const fd = regularFile();
-      selector.register(fd, POLLIN | POLLPRI);
-      expect(look(selector)).toEqual([[fd, POLLIN]]);
-      selector.modify(fd, POLLOUT | POLLPRI);
-      expect(look(selector)).toEqual([[fd, POLLOUT]]);
-    });
-
-    it('can be modified and unregistered', () => {
-      const selector = open();
-      const fd = regularFile();
-      selector.register(fd, POLLIN);
-      selector.modify(fd, POLLOUT);
-      expect(look(selector)).toEqual([[fd, POLLOUT]]);
-      selector.unregister(fd);
-      expect(look(selector)).toEqual([]);
-      expect(selector.alwaysReady).toBe(false);
-    });
-
-    it('keeps a select from waiting, and leaves the others their turn', () => {
-      const selector = open();
-      const [a, b] = pair();
-      const fd = regularFile();
-      selector.register(fd, POLLIN);
-      selector.register(a.fileno(), POLLIN);
-      const begin = performance.now();
-      expect(look(selector, 5000)).toEqual([[fd, POLLIN]]);
-      expect(performance.now() - begin).toBeLessThan(4000);
-      b.send(BYTE);
-      expect(look(selector, 5000)).toEqual(
-        [
-          [fd, POLLIN],
-          [a.fileno(), POLLIN],
-        ].sort(([one], [other]) => (one as number) - (other as number)),
-      );
-    });
-
-    it('keeps Node from sleeping, though Node itself cannot watch it', async () => {
-      const selector = open();
-      const fd = regularFile();
-      let wakes = 0;
-      const watch = selector.watch(() => {
-        wakes += 1;
-      });
-      selector.register(fd, POLLIN);
-      await turnsUntil(() => selector.alwaysReady || wakes > 5);
-      selector.unregister(fd);
-      expect(selector.alwaysReady).toBe(false);
-      watch.close();
     });
   });
 
@@ -518,7 +465,7 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
       const [a, b] = pair();
       selector.register(a.fileno(), POLLIN);
       let wakes = 0;
-      const watch = selector.watch(() => {
+      const watch = watched(selector, () => {
         wakes += 1;
       });
       for (let turns = 0; turns < 20; turns += 1) await turn();
@@ -539,7 +486,7 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
       const selector = open();
       const [a, b] = pair();
       let wakes = 0;
-      const watch = selector.watch(() => {
+      const watch = watched(selector, () => {
         wakes += 1;
       });
       b.send(BYTE);
@@ -566,7 +513,7 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
       const [a] = pair();
       selector.register(a.fileno(), POLLOUT);
       let wakes = 0;
-      const watch = selector.watch(() => {
+      const watch = watched(selector, () => {
         wakes += 1;
       });
       await turnsUntil(() => wakes > 0);
@@ -583,9 +530,9 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
       const selector = open();
       const [a] = pair();
       selector.register(a.fileno(), POLLOUT);
-      selector.watch(() => {}).close();
+      watched(selector, () => {}).close();
       let wakes = 0;
-      const watch = selector.watch(() => {
+      const watch = watched(selector, () => {
         wakes += 1;
       });
       await turnsUntil(() => wakes > 0);
@@ -597,7 +544,7 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
       const [a, b] = pair();
       selector.register(a.fileno(), POLLIN);
       let wakes = 0;
-      const watch = selector.watch(() => {
+      const watch = watched(selector, () => {
         wakes += 1;
       });
       b.close();
@@ -611,7 +558,7 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
       fill(a);
       selector.register(a.fileno(), POLLIN | POLLOUT);
       let wakes = 0;
-      const watch = selector.watch(() => {
+      const watch = watched(selector, () => {
         wakes += 1;
       });
       b.close();
@@ -625,7 +572,7 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
       const [a, b] = tcpPair();
       selector.register(a.fileno(), POLLIN | POLLPRI);
       let wakes = 0;
-      const watch = selector.watch(() => {
+      const watch = watched(selector, () => {
         wakes += 1;
       });
       b.send(BYTE, MSG_OOB);
@@ -641,12 +588,12 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
       selector.close();
     });
 
-    it('ends its watch', async () => {
+    it('comes after the close of what watches it', async () => {
       const selector = open();
       const [a] = pair();
       selector.register(a.fileno(), POLLOUT);
       let wakes = 0;
-      const watch = selector.watch(() => {
+      const watch = watched(selector, () => {
         wakes += 1;
       });
       // In the order in which a loop gives them back.
@@ -756,14 +703,137 @@ describe('what the kernel makes different', () => {
     selectors.push(selector);
     const fd = closedNumber();
     let wakes = 0;
-    const watch = selector.watch(() => {
+    const watch = watched(selector, () => {
       wakes += 1;
     });
     selector.register(fd, POLLIN);
-    await turnsUntil(() => selector.alwaysReady || wakes > 5);
+    await turnsUntil(() => wakes > 5);
     selector.unregister(fd);
-    expect(selector.alwaysReady).toBe(false);
+    await turn();
+    const before = wakes;
+    for (let turns = 0; turns < 20; turns += 1) await turn();
+    expect(wakes).toBe(before);
     watch.close();
+  });
+
+  it.each([
+    ['a regular file', regularFile],
+    ['a directory', directory],
+  ])('epoll: %s cannot be watched, and register says so', (_, openIt) => {
+    const selector = new EpollSelector();
+    selectors.push(selector);
+    const fd = openIt();
+    expect(selector.register(fd, POLLIN)).toBe(false);
+    expect(look(selector)).toEqual([]);
+    selector.unregister(fd);
+    const [a] = pair();
+    expect(selector.register(a.fileno(), POLLOUT)).toBe(true);
+    expect(look(selector)).toEqual([[a.fileno(), POLLOUT]]);
+  });
+
+  it('epoll: a file under the number of a registered socket is not mistaken for it', () => {
+    const selector = new EpollSelector();
+    selectors.push(selector);
+    const [a, b] = pair();
+    const own = a.fileno();
+    selector.register(own, POLLIN);
+    const duplicate = new FileWrapper(own);
+    a.close();
+    const fd = regularFile();
+    expect(fd).toBe(own);
+    expect(selector.register(fd, POLLIN)).toBe(false);
+    b.send(BYTE);
+    expect(look(selector)).toEqual([]);
+    duplicate.close();
+  });
+
+  it('epoll: a duplicate of a descriptor that was closed by its number is left out', () => {
+    const selector = new EpollSelector();
+    selectors.push(selector);
+    const [a, b] = pair();
+    const own = a.fileno();
+    selector.register(own, POLLIN);
+    const duplicate = new FileWrapper(own);
+    a.close();
+    const [c, d] = pair();
+    expect(c.fileno()).toBe(own);
+    selector.register(own, POLLIN);
+    b.send(BYTE);
+    expect(look(selector)).toEqual([]);
+    d.send(BYTE);
+    expect(look(selector)).toEqual([[own, POLLIN]]);
+    duplicate.close();
+  });
+
+  describe('poll: a regular file', () => {
+    function open(): Selector {
+      const selector = new PollSelector();
+      selectors.push(selector);
+      return selector;
+    }
+
+    it.each([
+      ['input', POLLIN],
+      ['output', POLLOUT],
+      ['both', POLLIN | POLLOUT],
+    ])('is always ready for what it was registered for: %s', (_, mask) => {
+      const selector = open();
+      const fd = regularFile();
+      expect(selector.register(fd, mask)).toBe(true);
+      expect(look(selector)).toEqual([[fd, mask]]);
+      expect(look(selector)).toEqual([[fd, mask]]);
+    });
+
+    it('has no urgent data', () => {
+      const selector = open();
+      const fd = regularFile();
+      selector.register(fd, POLLIN | POLLPRI);
+      expect(look(selector)).toEqual([[fd, POLLIN]]);
+      selector.modify(fd, POLLOUT | POLLPRI);
+      expect(look(selector)).toEqual([[fd, POLLOUT]]);
+    });
+
+    it('can be modified and unregistered', () => {
+      const selector = open();
+      const fd = regularFile();
+      selector.register(fd, POLLIN);
+      selector.modify(fd, POLLOUT);
+      expect(look(selector)).toEqual([[fd, POLLOUT]]);
+      selector.unregister(fd);
+      expect(look(selector)).toEqual([]);
+    });
+
+    it('keeps a select from waiting, and leaves the others their turn', () => {
+      const selector = open();
+      const [a, b] = pair();
+      const fd = regularFile();
+      selector.register(fd, POLLIN);
+      selector.register(a.fileno(), POLLIN);
+      const begin = performance.now();
+      expect(look(selector, 5000)).toEqual([[fd, POLLIN]]);
+      expect(performance.now() - begin).toBeLessThan(4000);
+      b.send(BYTE);
+      expect(look(selector, 5000)).toEqual(
+        [
+          [fd, POLLIN],
+          [a.fileno(), POLLIN],
+        ].sort(([one], [other]) => (one as number) - (other as number)),
+      );
+    });
+
+    it('keeps Node from sleeping, though Node itself cannot watch it', async () => {
+      const selector = open();
+      const fd = regularFile();
+      let wakes = 0;
+      const watch = watched(selector, () => {
+        wakes += 1;
+      });
+      selector.register(fd, POLLIN);
+      await turnsUntil(() => wakes > 5);
+      selector.unregister(fd);
+      expect(look(selector)).toEqual([]);
+      watch.close();
+    });
   });
 
   it('poll: a closed selector says what was expected', () => {

@@ -40,6 +40,7 @@ import {
   TCP_KEEPIDLE,
   TCP_NODELAY,
 } from 'asyncore';
+import { Memory } from '../../lib/kernel/koffi';
 import { ERRNO, LAYOUT } from '../../lib/kernel/platform/linux';
 import { sendFrom, setNonBlocking } from '../../lib/kernel/socket';
 import * as libc from '../../lib/kernel/syscalls';
@@ -63,7 +64,7 @@ afterEach(() => {
   for (const socket of opened.splice(0)) socket.close();
 });
 
-const pollfd = new libc.Memory(LAYOUT.pollfd);
+const pollfd = new Memory(LAYOUT.pollfd);
 
 /** Waits until `socket` is ready for one of `events`, and for 2 s at most. */
 function ready(socket: Socket, events = POLLIN): number {
@@ -91,7 +92,7 @@ function listening(family: number, address = localAddress(family)): Socket {
 function accepted(listener: Socket): { socket: Socket; address: Address } {
   ready(listener);
   const caller = listener.accept();
-  if (caller === null) throw new Error('nobody called');
+  if (caller === null) throw new Error('no connection is waiting');
   keep(caller.socket);
   return caller;
 }
@@ -157,7 +158,7 @@ describe.each(FAMILIES)('A stream over %s', (_name, family) => {
     expect(server.recv(100)).toEqual(Buffer.alloc(0));
   });
 
-  it('knows who is at its ends', () => {
+  it('knows the addresses of both ends', () => {
     const { listener, client, server, address } = connected(family);
     expect(client.getPeerName()).toEqual(listener.getSockName());
     expect(server.getSockName()).toEqual(listener.getSockName());
@@ -239,7 +240,7 @@ describe.each(FAMILIES)('A stream over %s', (_name, family) => {
     );
   });
 
-  it('does not connect to where nobody listens', () => {
+  it('does not connect to a port without a listener', () => {
     const deaf = bound(family, SOCK_STREAM);
     const client = keep(Socket.socket(family));
     const address = deaf.getSockName();
@@ -286,7 +287,7 @@ describe.each(FAMILIES)('A datagram socket over %s', (_name, family) => {
     expect(to.recvFrom(100)).toBeNull();
   });
 
-  it('keeps datagrams apart, those of no bytes too', () => {
+  it('keeps datagrams apart, empty ones too', () => {
     const { from, to, address } = ends();
     for (const text of ['one', '', 'three', '']) from.sendTo(Buffer.from(text), address);
     ready(to);
@@ -345,7 +346,7 @@ describe.each(FAMILIES)('A datagram socket over %s', (_name, family) => {
     );
   });
 
-  it('hears that nobody is there', () => {
+  it('is told that the port is closed', () => {
     const { from, to, address } = ends();
     from.connect(address);
     to.close();
@@ -376,7 +377,7 @@ describe('IPv6', () => {
     expect(address).toEqual({ host: '::ffff:127.0.0.1', port: clientPort });
   });
 
-  /** Listens on the IPv4 port, or not, when somebody else on this machine has it already. */
+  /** Listens on the IPv4 port, or not, when another program on this machine has it already. */
   function listeningOn4(port: number): Socket | null {
     try {
       return listening(AF_INET, { host: '127.0.0.1', port });
@@ -488,7 +489,7 @@ describe('Unix addresses', () => {
     expect(socket.getSockName()).toEqual({ path: expect.stringMatching(/^\0[0-9a-f]{5}$/) });
   });
 
-  it('are empty for who has none', () => {
+  it('are empty for a socket that has none', () => {
     const to = bound(AF_UNIX, SOCK_DGRAM);
     const from = keep(Socket.socket(AF_UNIX, SOCK_DGRAM));
     from.sendTo(HELLO, to.getSockName());
@@ -1102,31 +1103,28 @@ describe('A closed socket', () => {
   ];
   const NEED_NONE = ['fileno', 'detach', 'close', 'toString', 'constructor'];
 
-  it.each(CALLS)(
-    "refuses %s with EBADF, also while its number is somebody else's",
-    (name, call) => {
-      const socket = Socket.socket();
-      const fd = socket.fileno();
-      socket.close();
-      const next = keep(Socket.socket());
-      expect(next.fileno()).toBe(fd);
-      expect(() => call(socket)).toThrow(
-        expect.objectContaining({
-          code: 'EBADF',
-          errno: 9,
-          syscall: name,
-          message: `Cannot ${name}: the socket is closed (fd -1)`,
-        }),
-      );
-    },
-  );
+  it.each(CALLS)("refuses %s with EBADF, also while its number is another file's", (name, call) => {
+    const socket = Socket.socket();
+    const fd = socket.fileno();
+    socket.close();
+    const next = keep(Socket.socket());
+    expect(next.fileno()).toBe(fd);
+    expect(() => call(socket)).toThrow(
+      expect.objectContaining({
+        code: 'EBADF',
+        errno: 9,
+        syscall: name,
+        message: `Cannot ${name}: the socket is closed (fd -1)`,
+      }),
+    );
+  });
 
-  it('refuses what a chat has gathered, too', () => {
+  it('refuses to send from memory, too', () => {
     const socket = Socket.socket();
     socket.close();
     const next = keep(Socket.socket());
     expect(next.fileno()).toBeGreaterThanOrEqual(0);
-    expect(() => socket[sendFrom](new libc.Memory(8), 8)).toThrow(/the socket is closed/);
+    expect(() => socket[sendFrom](new Memory(8), 0, 8)).toThrow(/the socket is closed/);
   });
 
   it('has no other methods than these', () => {
@@ -1137,7 +1135,7 @@ describe('A closed socket', () => {
     expect(tried.sort()).toEqual(methods.sort());
   });
 
-  it('is closed as often as one likes', () => {
+  it('can be closed twice', () => {
     const socket = Socket.socket();
     const fd = socket.fileno();
     expect(socket.closed).toBe(false);
@@ -1151,7 +1149,7 @@ describe('A closed socket', () => {
     expect(socket.detach()).toBe(-1);
   });
 
-  it('says so when somebody else has closed its descriptor', () => {
+  it('throws when its descriptor was closed elsewhere', () => {
     const socket = Socket.socket();
     libc.close(socket.fileno());
     expect(codeThrownBy(() => socket.recv(1))).toBe('EBADF');

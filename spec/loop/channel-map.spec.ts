@@ -1281,7 +1281,7 @@ describe('what reaches whom', () => {
         if (fd === a.fileno()) {
           throw new SocketError('ENOSPC', 28, 'epoll_ctl', 'No space left on device');
         }
-        register(fd, mask);
+        return register(fd, mask);
       });
       try {
         map.set(a.fileno(), new Probe('A', log, 'r')).set(b.fileno(), new Probe('B', log, 'w'));

@@ -1,10 +1,10 @@
-// Every call of lib/kernel/syscalls.ts that takes memory, with memory that ends where a page begins that nobody
-// may touch. Run by spec/ffi-safety.spec.ts in a process of its own: code that goes one byte too far
-// gets a SIGSEGV; the kernel, which does so on its behalf, gets an EFAULT and says so.
+// Every call of lib/kernel/ that takes memory, with memory that ends where an inaccessible page begins.
+// Run by spec/kernel/ffi-safety.spec.ts in a process of its own: code that goes one byte too far gets a
+// SIGSEGV; the kernel, where it goes too far on the caller's behalf, answers EFAULT.
 //
 // The kernel reads all of what it is told to send, but writes only what there is: so wherever it
-// writes there is more to be had than room. What libc.ts allocates for itself (lengths, addresses,
-// pairs of descriptors) is guarded as well, by replacing what it allocates with.
+// writes, more arrives than there is room for. What lib/kernel/ allocates for itself (lengths, addresses,
+// pairs of descriptors) is guarded as well, by replacing the allocators.
 //
 //   tsx spec/support/guarded-calls.ts            all calls; prints what went wrong, if anything
 //   tsx spec/support/guarded-calls.ts overrun    one byte too far, on purpose: ends by SIGSEGV
@@ -20,7 +20,7 @@ const c = koffi.load(null);
 const mmap = c.func('uintptr_t mmap(uintptr_t, size_t, int, int, int, intptr_t)');
 const mprotect = c.func('int mprotect(uintptr_t, size_t, int)');
 
-/** `size` bytes, and after them the guard. */
+/** `size` bytes, and the guard behind them. */
 function guarded(size: number): ArrayBuffer {
   const room = Math.max(1, Math.ceil(size / PAGE)) * PAGE;
   const start = mmap(0, room + PAGE, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
@@ -47,7 +47,7 @@ if (process.argv[2] === 'overrun') {
   const address = guarded(15);
   const inetNtop = c.func('void *inet_ntop(int, void *, void *, uint32_t)');
   inetNtop(10, Buffer.from(address), Buffer.alloc(64), 64);
-  throw new Error('nobody has noticed');
+  throw new Error('the overrun went unnoticed');
 }
 
 Object.assign(Buffer, {
@@ -61,6 +61,9 @@ guardArrays('BigUint64Array');
 
 // Not before: it is to allocate with these.
 const libc = require('../../lib/kernel/syscalls') as typeof import('../../lib/kernel/syscalls');
+const { Memory, SockaddrSlot } =
+  require('../../lib/kernel/koffi') as typeof import('../../lib/kernel/koffi');
+const resolver = require('../../lib/kernel/resolver') as typeof import('../../lib/kernel/resolver');
 const constants =
   require('../../lib/kernel/platform/constants') as typeof import('../../lib/kernel/platform/constants');
 const address = require('../../lib/kernel/address') as typeof import('../../lib/kernel/address');
@@ -96,12 +99,13 @@ const ANYWHERE = { host: '127.0.0.1', port: 0 };
 
 for (const size of [1, 2, 7, 16, 1000, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE]) {
   const data = bytes(ANY.subarray(0, size));
-  const memory = new libc.Memory(size);
+  const memory = new Memory(size);
 
   // Out of guarded memory: all of it.
   const [a, b] = pair();
   expect(`send ${size}`, libc.send(a, data, 0), size);
-  expect(`sendFrom ${size}`, libc.sendFrom(a, memory, size, 0), size);
+  expect(`sendFrom ${size}`, libc.sendFrom(a, memory, 0, size, 0), size);
+  expect(`sendFrom the last byte of ${size}`, libc.sendFrom(a, memory, size - 1, 1, 0), 1);
   expect(`write ${size}`, libc.write(a, data), size);
   for (let part = 1; part < size; part = part * 2 + 1) {
     expect(`send the last ${part}`, libc.send(a, data.subarray(size - part), 0), part);
@@ -124,7 +128,7 @@ for (const size of [1, 2, 7, 16, 1000, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE]) {
   libc.send(e, ANY, 0);
   expect(`recv of a datagram`, libc.recv(f, memory, 0, size, constants.MSG_TRUNC), ANY.length);
   libc.send(e, ANY, 0);
-  const slot = new libc.SockaddrSlot();
+  const slot = new SockaddrSlot();
   expect(`recvfrom of a datagram`, libc.recvfrom(f, guardedBuffer(size), 0, slot), size);
   for (const fd of [e, f]) libc.close(fd);
 }
@@ -141,7 +145,7 @@ for (const [family, where] of ADDRESSES) {
   const listener = libc.socket(family, SOCK_STREAM | SOCK_NONBLOCK, 0);
   expect(`bind ${family}`, libc.bind(listener, encoded), 0);
   libc.listen(listener, 5);
-  const slot = new libc.SockaddrSlot();
+  const slot = new SockaddrSlot();
   expect(`getsockname ${family}`, libc.getsockname(listener, slot), 0);
   const target = bytes(slot.written);
   const caller = libc.socket(family, SOCK_STREAM, 0);
@@ -183,18 +187,18 @@ const { LAYOUT, EPOLL_CTL_ADD } = platform;
 const { POLLOUT } = constants;
 const fds = [pair(), pair(), pair()].flat();
 const epoll = libc.epollCreate(0);
-const event = new libc.Memory(LAYOUT.epollEvent.size);
+const event = new Memory(LAYOUT.epollEvent.size);
 for (const fd of fds) {
   event.buffer.writeInt32LE(POLLOUT, 0);
   expect('epoll_ctl', libc.epollCtl(epoll, EPOLL_CTL_ADD, fd, event), 0);
 }
 for (const room of [1, 2, 5]) {
-  const events = new libc.Memory(room * LAYOUT.epollEvent.size);
+  const events = new Memory(room * LAYOUT.epollEvent.size);
   expect(`epoll_wait ${room}`, libc.epollWait(epoll, events, 0), room);
   // Part of an event is room for none.
-  const odd = new libc.Memory((room + 1) * LAYOUT.epollEvent.size - 1);
+  const odd = new Memory((room + 1) * LAYOUT.epollEvent.size - 1);
   expect(`epoll_wait ${room} and a bit`, libc.epollWait(epoll, odd, 0), room);
-  const pollfds = new libc.Memory(room * LAYOUT.pollfd);
+  const pollfds = new Memory(room * LAYOUT.pollfd);
   for (let at = 0; at < room; at += 1) {
     pollfds.buffer.writeInt32LE(fds[at] as number, at * LAYOUT.pollfd);
     pollfds.buffer.writeInt16LE(POLLOUT, at * LAYOUT.pollfd + 4);
@@ -204,10 +208,14 @@ for (const room of [1, 2, 5]) {
 for (const fd of [...fds, epoll]) libc.close(fd);
 
 // What the C library does by itself, where one byte too far is a SIGSEGV.
-expect('inet_pton', libc.inetPton(AF_INET6, '::1', 16)?.length, 16);
-expect('inet_ntop', libc.inetNtop(AF_INET6, bytes(Buffer.from('ff'.repeat(16), 'hex'))).length, 39);
-expect('if_indextoname', libc.ifIndexToName(1), 'lo');
-expect('getaddrinfo', libc.getaddrinfo('127.0.0.1', AF_INET, SOCK_STREAM)[0]?.length, 16);
+expect('inet_pton', resolver.inetPton(AF_INET6, '::1', 16)?.length, 16);
+expect(
+  'inet_ntop',
+  resolver.inetNtop(AF_INET6, bytes(Buffer.from('ff'.repeat(16), 'hex'))).length,
+  39,
+);
+expect('if_indextoname', resolver.ifIndexToName(1), 'lo');
+expect('getaddrinfo', resolver.getaddrinfo('127.0.0.1', AF_INET, SOCK_STREAM)[0]?.length, 16);
 
 for (const line of wrong) console.log(line);
 console.log(`${calls} calls, ${wrong.length} wrong`);

@@ -1,29 +1,29 @@
-// Every name of Python's asyncore and asynchat, and its counterpart here. The specs check this table, and
-// docs/names.md is generated from it: npx tsx spec/support/names.ts
+// Every name of Python's asyncore and asynchat, and what has become of it. The specs go through this
+// table, and docs/names.md is made of it: npx tsx spec/support/names.ts
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 export interface Name {
-  /** The name in Python. */
+  /** As it is written in Python. */
   python: string;
-  /** The name here, with `()` if it is a function or class. null: there is none. */
+  /** Ours; with `()` when it is called. null: there is none. */
   ours: string | null;
-  /** The file of lib/ that defines it; for a name without a counterpart, the reason. */
+  /** The file of lib/ that defines it. For those without one: why there is none. */
   where: string;
 }
 
 export interface Group {
   /** The module or class in Python. */
   python: string;
-  /** The class here; null: the exports of the package. */
+  /** The class here; null: what the package exports. */
   ours: string | null;
-  /** For names that CPython 3.11 lacks: the versions that had them. */
+  /** Not in CPython 3.11: who had it. */
   before?: string;
   names: Name[];
 }
 
-/** Names that are translated mechanically: `handle_read` is `handleRead`. */
+/** Names that follow from Python's: `handle_read` is `handleRead`. */
 function translated(where: string, python: string): Name[] {
   return python.split(/\s+/).map((name) => ({ python: name, ours: camelCase(name), where }));
 }
@@ -40,8 +40,8 @@ function without(why: string, python: string): Name[] {
   return python.split(/\s+/).map((name) => ({ python: name, ours: null, where: why }));
 }
 
-const OF_A_MODULE = 'a module that Python’s module imports';
-const A_CODE = 'an imported number; here errors are told apart by `code`, such as `ECONNRESET`';
+const OF_A_MODULE = 'a module that Python’s imports';
+const A_CODE = 'an imported number; here errors are told apart by `code`, `ECONNRESET`';
 
 export const GROUPS: Group[] = [
   {
@@ -56,13 +56,13 @@ export const GROUPS: Group[] = [
       renamed('errors.ts', 'ExitNow', 'ExitNow()'),
       renamed('errors.ts', '_DISCONNECTED', 'DISCONNECTED'),
       renamed('kernel/syscalls.ts', '_strerror()', 'strerror()'),
-      renamed('errors.ts', 'errorcode', 'errorCode()'),
+      renamed('kernel/errno.ts', 'errorcode', 'errorCode()'),
       renamed('channels/dispatcher.ts', 'dispatcher', 'Dispatcher()'),
       renamed('channels/dispatcher-with-send.ts', 'dispatcher_with_send', 'DispatcherWithSend()'),
       renamed('channels/file-dispatcher.ts', 'file_dispatcher', 'FileDispatcher()'),
       renamed('channels/file-dispatcher.ts', 'file_wrapper', 'FileWrapper()'),
       renamed('kernel/socket.ts', 'socket', 'Socket()'),
-      ...without('only ExitNow leaves the loop; signals raise nothing', '_reraised_exceptions'),
+      ...without('ExitNow alone leaves the loop: signals do not raise', '_reraised_exceptions'),
       ...without('a warning that the module will be removed', '_DEPRECATION_MSG'),
       ...without(OF_A_MODULE, 'os select sys time warnings'),
       ...without(
@@ -123,7 +123,7 @@ export const GROUPS: Group[] = [
       ),
       renamed('channels/file-dispatcher.ts', 'getsockopt()', 'getSockOpt()'),
       ...without(
-        'JavaScript has no destructors: lib/kernel/descriptor.ts closes a dropped descriptor, with a warning',
+        'JavaScript has no destructors: lib/kernel/descriptor.ts closes what was dropped, with a warning',
         '__del__()',
       ),
     ],
@@ -133,7 +133,7 @@ export const GROUPS: Group[] = [
     ours: null,
     names: [
       renamed('chat/async-chat.ts', 'async_chat', 'AsyncChat()'),
-      renamed('chat/producers/index.ts', 'simple_producer', 'SimpleProducer()'),
+      renamed('chat/producers/data.ts', 'simple_producer', 'SimpleProducer()'),
       ...translated('chat/async-chat.ts', 'find_prefix_at_end()'),
       renamed('chat/fifo.ts', 'deque', 'Fifo()'),
       ...without(OF_A_MODULE, 'asyncore'),
@@ -159,9 +159,9 @@ export const GROUPS: Group[] = [
     python: 'asynchat.simple_producer',
     ours: 'SimpleProducer',
     names: [
-      renamed('chat/producers/index.ts', '__init__()', 'constructor()'),
-      ...translated('chat/producers/index.ts', 'buffer_size more()'),
-      ...without('private: the data that is left is internal', 'data'),
+      renamed('chat/producers/data.ts', '__init__()', 'constructor()'),
+      ...translated('chat/producers/data.ts', 'buffer_size more()'),
+      ...without('private: what is left of it is nobody else’s', 'data'),
     ],
   },
   {
@@ -191,11 +191,11 @@ export const GROUPS: Group[] = [
 
 const INTRODUCTION = `# Names
 
-Every name of \`asyncore\` and \`asynchat\` in CPython 3.11, and the names in the manual of 2.5 that were
-dropped since. \`npx tsx spec/support/names.ts\` generates this page from the table in that file.
-\`spec/docs/names.spec.ts\` compares the table with the real modules, and with this library.
+Every name of \`asyncore\` and \`asynchat\` in CPython 3.11, and those of the manual of 2.5 that were
+dropped since. Made from \`spec/support/names.ts\` with \`npx tsx spec/support/names.ts\`;
+\`spec/docs/names.spec.ts\` compares the list with the real modules, and with what there is here.
 
-An inherited name is listed at the class that defines it, as in Python.
+What a class inherits stands at the class that it inherits it from, as in Python.
 `;
 
 /** Names that are missing for the same reason share a row. */

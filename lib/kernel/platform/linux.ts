@@ -1,12 +1,32 @@
-// What depends on the operating system or the CPU and is no business of programs: the sizes of the
-// structures that the kernel reads and writes, its error numbers, and the one question "can this
-// library open a socket here?". What programs use by name as well is in constants.ts.
+// Everything that only Linux does, and everything that depends on the CPU: calls that no other system
+// has, the sizes of the structures that the kernel reads and writes, its error numbers, and the one
+// question "can this library open a socket here?". A port to another system begins with this folder.
+// The constants that programs use by name as well are in constants.ts.
 //
 // This is the only file that reads process.platform and process.arch (spec/layering.spec.ts). It
-// loads anywhere, so that a program may import the package on a machine it does not run on; the
+// loads anywhere, so that a program may import the package where the library does not run; the
 // refusal comes with the first socket, from `requirePlatform`.
 
+import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
+import { SOCK_CLOEXEC, SOCK_NONBLOCK } from './constants';
+
+/** The calls that only Linux has, in C's words. */
+export const PLATFORM_SIGNATURES = {
+  accept4: 'int accept4(int, void *, void *, int)',
+  epoll_create1: 'int epoll_create1(int)',
+  epoll_ctl: 'int epoll_ctl(int, int, int, uintptr_t)',
+  epoll_wait: 'int epoll_wait(int, uintptr_t, int, int)',
+} as const;
+
+/**
+ * Beside the type of a new socket, and as the flags of accept4(2): non-blocking and close-on-exec from its
+ * first moment. Elsewhere that takes two fcntl(2), between which a fork may inherit the descriptor.
+ */
+export const NEW_SOCKET_FLAGS = SOCK_NONBLOCK | SOCK_CLOEXEC;
+
+/** The type without the flags that Linux puts beside it. */
+export const SOCK_TYPE_MASK = 0xf;
 
 export const EPOLL_CLOEXEC = 0o2000000;
 export const EPOLL_CTL_ADD = 1;
@@ -91,4 +111,14 @@ export function requirePlatform(name = `${process.platform}-${process.arch}`): v
     ),
     { code: 'ERR_UNSUPPORTED_PLATFORM' },
   );
+}
+
+/**
+ * Keeps koffi's add-on in memory. A worker that ends with a poll handle open unloads the add-on if no
+ * other thread has loaded it, and libuv then calls into unmapped memory. Opened once more and never
+ * closed, it stays.
+ */
+export function pinAddon(dlopen: (path: string, flags: number) => unknown): void {
+  const path = /\s(\/\S.*koffi\.node)$/m.exec(readFileSync('/proc/self/maps', 'utf8'))?.[1];
+  if (path !== undefined) dlopen(path, RTLD_LAZY_NODELETE);
 }

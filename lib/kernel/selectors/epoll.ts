@@ -1,8 +1,7 @@
 // epoll(7), level-triggered. Waiting costs what is ready, not what is registered.
 
-import { isMainThread } from 'node:worker_threads';
 import { Descriptor } from '../descriptor';
-import { POLLIN, POLLOUT } from '../platform/constants';
+import { Memory } from '../koffi';
 import {
   EPOLL_CLOEXEC,
   EPOLL_CTL_ADD,
@@ -11,145 +10,106 @@ import {
   ERRNO,
   LAYOUT,
 } from '../platform/linux';
-import { check, epollCreate, epollCtl, epollWait, Memory, Watch } from '../syscalls';
-import { Lookout } from './interval';
+import { check, epollCreate, epollCtl, epollWait, failure } from '../syscalls';
 import type { Selector } from './selector';
 
 const SIZE = LAYOUT.epollEvent.size;
-const DATA = LAYOUT.epollEvent.data;
+// struct epoll_event in 32-bit words: the mask, and 8 bytes of ours, here the descriptor and its serial.
+const WORDS = SIZE / 4;
+const FD = LAYOUT.epollEvent.data / 4;
+const SERIAL = FD + 1;
 const FIRST_ROOM = 64;
 
-function openEpoll(): Descriptor {
-  return new Descriptor(check(epollCreate(EPOLL_CLOEXEC), 'epoll_create1'), null);
+function wordsOf({ buffer }: Memory): Int32Array {
+  return new Int32Array(buffer.buffer, buffer.byteOffset, buffer.length / 4);
 }
 
 export class EpollSelector implements Selector {
   readonly name = 'epoll';
-  #epoll = openEpoll();
+  readonly fds: number[] = [];
+  readonly masks: number[] = [];
+  readonly #epoll = new Descriptor(check(epollCreate(EPOLL_CLOEXEC), 'epoll_create1'), null);
   readonly #event = new Memory(SIZE);
-  /** What the kernel wrote; always room for every registered descriptor, see `select`. */
+  readonly #eventWords = wordsOf(this.#event);
+  /** What the kernel writes; always room for every registered descriptor, see `select`. */
   #events = new Memory(FIRST_ROOM * SIZE);
-  /** fd -> mask. */
-  readonly #registered = new Map<number, number>();
+  #words = wordsOf(this.#events);
+  #room = FIRST_ROOM;
+  readonly #registered = new Set<number>();
   /**
-   * fd -> the serial of its registration, which the kernel gives back with each event: a number that was
-   * closed behind our back may be another's by now, while a duplicate of it is still reported.
+   * fd -> the serial of its registration, which the kernel returns with each event: a number that was
+   * closed without `unregister` may be another file's by now, while a duplicate is still reported.
    */
   readonly #serials: number[] = [];
   #lastSerial = 0;
-  /** What `watch` has opened, and for whom. */
-  #watching: { watch: { close(): void }; wake: () => void } | null = null;
-  /** Regular files, which epoll refuses with EPERM. They are ready for all of their mask. */
-  readonly #files = new Map<number, number>();
-  /** The results of the last select: `#files` come after the kernel's. */
-  #fromKernel = 0;
-  #fromFiles: [fd: number, mask: number][] = [];
 
-  register(fd: number, mask: number): void {
+  get fd(): number {
+    return this.#epoll.fd;
+  }
+
+  register(fd: number, mask: number): boolean {
     const result = this.#control(EPOLL_CTL_ADD, fd, mask);
     if (result === -ERRNO.EPERM) {
-      this.#files.set(fd, mask);
-      return;
+      // Where the number was another file's before: that registration is gone.
+      this.#registered.delete(fd);
+      return false;
     }
     // The kernel still knows this open file under this number: take its registration over.
     if (result === -ERRNO.EEXIST) check(this.#control(EPOLL_CTL_MOD, fd, mask), 'epoll_ctl');
     else check(result, 'epoll_ctl');
-    this.#registered.set(fd, mask);
+    this.#registered.add(fd);
+    return true;
   }
 
   modify(fd: number, mask: number): void {
-    if (this.#files.has(fd)) {
-      this.#files.set(fd, mask);
-      return;
-    }
     const result = this.#control(EPOLL_CTL_MOD, fd, mask);
-    // Closed and opened again behind our back, the number has lost its registration.
+    // Closed and opened again without `unregister`: the number has lost its registration.
     if (result === -ERRNO.ENOENT) check(this.#control(EPOLL_CTL_ADD, fd, mask), 'epoll_ctl');
     else check(result, 'epoll_ctl');
-    this.#registered.set(fd, mask);
+    this.#registered.add(fd);
   }
 
   unregister(fd: number): void {
-    if (this.#files.delete(fd)) return;
     if (this.#registered.delete(fd)) this.#control(EPOLL_CTL_DEL, fd, 0);
   }
 
   select(timeout: number): number {
-    // Order is restored by the caller, who must see everything that is ready for that.
-    while (this.#registered.size * SIZE > this.#events.buffer.length) {
-      this.#events = new Memory(this.#events.buffer.length * 2);
+    // The caller restores map order, so it must see everything that is ready at once.
+    while (this.#registered.size > this.#room) this.#makeRoom();
+    const reported = epollWait(this.#epoll.fd, this.#events, timeout);
+    if (reported < 0) throw failure(reported, 'epoll_wait');
+    const words = this.#words;
+    let count = 0;
+    for (let index = 0; index < reported; index += 1) {
+      const at = index * WORDS;
+      const fd = words[at + FD] as number;
+      if (words[at + SERIAL] !== this.#serials[fd]) continue;
+      this.fds[count] = fd;
+      this.masks[count] = words[at] as number;
+      count += 1;
     }
-    this.#fromFiles = this.#files.size === 0 ? [] : [...this.#files];
-    const wait = this.#fromFiles.length > 0 ? 0 : timeout;
-    this.#fromKernel = check(epollWait(this.#epoll.fd, this.#events, wait), 'epoll_wait');
-    return this.#fromKernel + this.#fromFiles.length;
-  }
-
-  readyFd(index: number): number {
-    if (index >= this.#fromKernel) return this.#file(index)[0];
-    const { buffer } = this.#events;
-    // The kernel keeps 8 bytes of ours: the descriptor, and the serial.
-    const fd = buffer.readInt32LE(index * SIZE + DATA);
-    return buffer.readInt32LE(index * SIZE + DATA + 4) === this.#serials[fd] ? fd : -1;
-  }
-
-  readyMask(index: number): number {
-    if (index >= this.#fromKernel) return this.#file(index)[1] & (POLLIN | POLLOUT);
-    return this.#events.buffer.readInt32LE(index * SIZE);
-  }
-
-  get alwaysReady(): boolean {
-    return this.#files.size > 0;
-  }
-
-  watch(wake: () => void): { close(): void } {
-    this.#watching = { watch: this.#open(wake), wake };
-    return {
-      close: () => {
-        this.#watching?.watch.close();
-        this.#watching = null;
-      },
-    };
-  }
-
-  /** An epoll descriptor is itself readable when something in it is ready: one watch for all. */
-  #open(wake: () => void): { close(): void } {
-    if (!isMainThread) return new Lookout(() => this.select(0) > 0, wake);
-    return new Watch(this.#epoll.fd, { readable: true, writable: false }, wake);
-  }
-
-  rebuild(): void {
-    let epoll: Descriptor;
-    try {
-      epoll = openEpoll();
-    } catch {
-      // No descriptor is left: it is reported again, and tried again.
-      return;
-    }
-    this.#watching?.watch.close();
-    this.#epoll.close();
-    this.#epoll = epoll;
-    // One that is closed by now is found by the map.
-    for (const [fd, mask] of this.#registered) this.#control(EPOLL_CTL_ADD, fd, mask);
-    if (this.#watching !== null) this.#watching.watch = this.#open(this.#watching.wake);
+    return count;
   }
 
   close(): void {
     this.#epoll.close();
   }
 
-  #file(index: number): [fd: number, mask: number] {
-    return this.#fromFiles[index - this.#fromKernel] as [number, number];
+  #makeRoom(): void {
+    this.#room *= 2;
+    this.#events = new Memory(this.#room * SIZE);
+    this.#words = wordsOf(this.#events);
   }
 
   #control(op: number, fd: number, mask: number): number {
-    this.#event.buffer.writeInt32LE(mask, 0);
-    this.#event.buffer.writeInt32LE(fd, DATA);
     if (op === EPOLL_CTL_ADD) {
       this.#lastSerial = (this.#lastSerial + 1) | 0;
       this.#serials[fd] = this.#lastSerial;
     }
-    this.#event.buffer.writeInt32LE(this.#serials[fd] ?? 0, DATA + 4);
+    const words = this.#eventWords;
+    words[0] = mask;
+    words[FD] = fd;
+    words[SERIAL] = this.#serials[fd] ?? 0;
     return epollCtl(this.#epoll.fd, op, fd, this.#event);
   }
 }

@@ -1,4 +1,4 @@
-// The ranked choice, best first.
+// Which selector to use, best first.
 
 import { EpollSelector } from './epoll';
 import { PollSelector } from './poll';
@@ -7,8 +7,8 @@ import type { Selector } from './selector';
 export type { Selector };
 
 /**
- * The best selector that works here. Whatever keeps epoll from opening, be it an old sandbox or the
- * last descriptor being taken, poll needs none.
+ * The best selector that works here. Where epoll cannot be opened, in a sandbox or for want of a
+ * descriptor, it is poll, which needs none.
  *
  * The environment variable ASYNCORE_SELECTOR=poll forces the second choice: for comparing the two.
  */

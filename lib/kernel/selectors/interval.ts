@@ -1,4 +1,4 @@
-// Waiting inside Node's loop without a libuv handle: by looking.
+// Waiting inside Node's loop without a libuv handle: by polling at intervals.
 //
 // Two cases need it. poll(2) has no descriptor for all that it watches, and libuv takes no regular
 // files, nothing that Node watches already, and no interest in urgent data. And a worker that is
@@ -7,7 +7,7 @@
 /** Between two looks while nothing happens, in ms. */
 const PAUSE = 1;
 
-export class Lookout {
+export class IntervalPoller {
   readonly #ready: () => boolean;
   readonly #wake: () => void;
   #timer: NodeJS.Timeout | null = null;
@@ -15,6 +15,7 @@ export class Lookout {
   /** Until then, in performance.now() milliseconds, the next look is at the next turn. */
   #hurryUntil = 0;
 
+  /** Calls `wake` at each look at which `ready()` is true. */
   constructor(ready: () => boolean, wake: () => void) {
     this.#ready = ready;
     this.#wake = wake;
@@ -30,7 +31,7 @@ export class Lookout {
   readonly #look = (): void => {
     const now = performance.now();
     if (this.#ready()) {
-      // Where something has happened, the answer to it is not far.
+      // Activity clusters: after one event the next is likely within a millisecond.
       this.#hurryUntil = now + PAUSE;
       this.#wake();
     }

@@ -1,10 +1,10 @@
 // poll(2): the selector that every Unix has. Waiting costs what is registered: fine below a few
-// hundred descriptors, and the second opinion that epoll's specs are run against.
+// hundred descriptors, and the second implementation that epoll's specs are run against.
 
 import { badRange } from '../../errors';
+import { Memory } from '../koffi';
 import { LAYOUT } from '../platform/linux';
-import { check, Memory, poll } from '../syscalls';
-import { Lookout } from './interval';
+import { check, poll } from '../syscalls';
 import type { Selector } from './selector';
 
 // struct pollfd { int fd; short events; short revents; }
@@ -15,16 +15,17 @@ const FIRST_ROOM = 64;
 
 export class PollSelector implements Selector {
   readonly name = 'poll';
+  readonly fd = -1;
+  readonly fds: number[] = [];
+  readonly masks: number[] = [];
   /** One struct per registered descriptor, without gaps. */
   #pollfds = new Memory(FIRST_ROOM * SIZE);
   /** fd -> its place in `#pollfds`. */
   readonly #places = new Map<number, number>();
-  /** The places that the last select found ready. */
-  #ready: number[] = [];
-  #lookout: Lookout | null = null;
   #closed = false;
 
-  register(fd: number, mask: number): void {
+  /** Always true: the kernel reports regular files itself, as always ready. */
+  register(fd: number, mask: number): boolean {
     const known = this.#places.get(fd);
     const place = known ?? this.#places.size;
     if (known === undefined) {
@@ -32,6 +33,7 @@ export class PollSelector implements Selector {
       this.#places.set(fd, place);
     }
     this.#write(place, fd, mask);
+    return true;
   }
 
   modify(fd: number, mask: number): void {
@@ -52,41 +54,20 @@ export class PollSelector implements Selector {
   select(timeout: number): number {
     if (this.#closed) throw badRange('select', 'an open selector', this.name);
     const size = this.#places.size;
-    let left = check(poll(this.#pollfds, size, timeout), 'poll');
+    const ready = check(poll(this.#pollfds, size, timeout), 'poll');
     const { buffer } = this.#pollfds;
-    // Copied out, as a handler may unregister and move the places about.
-    this.#ready = [];
-    for (let place = 0; left > 0 && place < size; place += 1) {
+    let count = 0;
+    for (let place = 0; count < ready && place < size; place += 1) {
       const mask = buffer.readInt16LE(place * SIZE + REVENTS);
       if (mask === 0) continue;
-      this.#ready.push(buffer.readInt32LE(place * SIZE), mask);
-      left -= 1;
+      this.fds[count] = buffer.readInt32LE(place * SIZE);
+      this.masks[count] = mask;
+      count += 1;
     }
-    return this.#ready.length / 2;
+    return count;
   }
-
-  readyFd(index: number): number {
-    return this.#ready[2 * index] as number;
-  }
-
-  readyMask(index: number): number {
-    return this.#ready[2 * index + 1] as number;
-  }
-
-  /** The kernel reports them as ready. */
-  readonly alwaysReady = false;
-
-  watch(wake: () => void): Lookout {
-    this.#lookout?.close();
-    this.#lookout = new Lookout(() => this.select(0) > 0, wake);
-    return this.#lookout;
-  }
-
-  /** The kernel keeps nothing from one poll(2) to the next. */
-  rebuild(): void {}
 
   close(): void {
-    this.#lookout?.close();
     this.#closed = true;
   }
 

@@ -387,7 +387,7 @@ class World {
       let found = 0;
       for (const end = performance.now() + LIMIT; (found & expected) !== expected; ) {
         if (performance.now() > end) throw new Broken(`not ready: ${name} ${events}, but ${found}`);
-        found = selector.select(1) === 0 ? 0 : selector.readyMask(0);
+        found = selector.select(1) === 0 ? 0 : (selector.masks[0] as number);
       }
     } finally {
       selector.close();

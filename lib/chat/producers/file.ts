@@ -1,0 +1,69 @@
+// The producer of a file.
+
+import { closeSync, readSync } from 'node:fs';
+import { badRange } from '../../errors';
+import { ACTION, NOTHING, PIECE, type Producer } from './producer';
+
+/**
+ * Yields a file, or a part of it. Owns the descriptor: closes it when all has been read, when a read
+ * fails, and by `close`. Medusa's `file_producer`.
+ *
+ * For files on a disk: a pipe has no offsets to read at; use a `FileDispatcher` for that.
+ *
+ * @example
+ * chat.pushWithProducer(new FileProducer(openSync('page.html', 'r')));
+ */
+export class FileProducer implements Producer {
+  #fd: number | null;
+  #at: number;
+  readonly #end: number;
+
+  /**
+   * @param part from byte `start` (default 0) to before byte `end` (default: the end of the file). With an
+   *   `end`, a file that turns out to be shorter is an error
+   * @throws {RangeError} when `start` or `end` is no offset in a file
+   */
+  constructor(fd: number, { start = 0, end = Infinity }: { start?: number; end?: number } = {}) {
+    const isOffset = Number.isSafeInteger(start) && start >= 0;
+    if (!isOffset) throw badRange(ACTION, 'start to be a byte offset', start);
+    const isEnd = (Number.isSafeInteger(end) || end === Infinity) && end >= start;
+    if (!isEnd) throw badRange(ACTION, 'end to be a byte offset, start or more', end);
+    this.#fd = fd;
+    this.#at = start;
+    this.#end = end;
+  }
+
+  /**
+   * The next piece, of 64 KiB at most.
+   * @throws {Error} when the file cannot be read, or ends too early
+   */
+  more(): Uint8Array {
+    if (this.#fd === null) return NOTHING;
+    let piece: Buffer;
+    try {
+      piece = this.#read(this.#fd, Math.min(PIECE, this.#end - this.#at));
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+    this.#at += piece.length;
+    if (piece.length === 0 || this.#at === this.#end) this.close();
+    return piece;
+  }
+
+  #read(fd: number, room: number): Buffer {
+    if (room === 0) return NOTHING;
+    // Not from Node's pool: a piece that is sent slowly would keep other users' pool memory alive.
+    const piece = Buffer.allocUnsafeSlow(room);
+    const length = readSync(fd, piece, 0, room, this.#at);
+    if (length > 0 || this.#end === Infinity) return piece.subarray(0, length);
+    throw new Error(`Cannot read a file up to byte ${this.#end}: it ends at ${this.#at}`);
+  }
+
+  /** Closes the descriptor. Idempotent. */
+  close(): void {
+    const fd = this.#fd;
+    this.#fd = null;
+    if (fd !== null) closeSync(fd);
+  }
+}

@@ -1,0 +1,123 @@
+// Producers that pass on the pieces of another source.
+
+import { pieceOf, producerOf } from './data';
+import { checkSize, NOTHING, PIECE, type Producer, type Source } from './producer';
+
+const CHUNK_END = Buffer.from('\r\n');
+const LAST_CHUNK = Buffer.from('0\r\n\r\n');
+
+/** The base of producers that pass on the pieces of another source. */
+abstract class Wrapper implements Producer {
+  readonly #producer: Producer;
+  #exhausted = false;
+
+  constructor(source: Source) {
+    this.#producer = producerOf(source);
+  }
+
+  abstract more(): Uint8Array;
+
+  /** The next piece of the source, which is not asked again after its last. */
+  protected next(): Uint8Array {
+    const piece = this.#exhausted ? NOTHING : pieceOf(this.#producer);
+    if (piece.length === 0) this.#exhausted = true;
+    return typeof piece === 'string' ? Buffer.from(piece) : piece;
+  }
+
+  /** Closes the source. The producer is exhausted then. */
+  close(): void {
+    this.#exhausted = true;
+    this.#producer.close?.();
+  }
+}
+
+/**
+ * Calls `hook` when the source is exhausted: once, and not if the producer is closed before. Medusa's
+ * `hooked_producer`.
+ *
+ * @example
+ * chat.pushWithProducer(new HookedProducer(page, (bytes) => chat.log(`${bytes} bytes`)));
+ */
+export class HookedProducer extends Wrapper {
+  #hook: ((bytes: number) => void) | null;
+  #bytes = 0;
+
+  /** @param hook is called with the number of bytes */
+  constructor(source: Source, hook: (bytes: number) => void) {
+    super(source);
+    this.#hook = hook;
+  }
+
+  /** The next piece of the source, unchanged. */
+  more(): Uint8Array {
+    const piece = this.next();
+    this.#bytes += piece.length;
+    if (piece.length > 0) return piece;
+    const hook = this.#hook;
+    this.#hook = null;
+    hook?.(this.#bytes);
+    return piece;
+  }
+
+  override close(): void {
+    this.#hook = null;
+    super.close();
+  }
+}
+
+/**
+ * Joins small pieces to pieces of `size` bytes or more. A chat joins small output by itself: this is for
+ * wrappers to which each piece is costly. Medusa's `globbing_producer`.
+ *
+ * @example
+ * chat.pushWithProducer(new ChunkedProducer(new GlobbingProducer(rows)));
+ */
+export class GlobbingProducer extends Wrapper {
+  readonly #size: number;
+
+  /** @throws {RangeError} when `size` is no positive integer */
+  constructor(source: Source, size = PIECE) {
+    super(source);
+    checkSize('size', size);
+    this.#size = size;
+  }
+
+  /** The next pieces of the source, as one. */
+  more(): Uint8Array {
+    const pieces: Uint8Array[] = [];
+    let length = 0;
+    while (length < this.#size) {
+      const piece = this.next();
+      if (piece.length === 0) break;
+      pieces.push(piece);
+      length += piece.length;
+    }
+    const [only = NOTHING] = pieces;
+    return pieces.length < 2 ? only : Buffer.concat(pieces, length);
+  }
+}
+
+/**
+ * Makes each piece a chunk of HTTP's `Transfer-Encoding: chunked`, and ends with the last-chunk. Medusa's
+ * `chunked_producer`, without trailers.
+ */
+export class ChunkedProducer extends Wrapper {
+  #ended = false;
+
+  /** The next chunk. */
+  more(): Uint8Array {
+    const piece = this.next();
+    if (piece.length > 0) {
+      const size = Buffer.from(`${piece.length.toString(16)}\r\n`);
+      return Buffer.concat([size, piece, CHUNK_END]);
+    }
+    if (this.#ended) return NOTHING;
+    this.#ended = true;
+    return LAST_CHUNK;
+  }
+
+  override close(): void {
+    this.#ended = true;
+    super.close();
+  }
+}

@@ -1,0 +1,33 @@
+// The checks before a number or a Buffer goes down to C, where koffi would coerce it silently.
+//
+// Hot calls test their numbers inline, and come here when the test fails: for the error.
+
+import { badRange, badType, checkInteger } from '../errors';
+
+/** @throws {TypeError|RangeError} for what is no descriptor number */
+export function checkFd(action: string, fd: number): void {
+  if (typeof fd !== 'number' || (fd | 0) !== fd || fd < 0) {
+    throw (typeof fd === 'number' ? badRange : badType)(action, 'a file descriptor', fd);
+  }
+}
+
+/** @throws {TypeError|RangeError} for what is no C int */
+export function checkInt(action: string, what: string, value: number): void {
+  if (typeof value !== 'number' || (value | 0) !== value)
+    checkInteger(action, what, value, -(2 ** 31), 2 ** 31 - 1);
+}
+
+/** The engine's own getter: a subclass, or an own property, may claim another length. */
+const byteLengthOf = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  'byteLength',
+)?.get as (this: Uint8Array) => number;
+
+/**
+ * @returns how many bytes there are
+ * @throws {TypeError} for what is no Uint8Array
+ */
+export function checkBytes(action: string, data: Uint8Array): number {
+  if (!(data instanceof Uint8Array)) throw badType(action, 'a Uint8Array', data);
+  return byteLengthOf.call(data);
+}
