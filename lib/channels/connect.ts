@@ -5,7 +5,7 @@ import { lookup } from 'node:dns';
 import { lookupError } from '../errors';
 import { lookUpHost } from '../kernel/address';
 import { AF_INET6 } from '../kernel/platform/constants';
-import type { ChannelMap } from '../loop/channel-map';
+import { type ChannelMap, registryOf } from '../loop/channel-map';
 
 /** Returns the literal that was found. @throws {SocketError} `ENOTFOUND`, … */
 export type Found = () => string;
@@ -18,10 +18,10 @@ export function lookUpMeanwhile(
   arrived: (found: Found) => void,
 ): void {
   const first = (found: Found): void => {
-    if (map.undefer(blocking)) arrived(found);
+    if (registryOf(map).undefer(blocking)) arrived(found);
   };
   const blocking = (): void => first(() => lookUpHost(host, socket.family, socket.type));
-  map.defer(blocking);
+  registryOf(map).defer(blocking);
   lookup(host, { family: socket.family === AF_INET6 ? 6 : 4 }, (error, literal) => {
     first(() => {
       if (error === null) return literal;

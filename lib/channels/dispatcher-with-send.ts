@@ -4,7 +4,7 @@
 
 import { Fifo } from '../chat/fifo';
 import { badType } from '../errors';
-import { trackAttributes, trackPredicates } from '../loop/interest';
+import { declarePredicates, declareState } from '../loop/interest';
 import { beforeClose, Dispatcher, dropInput, type Handled } from './dispatcher';
 
 /** How much is given to the kernel at a time, in bytes. */
@@ -128,5 +128,5 @@ export class DispatcherWithSend extends Dispatcher {
   }
 }
 
-trackAttributes(DispatcherWithSend.prototype, 'outBuffer');
-trackPredicates(DispatcherWithSend.prototype, 'writable');
+declareState(DispatcherWithSend.prototype, 'outBuffer');
+declarePredicates(DispatcherWithSend.prototype, 'writable');

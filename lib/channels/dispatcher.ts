@@ -46,9 +46,10 @@ import {
 import { ERRNO, TCP_CLOSE, TCP_LISTEN } from '../kernel/platform/linux';
 import { onRelease, Socket, type SocketLike, sendFrom, socketClosing } from '../kernel/socket';
 import { failure, type Memory } from '../kernel/syscalls';
-import { type Channel, ChannelMap, socketMap } from '../loop/channel-map';
-import { adopt, fail, failOutside, guard } from '../loop/dispatch';
-import { isTracked, predicateReplaced, trackAttributes, trackPredicates } from '../loop/interest';
+import type { Channel } from '../loop/channel';
+import { ChannelMap, registryOf, socketMap } from '../loop/channel-map';
+import { handleResult, routeError, routeErrorOutside, runHandler } from '../loop/dispatch';
+import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { Admission, type ListenLimits } from './accept';
 import { type Found, lookUpMeanwhile } from './connect';
 import { IdleTimeout } from './idle-timeout';
@@ -316,12 +317,7 @@ export class Dispatcher implements Channel {
    * subclass which overrides a predicate and calls `interestChanged` at each change.
    */
   tracksInterest(): boolean {
-    return isTracked(this);
-  }
-
-  /** @internal */
-  [predicateReplaced](): void {
-    if (#fd in this && this.#fd !== null) this.#standsIn.reclassify(this.#fd);
+    return tellsOfChanges(this);
   }
 
   // -------------------------------------------------------------------------------------------
@@ -382,7 +378,8 @@ export class Dispatcher implements Channel {
     const before = this.#socket;
     // What was registered for the socket before this one must not reach it.
     if (this.#fd !== null && this.#fd !== fd) this.delChannel();
-    else if (this.#fd === fd && before !== socket && map.get(fd) === this) map.renew(fd);
+    else if (this.#fd === fd && before !== socket && map.get(fd) === this)
+      registryOf(map).renew(fd);
     if (before?.owner === this) before.owner = null;
     this.#socket = socket;
     this.#fd = fd;
@@ -397,7 +394,7 @@ export class Dispatcher implements Channel {
 
   /** Somebody closes the socket and not the channel: what poll(2) would call POLLNVAL. @internal */
   [socketClosing](): void {
-    if (this.#fd !== null) this.#standsIn.invalidate(this.#fd);
+    if (this.#fd !== null) registryOf(this.#standsIn).invalidate(this.#fd);
   }
 
   /**
@@ -467,8 +464,8 @@ export class Dispatcher implements Channel {
 
   #admitAgain(): void {
     if (this.#fd === null || !this.#accepting) return;
-    if (this.#admission?.full) this.#standsIn.rest(this.#fd, Infinity);
-    else this.#standsIn.resume(this.#fd);
+    if (this.#admission?.full) registryOf(this.#standsIn).suspend(this.#fd, Infinity);
+    else registryOf(this.#standsIn).resume(this.#fd);
   }
 
   /**
@@ -516,7 +513,7 @@ export class Dispatcher implements Channel {
     this.#lookingUp = false;
     this.connected = false;
     this.connecting = true;
-    if (this.#fd !== null) this.#standsIn.resume(this.#fd);
+    if (this.#fd !== null) registryOf(this.#standsIn).resume(this.#fd);
     else if (socket.fileno() >= 0) this.setSocket(socket);
     if (named !== null) this.#lookUp(socket as Socket, named);
     else if (this.#startConnecting(socket, address)) this.handleConnectEvent();
@@ -554,16 +551,16 @@ export class Dispatcher implements Channel {
     const fd = this.#fd as number;
     const life = this.#life;
     const connects = this.#connects;
-    map.rest(fd, Infinity);
+    registryOf(map).suspend(fd, Infinity);
     lookUpMeanwhile(map, address.host, socket, (found) => {
       // The channel may have moved on.
       if (this.#life !== life || this.#connects !== connects) return;
       this.#lookingUp = false;
-      map.resume(fd);
+      registryOf(map).resume(fd);
       try {
         if (this.#startConnecting(socket, address, found)) this.handleConnectEvent();
       } catch (error) {
-        failOutside(this, error);
+        routeErrorOutside(this, error);
       }
     });
   }
@@ -603,7 +600,7 @@ export class Dispatcher implements Channel {
     } catch (error) {
       if (codeOf(error) === 'ECONNABORTED') return null;
       if (SHORTAGE.has(codeOf(error) ?? '')) {
-        if (this.#fd !== null) this.#standsIn.rest(this.#fd, ACCEPT_PAUSE);
+        if (this.#fd !== null) registryOf(this.#standsIn).suspend(this.#fd, ACCEPT_PAUSE);
         this.#spared = { error };
       }
       throw error;
@@ -685,11 +682,11 @@ export class Dispatcher implements Channel {
     this.#inputEnded = true;
     this.interestChanged();
     this.#endInput();
-    if (!this.#closed) adopt(this, this.handleEof());
+    if (!this.#closed) handleResult(this, this.handleEof());
   }
 
   #endInput(): void {
-    guard(this, () => this[inputOver]());
+    runHandler(this, () => this[inputOver]());
   }
 
   /** `handleClose`, but not for a channel that has closed, and not from within. */
@@ -697,7 +694,7 @@ export class Dispatcher implements Channel {
     if (this.#closed || this.#hangingUp) return;
     this.#hangingUp = true;
     try {
-      adopt(this, this.handleClose());
+      handleResult(this, this.handleClose());
     } finally {
       this.#hangingUp = false;
     }
@@ -818,7 +815,7 @@ export class Dispatcher implements Channel {
     const life = this.#life;
     if (!this.connected && this.connecting) this.handleConnectEvent();
     // handleConnect may have paused it.
-    if (this.#life === life && !this.#readingPaused) adopt(this, this.handleRead());
+    if (this.#life === life && !this.#readingPaused) handleResult(this, this.handleRead());
   }
 
   /** Output can be sent, or a connect is over. Python's `handle_write_event`. */
@@ -827,7 +824,7 @@ export class Dispatcher implements Channel {
     if (this.accepting) return;
     const life = this.#life;
     if (!this.connected && this.connecting) this.handleConnectEvent();
-    if (this.#life === life) adopt(this, this.handleWrite());
+    if (this.#life === life) handleResult(this, this.handleWrite());
   }
 
   /**
@@ -848,7 +845,7 @@ export class Dispatcher implements Channel {
     this.#idle?.touch();
     this.#greeting = true;
     try {
-      adopt(this, this.handleConnect());
+      handleResult(this, this.handleConnect());
     } finally {
       this.#greeting = false;
     }
@@ -862,7 +859,7 @@ export class Dispatcher implements Channel {
   handleExptEvent(): Handled {
     const errno = this.#live('exception').getSockOpt(SOL_SOCKET, SO_ERROR);
     if (errno !== 0) this.#hangUp();
-    else adopt(this, this.handleExpt());
+    else handleResult(this, this.handleExpt());
   }
 
   // -------------------------------------------------------------------------------------------
@@ -947,10 +944,10 @@ export class Dispatcher implements Channel {
       // Nobody will ever answer, unless a channel took the socket before it went wrong.
       if (caller.socket.owner === null) caller.socket.close();
       this.#spared = { error };
-      fail(this, error);
+      routeError(this, error);
     };
     try {
-      adopt(this, this.handleAccepted(caller.socket, caller.address), dropped);
+      handleResult(this, this.handleAccepted(caller.socket, caller.address), dropped);
     } catch (error) {
       dropped(this, error);
     }
@@ -1000,7 +997,7 @@ export class Dispatcher implements Channel {
   }
 }
 
-trackAttributes(
+declareState(
   Dispatcher.prototype,
   'connected',
   'accepting',
@@ -1008,7 +1005,7 @@ trackAttributes(
   'inputEnded',
   'readingPaused',
 );
-trackPredicates(Dispatcher.prototype, 'readable', 'writable');
+declarePredicates(Dispatcher.prototype, 'readable', 'writable');
 
 /** An urgent byte that nobody reads would be told of at every tick, for ever: in Python it is. */
 function dropUrgent(socket: Socket): void {

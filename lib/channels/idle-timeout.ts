@@ -3,8 +3,9 @@
 // Activity is frequent and the end of a timeout is rare, so activity only writes down when it was; the
 // deadline stays where it is, and when it is reached, and there was activity since, it is set anew.
 
-import type { Channel, ChannelMap } from '../loop/channel-map';
-import { guard } from '../loop/dispatch';
+import type { Channel } from '../loop/channel';
+import { type ChannelMap, registryOf } from '../loop/channel-map';
+import { runHandler } from '../loop/dispatch';
 import { Deadline } from '../loop/timers';
 
 interface Idler extends Channel {
@@ -28,13 +29,13 @@ export class IdleTimeout {
     this.stop();
     this.#map = map;
     this.touch();
-    map.deadlines.set(this.#deadline, this.#lastActive + this.duration);
+    registryOf(map).timers.set(this.#deadline, this.#lastActive + this.duration);
     // A waiting loop has to wake up for it.
-    map.poke();
+    registryOf(map).wake();
   }
 
   stop(): void {
-    this.#map?.deadlines.clear(this.#deadline);
+    if (this.#map !== null) registryOf(this.#map).timers.clear(this.#deadline);
   }
 
   /** There was activity. */
@@ -51,8 +52,8 @@ export class IdleTimeout {
     const idle = due <= now;
     if (idle) this.#lastActive = now;
     // At least one, so that the time does not come again within this tick.
-    map.deadlines.set(this.#deadline, idle ? now + Math.max(duration, 1) : due);
+    registryOf(map).timers.set(this.#deadline, idle ? now + Math.max(duration, 1) : due);
     if (!idle) return;
-    guard(channel, () => channel.handleTimeout());
+    runHandler(channel, () => channel.handleTimeout());
   }
 }

@@ -38,8 +38,9 @@ import {
 import { SOCK_STREAM } from '../kernel/platform/constants';
 import { keepable, Socket, type SocketLike, sendFrom } from '../kernel/socket';
 import { Memory } from '../kernel/syscalls';
-import { adopt, fail, guard } from '../loop/dispatch';
-import { trackAttributes, trackPredicates } from '../loop/interest';
+import { handleResult, routeError, runHandler } from '../loop/dispatch';
+import { declarePredicates, declareState } from '../loop/interest';
+import { outbox } from '../loop/outbox';
 import { Fifo } from './fifo';
 import { encoded, type FifoItem, isClosable, OutputQueue } from './output-queue';
 import type { Producer } from './producers';
@@ -261,9 +262,12 @@ export abstract class AsyncChat extends Dispatcher {
   override handleReadEvent(): Handled {
     // A read event inside another one's handler sends at once, and each datagram is one push.
     if (!this.#isStream() || !beginGathering(this)) return super.handleReadEvent();
+    const outer = outbox.open;
+    outbox.open = true;
     try {
       return super.handleReadEvent();
     } finally {
+      outbox.open = outer;
       endGathering();
     }
   }
@@ -281,7 +285,7 @@ export abstract class AsyncChat extends Dispatcher {
     try {
       data = this.recv(this.acInBufferSize);
     } catch (error) {
-      fail(this, error);
+      routeError(this, error);
       return false;
     }
     if (data !== null && data.length > 0) {
@@ -293,7 +297,7 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   /** Whether `pauseReading` has kept records back. @internal */
-  get holdsInput(): boolean {
+  get hasBufferedInput(): boolean {
     return this.#interrupted;
   }
 
@@ -324,7 +328,7 @@ export abstract class AsyncChat extends Dispatcher {
         else if (terminator.length === 0) this.#collectAll();
         else if (!this.#consumeDelimited(terminator)) return;
       } catch (error) {
-        fail(this, error);
+        routeError(this, error);
       }
     }
     // Nothing is left: do not keep what the program has let go of.
@@ -409,7 +413,7 @@ export abstract class AsyncChat extends Dispatcher {
     if (this[life] !== before) return;
     // 0 means "for ever": a program that does not set a new terminator now gets all that follows.
     if (counted !== undefined && (got || this.terminator === counted)) this.terminator = 0;
-    if (got) adopt(this, this.foundTerminator());
+    if (got) handleResult(this, this.foundTerminator());
   }
 
   /**
@@ -424,7 +428,7 @@ export abstract class AsyncChat extends Dispatcher {
     this.#recordLength += end - start;
     if (this.#recordLength <= this.maxRecordLength) return this.#deliver(start, end);
     this.#overflowed = true;
-    adopt(this, this.handleOverflow());
+    handleResult(this, this.handleOverflow());
     return false;
   }
 
@@ -435,7 +439,7 @@ export abstract class AsyncChat extends Dispatcher {
    */
   #deliver(start: number, end: number): boolean {
     const before = this[life];
-    adopt(this, this.collectIncomingData(keepable(this.#input, start, end)));
+    handleResult(this, this.collectIncomingData(keepable(this.#input, start, end)));
     return this[life] === before;
   }
 
@@ -593,7 +597,7 @@ export abstract class AsyncChat extends Dispatcher {
   #announceDrain(): void {
     if (!this.#drainDue || !this.#out.isEmpty()) return;
     this.#drainDue = false;
-    guard(this, () => this.handleDrain());
+    runHandler(this, () => this.handleDrain());
   }
 
   /** All has been sent, after a `push` returned false. Does nothing, unless overridden. */
@@ -630,11 +634,11 @@ export abstract class AsyncChat extends Dispatcher {
       this.refillBuffer();
     } catch (error) {
       if (sends === 0) throw error;
-      fail(this, error);
+      routeError(this, error);
     }
     // A producer that discarded or closed, and then threw: what it had yielded was sent, or is gone.
     const failure = this.#out.takeFailure(!this.connected);
-    if (failure !== null) fail(this, failure.error);
+    if (failure !== null) routeError(this, failure.error);
   }
 
   /**
@@ -648,7 +652,7 @@ export abstract class AsyncChat extends Dispatcher {
     this.#out.refill(this.#chunkSize(), this.#isStream());
     if (!this.#out.takeClose()) return;
     this[dropInput]();
-    adopt(this, this.handleClose());
+    handleResult(this, this.handleClose());
   }
 
   /** @returns whether the kernel took all it was given */
@@ -672,7 +676,7 @@ export abstract class AsyncChat extends Dispatcher {
       if (Number.isInteger(sent) && sent >= 0 && sent <= length) return sent;
       throw badRange('send', `send() to return a number of bytes up to ${length}`, sent);
     } catch (error) {
-      fail(this, error);
+      routeError(this, error);
       return 0;
     } finally {
       this.#sending = false;
@@ -744,7 +748,7 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   #abandonProducers(): void {
-    this.#out.abandon((error) => fail(this, error));
+    this.#out.abandon((error) => routeError(this, error));
   }
 
   /**
@@ -805,8 +809,8 @@ export abstract class AsyncChat extends Dispatcher {
   }
 }
 
-trackAttributes(AsyncChat.prototype, 'producerFifo', 'acOutBuffer');
-trackPredicates(AsyncChat.prototype, 'readable', 'writable');
+declareState(AsyncChat.prototype, 'producerFifo', 'acOutBuffer');
+declarePredicates(AsyncChat.prototype, 'readable', 'writable');
 
 /** Joins the small pieces at the end, if they are many: each byte is copied once. */
 function compact(pieces: Buffer[]): void {

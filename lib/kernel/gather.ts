@@ -7,6 +7,7 @@
 // leaves before anything waits (a handler that calls poll() for the reply), before the socket is used
 // in any other way, and before the process exits.
 
+import { onBlocking } from './blocking';
 import { Memory } from './syscalls';
 
 /** Sends what has been gathered. */
@@ -98,3 +99,5 @@ export function flushGathered(): void {
 export function flushGatheredOf(candidate: unknown): void {
   if (used > 0 && gatherer === candidate) gatherer?.[sendGathered]();
 }
+
+onBlocking(flushGathered);

@@ -15,7 +15,8 @@ import {
   Socket,
   type SocketLike,
 } from 'asyncore';
-import { Deadlines } from '../../lib/loop/timers';
+import { registryOf } from '../../lib/loop/channel-map';
+import { Timers } from '../../lib/loop/timers';
 import { drive, localAddress, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
 import {
@@ -51,7 +52,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     chat.setIdleTimeout(30);
     await drive(how, () => map.size === 0, { map });
     expect(chat.events).toEqual(['timeout', 'close']);
-    expect(map.deadlines.next).toBe(Infinity);
+    expect(registryOf(map).timers.next).toBe(Infinity);
   });
 
   it('ends a wait of the loop that would be longer', async () => {
@@ -296,7 +297,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     expect(chat.idleTimeout).toBe(1000);
     chat.setIdleTimeout(0);
     expect(chat.idleTimeout).toBe(0);
-    expect(map.deadlines.next).toBe(Infinity);
+    expect(registryOf(map).timers.next).toBe(Infinity);
     clock.advance(100_000);
     await tick(how, map);
     expect(chat.events).toEqual([]);
@@ -313,7 +314,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     clock.advance(1);
     await tick(how, map);
     expect(chat.events).toEqual(['after 50', 'after 200']);
-    expect(map.deadlines.next).toBe(Infinity);
+    expect(registryOf(map).timers.next).toBe(Infinity);
   });
 
   it('does not come of Infinity', async () => {
@@ -332,7 +333,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     patient(map).chat.setIdleTimeout(0);
     keep(chat);
     chat.delChannel();
-    expect(map.deadlines.next).toBe(Infinity);
+    expect(registryOf(map).timers.next).toBe(Infinity);
     clock.advance(5000);
     await tick(how, map);
     expect(chat.events).toEqual([]);
@@ -356,7 +357,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     clock.advance(1000);
     await tick(how, map);
     expect(chat.events).toEqual([]);
-    expect(map.deadlines.next).toBe(Infinity);
+    expect(registryOf(map).timers.next).toBe(Infinity);
   });
 
   it('comes in another map than its own, too', async () => {
@@ -397,10 +398,10 @@ describe('An idle timeout', () => {
     // From the middle, the beginning and the end.
     const order = [...chats.slice(30, 60), ...chats.slice(0, 30), ...chats.slice(60).reverse()];
     for (const chat of order) {
-      expect(map.deadlines.next).toBeLessThan(Infinity);
+      expect(registryOf(map).timers.next).toBeLessThan(Infinity);
       chat.close();
     }
-    expect(map.deadlines.next).toBe(Infinity);
+    expect(registryOf(map).timers.next).toBe(Infinity);
   });
 
   it('that is set while a loop waits is heard of', async () => {
@@ -491,8 +492,8 @@ describe('Ten thousand channels with idle timeouts', () => {
     expect(asked).toBeGreaterThanOrEqual(10_000);
     asked = 0;
     const now = jest.mocked(performance.now);
-    const set = jest.spyOn(Deadlines.prototype, 'set');
-    const take = jest.spyOn(Deadlines.prototype, 'takeDue');
+    const set = jest.spyOn(Timers.prototype, 'set');
+    const take = jest.spyOn(Timers.prototype, 'takeDue');
 
     now.mockClear();
     await tick(how, one.map, 100);
@@ -520,7 +521,7 @@ describe('Ten thousand channels with idle timeouts', () => {
     stopClock();
     const { chat, peer, map } = patient(populate(10_000).map);
     poll(0, map);
-    const set = jest.spyOn(Deadlines.prototype, 'set');
+    const set = jest.spyOn(Timers.prototype, 'set');
     for (let turn = 0; turn < 100; turn += 1) {
       peer.send(text('a\n'));
       poll(1000, map);

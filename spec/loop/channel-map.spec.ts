@@ -24,6 +24,7 @@ import {
   socketMap,
 } from 'asyncore';
 import fc from 'fast-check';
+import { registryOf } from '../../lib/loop/channel-map';
 import { temporaryPath } from '../support/drive';
 
 const BYTE = Buffer.from('x');
@@ -275,12 +276,12 @@ describe('ChannelMap as a Map', () => {
   it('does not mind being told about numbers that it does not have', () => {
     const map = newMap();
     map.interestChanged(77);
-    map.reclassify(77);
-    map.invalidate(77);
-    map.rest(77, 1000);
-    map.resume(77);
-    expect(map.changed).toBe(false);
-    expect(map.entryOf(new Probe('a', []), 77)).toBeUndefined();
+    registryOf(map).renew(77);
+    registryOf(map).invalidate(77);
+    registryOf(map).suspend(77, 1000);
+    registryOf(map).resume(77);
+    expect(registryOf(map).changed).toBe(false);
+    expect(registryOf(map).entryOf(new Probe('a', []), 77)).toBeUndefined();
   });
 });
 
@@ -498,11 +499,11 @@ describe('who is asked', () => {
         poll(0, chat.map);
         change();
         fifo.looks = 0;
-        chat.map.ask('select', () => {});
+        registryOf(chat.map).ask('select', () => {});
         return fifo.looks > 0;
       };
       // So that it can be asked without a pass around it.
-      chat.map.acquire();
+      registryOf(chat.map).acquire();
       expect(asked(() => {})).toBe(false);
       expect(asked(() => fifo.push(Buffer.from('data')))).toBe(true);
       expect(asked(() => {})).toBe(false);
@@ -510,19 +511,19 @@ describe('who is asked', () => {
       expect(asked(() => chat.interestChanged())).toBe(true);
       expect(asked(() => chat.map.set(chat.fileno() as number, chat))).toBe(true);
       chat.acOutBuffer = Buffer.from('data');
-      chat.map.ask('select', () => {});
+      registryOf(chat.map).ask('select', () => {});
       expect(chat.writable()).toBe(true);
       poll(0, chat.map);
       expect(peer.recv(100)?.toString()).toBe('data');
       chat.connected = false;
-      chat.map.ask('select', () => {});
+      registryOf(chat.map).ask('select', () => {});
       expect(asked(() => {})).toBe(false);
       expect(
         asked(() => {
           chat.connected = true;
         }),
       ).toBe(true);
-      chat.map.release();
+      registryOf(chat.map).release();
     });
 
     it('is asked at every tick in a map which is not its own', () => {
@@ -1250,11 +1251,11 @@ describe('what reaches whom', () => {
       const [[a], [b]] = [pair(), pair()];
       map.set(a.fileno(), new Probe('A', log, 'r')).set(b.fileno(), new Probe('B', log, 'w'));
       // The selector is open already, so that it does not get the number.
-      map.acquire();
+      registryOf(map).acquire();
       a.close();
       pass(0, map);
       expect(events(log)).toEqual(['A.close', 'B.write']);
-      map.release();
+      registryOf(map).release();
     });
 
     it('ends such a channel also when the number has become the selector’s own', () => {
@@ -1275,20 +1276,20 @@ describe('what reaches whom', () => {
       const map = newMap();
       const log: string[] = [];
       const [a, b] = pair();
-      const selector = map.acquire();
+      const selector = registryOf(map).acquire();
       const register = selector.register.bind(selector);
       jest.spyOn(selector, 'register').mockImplementation((fd, mask) => {
         if (fd === a.fileno()) {
           throw new SocketError('ENOSPC', 28, 'epoll_ctl', 'No space left on device');
         }
-        register(fd, mask);
+        return register(fd, mask);
       });
       try {
         map.set(a.fileno(), new Probe('A', log, 'r')).set(b.fileno(), new Probe('B', log, 'w'));
         pass(0, map);
         expect(events(log)).toEqual([expect.stringContaining('A.error ENOSPC'), 'B.write']);
       } finally {
-        map.release();
+        registryOf(map).release();
       }
     });
   });
@@ -1346,7 +1347,7 @@ describe('a hang-up that nobody can be told of', () => {
     const log: string[] = [];
     const [own] = hungUp();
     map.set(own.fileno(), new Probe('A', log, 'w'));
-    const selector = map.acquire();
+    const selector = registryOf(map).acquire();
     const select = jest.spyOn(selector, 'select');
     try {
       await loop({ map, timeout: 40, count: 2 });
@@ -1357,7 +1358,7 @@ describe('a hang-up that nobody can be told of', () => {
       // The poll selector looks once a millisecond; a spin would look tens of thousands of times.
       expect(select.mock.calls.length).toBeLessThan(1000);
     } finally {
-      map.release();
+      registryOf(map).release();
     }
   });
 
@@ -1413,14 +1414,14 @@ describe('a hang-up that nobody can be told of', () => {
     const map = newMap();
     const channel = new WriteOnly(read, map);
     closeSync(read);
-    const selector = map.acquire();
+    const selector = registryOf(map).acquire();
     const select = jest.spyOn(selector, 'select');
     try {
       loopSync({ map, timeout: 10, count: 5 });
       const busy = select.mock.results.filter(({ value }) => value > 0).length;
       expect(busy).toBeLessThan(3);
     } finally {
-      map.release();
+      registryOf(map).release();
       channel.close();
     }
   });
@@ -1433,18 +1434,18 @@ describe('rest', () => {
     const [a] = pair();
     map.set(a.fileno(), new Probe('A', log, 'w'));
     const begin = performance.now();
-    map.acquire();
-    map.rest(a.fileno(), 60);
+    registryOf(map).acquire();
+    registryOf(map).suspend(a.fileno(), 60);
     poll(0, map);
     expect(events(log)).toEqual([]);
-    expect(map.nextDeadline).toBeGreaterThanOrEqual(begin + 60);
+    expect(registryOf(map).timers.next).toBeGreaterThanOrEqual(begin + 60);
     // A pass that waits is woken by its end.
     poll(5000, map);
     expect(events(log)).toEqual(['A.write']);
     expect(performance.now() - begin).toBeGreaterThanOrEqual(59);
     expect(performance.now() - begin).toBeLessThan(4000);
-    expect(map.nextDeadline).toBe(Infinity);
-    map.release();
+    expect(registryOf(map).timers.next).toBe(Infinity);
+    registryOf(map).release();
   });
 
   it('is noticed by a loop that waits, also its end', async () => {
@@ -1455,7 +1456,7 @@ describe('rest', () => {
     probe.onRead = () => map.delete(a.fileno());
     map.set(a.fileno(), probe);
     setTimeout(() => {
-      map.rest(a.fileno(), 50);
+      registryOf(map).suspend(a.fileno(), 50);
       b.send(BYTE);
     }, 10);
     const begin = performance.now();
@@ -1471,12 +1472,12 @@ describe('rest', () => {
     const [a] = pair();
     map.set(a.fileno(), new Probe('A', log, 'w'));
     poll(0, map);
-    map.rest(a.fileno(), Infinity);
-    map.rest(a.fileno(), Infinity);
+    registryOf(map).suspend(a.fileno(), Infinity);
+    registryOf(map).suspend(a.fileno(), Infinity);
     poll(0, map);
     poll(20, map);
     expect(events(log)).toEqual(['A.write']);
-    map.resume(a.fileno());
+    registryOf(map).resume(a.fileno());
     poll(0, map);
     expect(events(log)).toEqual(['A.write', 'A.write']);
   });
@@ -1487,9 +1488,9 @@ describe('rest', () => {
     const [a] = pair();
     const probe = new Probe('A', log, 'w');
     map.set(a.fileno(), probe);
-    map.rest(a.fileno(), 60_000);
+    registryOf(map).suspend(a.fileno(), 60_000);
     map.delete(a.fileno());
-    expect(map.nextDeadline).toBe(Infinity);
+    expect(registryOf(map).timers.next).toBe(Infinity);
     map.set(a.fileno(), probe);
     poll(0, map);
     expect(events(log)).toEqual(['A.write']);
@@ -1500,7 +1501,7 @@ describe('rest', () => {
     const log: string[] = [];
     const [a, b] = pair();
     map.set(a.fileno(), new Probe('A', log, 'w')).set(b.fileno(), new Probe('B', log, 'w'));
-    map.rest(a.fileno(), 60_000);
+    registryOf(map).suspend(a.fileno(), 60_000);
     poll(0, map);
     expect(events(log)).toEqual(['B.write']);
   });
@@ -1511,14 +1512,14 @@ describe('work put off', () => {
     const [chat] = chatOf(Chat);
     let done = 0;
     const work = (): void => {
-      expect(chat.map.undefer(work)).toBe(true);
+      expect(registryOf(chat.map).undefer(work)).toBe(true);
       done += 1;
     };
-    chat.map.defer(work);
+    registryOf(chat.map).defer(work);
     poll(0, chat.map);
     poll(0, chat.map);
     expect(done).toBe(1);
-    expect(chat.map.undefer(work)).toBe(false);
+    expect(registryOf(chat.map).undefer(work)).toBe(false);
   });
 });
 
@@ -1531,8 +1532,8 @@ describe('invalidate', () => {
     map.set(a.fileno(), first).set(b.fileno(), second);
     poll(0, map);
     log.length = 0;
-    map.invalidate(a.fileno());
-    map.invalidate(a.fileno());
+    registryOf(map).invalidate(a.fileno());
+    registryOf(map).invalidate(a.fileno());
     poll(5000, map);
     expect(events(log)).toEqual(['A.close', 'B.write']);
     poll(0, map);
@@ -1550,7 +1551,7 @@ describe('invalidate', () => {
     map.set(a.fileno(), new Probe('A', log, 'w')).set(b.fileno(), new Probe('B', log));
     poll(0, map);
     log.length = 0;
-    map.invalidate(a.fileno());
+    registryOf(map).invalidate(a.fileno());
     map.delete(a.fileno());
     poll(0, map);
     expect(events(log)).toEqual([]);

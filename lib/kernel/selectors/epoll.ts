@@ -2,7 +2,6 @@
 
 import { isMainThread } from 'node:worker_threads';
 import { Descriptor } from '../descriptor';
-import { POLLIN, POLLOUT } from '../platform/constants';
 import {
   EPOLL_CLOEXEC,
   EPOLL_CTL_ADD,
@@ -39,29 +38,24 @@ export class EpollSelector implements Selector {
   #lastSerial = 0;
   /** What `watch` has opened, and for whom. */
   #watching: { watch: { close(): void }; wake: () => void } | null = null;
-  /** Regular files, which epoll refuses with EPERM. They are ready for all of their mask. */
-  readonly #files = new Map<number, number>();
-  /** The results of the last select: `#files` come after the kernel's. */
-  #fromKernel = 0;
-  #fromFiles: [fd: number, mask: number][] = [];
+  readonly fds: number[] = [];
+  readonly masks: number[] = [];
 
-  register(fd: number, mask: number): void {
+  get fd(): number {
+    return this.#epoll.fd;
+  }
+
+  register(fd: number, mask: number): boolean {
     const result = this.#control(EPOLL_CTL_ADD, fd, mask);
-    if (result === -ERRNO.EPERM) {
-      this.#files.set(fd, mask);
-      return;
-    }
+    if (result === -ERRNO.EPERM) return false;
     // The kernel still knows this open file under this number: take its registration over.
     if (result === -ERRNO.EEXIST) check(this.#control(EPOLL_CTL_MOD, fd, mask), 'epoll_ctl');
     else check(result, 'epoll_ctl');
     this.#registered.set(fd, mask);
+    return true;
   }
 
   modify(fd: number, mask: number): void {
-    if (this.#files.has(fd)) {
-      this.#files.set(fd, mask);
-      return;
-    }
     const result = this.#control(EPOLL_CTL_MOD, fd, mask);
     // Closed and opened again behind our back, the number has lost its registration.
     if (result === -ERRNO.ENOENT) check(this.#control(EPOLL_CTL_ADD, fd, mask), 'epoll_ctl');
@@ -70,7 +64,6 @@ export class EpollSelector implements Selector {
   }
 
   unregister(fd: number): void {
-    if (this.#files.delete(fd)) return;
     if (this.#registered.delete(fd)) this.#control(EPOLL_CTL_DEL, fd, 0);
   }
 
@@ -79,28 +72,27 @@ export class EpollSelector implements Selector {
     while (this.#registered.size * SIZE > this.#events.buffer.length) {
       this.#events = new Memory(this.#events.buffer.length * 2);
     }
-    this.#fromFiles = this.#files.size === 0 ? [] : [...this.#files];
-    const wait = this.#fromFiles.length > 0 ? 0 : timeout;
-    this.#fromKernel = check(epollWait(this.#epoll.fd, this.#events, wait), 'epoll_wait');
-    return this.#fromKernel + this.#fromFiles.length;
+    const { buffer } = this.#events;
+    const count = check(epollWait(this.#epoll.fd, this.#events, timeout), 'epoll_wait');
+    for (let index = 0; index < count; index += 1) {
+      const fd = buffer.readInt32LE(index * SIZE + DATA);
+      // The kernel keeps 8 bytes of ours: the descriptor, and the serial.
+      const serial = buffer.readInt32LE(index * SIZE + DATA + 4);
+      this.fds[index] = serial === this.#serials[fd] ? fd : -1;
+      this.masks[index] = buffer.readInt32LE(index * SIZE);
+    }
+    return count;
   }
 
   readyFd(index: number): number {
-    if (index >= this.#fromKernel) return this.#file(index)[0];
-    const { buffer } = this.#events;
-    // The kernel keeps 8 bytes of ours: the descriptor, and the serial.
-    const fd = buffer.readInt32LE(index * SIZE + DATA);
-    return buffer.readInt32LE(index * SIZE + DATA + 4) === this.#serials[fd] ? fd : -1;
+    return this.fds[index] as number;
   }
 
   readyMask(index: number): number {
-    if (index >= this.#fromKernel) return this.#file(index)[1] & (POLLIN | POLLOUT);
-    return this.#events.buffer.readInt32LE(index * SIZE);
+    return this.masks[index] as number;
   }
 
-  get alwaysReady(): boolean {
-    return this.#files.size > 0;
-  }
+  readonly alwaysReady = false;
 
   watch(wake: () => void): { close(): void } {
     this.#watching = { watch: this.#open(wake), wake };
@@ -136,10 +128,6 @@ export class EpollSelector implements Selector {
 
   close(): void {
     this.#epoll.close();
-  }
-
-  #file(index: number): [fd: number, mask: number] {
-    return this.#fromFiles[index - this.#fromKernel] as [number, number];
   }
 
   #control(op: number, fd: number, mask: number): number {

@@ -38,3 +38,5 @@ export class Lookout {
     else this.#timer = setTimeout(this.#look, PAUSE);
   };
 }
+
+export { Lookout as IntervalPoller };

@@ -19,12 +19,14 @@ export class PollSelector implements Selector {
   #pollfds = new Memory(FIRST_ROOM * SIZE);
   /** fd -> its place in `#pollfds`. */
   readonly #places = new Map<number, number>();
-  /** The places that the last select found ready. */
-  #ready: number[] = [];
   #lookout: Lookout | null = null;
   #closed = false;
 
-  register(fd: number, mask: number): void {
+  readonly fd = -1;
+  readonly fds: number[] = [];
+  readonly masks: number[] = [];
+
+  register(fd: number, mask: number): boolean {
     const known = this.#places.get(fd);
     const place = known ?? this.#places.size;
     if (known === undefined) {
@@ -32,6 +34,7 @@ export class PollSelector implements Selector {
       this.#places.set(fd, place);
     }
     this.#write(place, fd, mask);
+    return true;
   }
 
   modify(fd: number, mask: number): void {
@@ -55,22 +58,24 @@ export class PollSelector implements Selector {
     let left = check(poll(this.#pollfds, size, timeout), 'poll');
     const { buffer } = this.#pollfds;
     // Copied out, as a handler may unregister and move the places about.
-    this.#ready = [];
+    let count = 0;
     for (let place = 0; left > 0 && place < size; place += 1) {
       const mask = buffer.readInt16LE(place * SIZE + REVENTS);
       if (mask === 0) continue;
-      this.#ready.push(buffer.readInt32LE(place * SIZE), mask);
+      this.fds[count] = buffer.readInt32LE(place * SIZE);
+      this.masks[count] = mask;
+      count += 1;
       left -= 1;
     }
-    return this.#ready.length / 2;
+    return count;
   }
 
   readyFd(index: number): number {
-    return this.#ready[2 * index] as number;
+    return this.fds[index] as number;
   }
 
   readyMask(index: number): number {
-    return this.#ready[2 * index + 1] as number;
+    return this.masks[index] as number;
   }
 
   /** The kernel reports them as ready. */

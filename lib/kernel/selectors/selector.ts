@@ -3,7 +3,7 @@
 // - A mask is made of poll(2)'s bits. One registers POLLIN, POLLPRI and POLLOUT; POLLERR and POLLHUP
 //   are reported whether asked for or not, as the kernel does, and POLLNVAL by poll alone.
 // - Readiness is a level, not an edge: what is not dealt with is reported again.
-// - A regular file is always ready for what it was registered for, as under select(2).
+// - A regular file cannot be watched by epoll: `register` returns false, and the caller treats it as ready.
 // - Results stand in the order in which the kernel gives them, until the next `select`.
 // - A registration belongs to the open file. Unregister before closing: the number alone does not
 //   tell the kernel, when a duplicate of it is still open, that nobody wants to know any more.
@@ -12,7 +12,7 @@ export interface Selector {
   readonly name: 'epoll' | 'poll';
 
   /** Starts to watch `fd` for `mask`. @throws {SocketError} `EBADF`, `ENOMEM`, `ENOSPC` */
-  register(fd: number, mask: number): void;
+  register(fd: number, mask: number): boolean;
 
   /** Changes what a registered `fd` is watched for. */
   modify(fd: number, mask: number): void;
@@ -26,6 +26,13 @@ export interface Selector {
    * @returns how many are ready
    */
   select(timeout: number): number;
+
+  /** Its own descriptor, readable when something registered is ready; -1: there is none. */
+  readonly fd: number;
+
+  /** The results of the last `select`. */
+  readonly fds: number[];
+  readonly masks: number[];
 
   /** The descriptor of result `index`. */
   readyFd(index: number): number;

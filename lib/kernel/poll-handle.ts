@@ -1,0 +1,3 @@
+// A descriptor that Node's own loop watches.
+
+export { Watch as PollHandle } from './syscalls';
