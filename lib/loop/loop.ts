@@ -34,26 +34,21 @@ export interface LoopOptions {
  * @throws {TypeError} when `timeout` is no number, or `map` no ChannelMap
  */
 export function poll(timeout = 0, map: ChannelMap = socketMap): void {
-  checkMap('poll', map);
-  checkTimeout('poll', timeout);
+  checkPass('poll', timeout, map);
   blockingTick(registryOf(map), 'select', timeout);
 }
 
 /** One pass in poll order. Otherwise as `poll`. Python's `asyncore.poll2`. */
 export function poll2(timeout = 0, map: ChannelMap = socketMap): void {
-  checkMap('poll2', map);
-  checkTimeout('poll2', timeout);
+  checkPass('poll2', timeout, map);
   blockingTick(registryOf(map), 'poll', timeout);
 }
 
 /** The same as `poll2`, under the name that Python keeps for old programs. */
 export const poll3 = poll2;
 
-function checkMap(action: string, map: ChannelMap): void {
+function checkPass(action: string, timeout: number, map: ChannelMap): void {
   if (!(map instanceof ChannelMap)) throw badType(action, 'a ChannelMap', map);
-}
-
-function checkTimeout(action: string, timeout: number): void {
   if (typeof timeout !== 'number') throw badType(action, 'a timeout in milliseconds', timeout);
   if (!(timeout >= 0)) throw badRange(action, 'a timeout of 0 ms or more', timeout);
 }
@@ -73,8 +68,7 @@ export function checkOptions(action: string, options: LoopOptions): CheckedOptio
     throw badType(action, 'an object of options', options);
   }
   const { timeout = 30_000, usePoll = false, map = socketMap, count = Infinity, signal } = options;
-  checkTimeout(action, timeout);
-  checkMap(action, map);
+  checkPass(action, timeout, map);
   if (typeof count !== 'number' || Number.isNaN(count)) {
     throw badType(action, 'a count of passes', count);
   }
@@ -132,7 +126,7 @@ export function loopSync(options: LoopOptions = {}): void {
  * @throws {TypeError} when `map` is no ChannelMap
  */
 export function closeAll(map: ChannelMap = socketMap, ignoreAll = false): void {
-  checkMap('closeAll', map);
+  if (!(map instanceof ChannelMap)) throw badType('closeAll', 'a ChannelMap', map);
   for (const channel of [...map.values()]) {
     try {
       channel.close();

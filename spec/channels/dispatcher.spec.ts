@@ -418,9 +418,10 @@ describe('Dispatcher', () => {
           ['read'],
         ],
         [
-          'by a predicate that is replaced',
+          'by a predicate that is replaced, and told of',
           (channel) => {
             channel.writable = () => true;
+            channel.interestChanged();
           },
           ['write'],
         ],

@@ -504,7 +504,7 @@ describe('Ten thousand channels with idle timeouts', () => {
     await tick(how, map, 100);
     // Give or take a turn of Node's: nowhere near one for each channel.
     expect(now.mock.calls.length).toBeLessThan(2 * looks);
-    expect(take.mock.calls.length).toBeLessThan(2 * takes);
+    expect(take.mock.calls.length).toBeLessThanOrEqual(2 * takes);
     expect(set).not.toHaveBeenCalled();
     expect(asked).toBe(0);
 

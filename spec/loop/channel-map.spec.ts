@@ -691,10 +691,11 @@ describe('who is asked', () => {
       expect(chat.tracksInterest()).toBe(true);
     });
 
-    it('an assignment at run time takes effect at the next tick, and so does the next one', () => {
+    it('an assignment at run time takes effect once it is told of, and then the next one at once', () => {
       const [chat, peer] = chatOf(Chat);
       poll(0, chat.map);
       chat.readable = () => false;
+      chat.interestChanged();
       peer.send(Buffer.from('one'));
       poll(0, chat.map);
       poll(0, chat.map);
@@ -716,10 +717,74 @@ describe('who is asked', () => {
       poll(0, chat.map);
       let open = false;
       chat.readable = () => open;
+      chat.interestChanged();
       peer.send(BYTE);
       poll(0, chat.map);
       expect(chat.got).toEqual([]);
       open = true;
+      poll(0, chat.map);
+      expect(chat.got).toEqual(['x']);
+    });
+
+    it.each([
+      ['select order', poll],
+      ['poll order', poll2],
+    ])('an assignment within an event of its channel need not be told of: %s', (_, pass) => {
+      const [chat, peer] = chatOf(Chat);
+      let asked = 0;
+      chat.collectIncomingData = (data) => {
+        chat.got.push(data.toString());
+        chat.readable = () => {
+          asked += 1;
+          return false;
+        };
+      };
+      pass(0, chat.map);
+      peer.send(Buffer.from('one'));
+      pass(0, chat.map);
+      expect(chat.got).toEqual(['one']);
+      peer.send(Buffer.from('two'));
+      for (let tick = 0; tick < 5; tick += 1) pass(0, chat.map);
+      expect(asked).toBe(5);
+      expect(chat.got).toEqual(['one']);
+    });
+
+    it('an assignment on an idle channel that nobody tells of waits for its next event', () => {
+      const [chat, peer] = chatOf(Chat);
+      poll(0, chat.map);
+      chat.readable = () => false;
+      peer.send(Buffer.from('one'));
+      poll(0, chat.map);
+      expect(chat.got).toEqual(['one']);
+      peer.send(Buffer.from('two'));
+      poll(0, chat.map);
+      expect(chat.got).toEqual(['one']);
+    });
+
+    it('a channel that gets the library’s methods back is no longer asked, once it has told', () => {
+      const [chat] = chatOf(Chat);
+      chat.readable = () => true;
+      expect(asksIn(10, chat)).toBe(10);
+      Reflect.deleteProperty(chat, 'readable');
+      chat.interestChanged();
+      expect(asksIn(10, chat)).toBe(0);
+    });
+
+    it('an accessor that yields a predicate is asked at every tick', () => {
+      class Accessor extends Chat {
+        open = false;
+      }
+      Object.defineProperty(Accessor.prototype, 'readable', {
+        get(this: Accessor) {
+          return this.open ? AsyncChat.prototype.readable : () => false;
+        },
+      });
+      const [chat, peer] = chatOf(Accessor);
+      expect(chat.tracksInterest()).toBe(false);
+      peer.send(BYTE);
+      poll(0, chat.map);
+      expect(chat.got).toEqual([]);
+      chat.open = true;
       poll(0, chat.map);
       expect(chat.got).toEqual(['x']);
     });
@@ -745,6 +810,7 @@ describe('who is asked', () => {
       const [chat, peer] = chatOf(Chat);
       poll(0, chat.map);
       chat.readable = () => false;
+      chat.interestChanged();
       poll(0, chat.map);
       Reflect.deleteProperty(chat, 'readable');
       peer.send(BYTE);

@@ -1306,7 +1306,7 @@ describe('loop, inside Node', () => {
     expect(performance.now() - begin).toBeLessThan(4000);
   });
 
-  it('is woken at once by a predicate that is replaced', async () => {
+  it('is woken at once by a predicate that is replaced, and told of', async () => {
     const map = newMap();
     const [chat] = chatIn(map);
     setTimeout(() => {
@@ -1314,6 +1314,7 @@ describe('loop, inside Node', () => {
         chat.close();
         return false;
       };
+      chat.interestChanged();
     }, 20);
     const begin = performance.now();
     await loop({ map });
