@@ -1493,7 +1493,7 @@ describe('a hang-up that nobody can be told of', () => {
   });
 });
 
-describe('rest', () => {
+describe('suspend', () => {
   it('takes a channel out until its time is over', () => {
     const map = newMap();
     const log: string[] = [];
@@ -1560,6 +1560,44 @@ describe('rest', () => {
     map.set(a.fileno(), probe);
     poll(0, map);
     expect(events(log)).toEqual(['A.write']);
+  });
+
+  it.each([
+    ['select order', poll],
+    ['poll order', poll2],
+  ])('is a deadline: over by the next pass, though that only looks, in %s', (_, pass) => {
+    const map = newMap();
+    const log: string[] = [];
+    const [a] = pair();
+    map.set(a.fileno(), new Probe('A', log, 'w'));
+    const now = jest.spyOn(performance, 'now').mockReturnValue(1000);
+    registryOf(map).suspend(a.fileno(), 50);
+    expect(registryOf(map).timers.next).toBe(1050);
+    now.mockReturnValue(1049);
+    pass(0, map);
+    expect(events(log)).toEqual([]);
+    now.mockReturnValue(1050);
+    pass(0, map);
+    expect(events(log)).toEqual(['A.write']);
+    expect(registryOf(map).timers.next).toBe(Infinity);
+  });
+
+  it('may be made longer, shorter, or endless', () => {
+    const map = newMap();
+    const [a] = pair();
+    map.set(a.fileno(), new Probe('A', [], 'w'));
+    jest.spyOn(performance, 'now').mockReturnValue(1000);
+    const { timers } = registryOf(map);
+    registryOf(map).suspend(a.fileno(), 50);
+    registryOf(map).suspend(a.fileno(), 70);
+    expect(timers.next).toBe(1070);
+    registryOf(map).suspend(a.fileno(), 30);
+    expect(timers.next).toBe(1030);
+    registryOf(map).suspend(a.fileno(), Infinity);
+    expect(timers.next).toBe(Infinity);
+    registryOf(map).suspend(a.fileno(), 30);
+    registryOf(map).resume(a.fileno());
+    expect(timers.next).toBe(Infinity);
   });
 
   it('leaves the others alone', () => {
