@@ -774,6 +774,7 @@ export class World implements Watcher {
     channel[name] = this.#random.chance(0.5)
       ? own
       : () => own.call(channel) && this.#random.chance(probability);
+    channel.interestChanged();
   }
 
   #leave(): void {
@@ -872,6 +873,7 @@ export class World implements Watcher {
     for (const name of ['readable', 'writable'] as const) {
       channel[name] = Object.getPrototypeOf(channel)[name] as () => boolean;
     }
+    channel.interestChanged();
     // handleEof, which comes once, may have thrown instead of closing.
     if (channel.connecting || (channel.inputEnded && chat === null)) channel.close();
     if (chat !== null) {
