@@ -249,7 +249,7 @@ export abstract class AsyncChat extends Dispatcher {
       return super.handleReadEvent();
     } finally {
       out.takesSegments = outer;
-      if (!withinTick) outbox.endTick();
+      if (!withinTick) outbox.endDelivery(false);
     }
   }
 

@@ -1,1 +1,40 @@
-export type { Channel } from './channel-map';
+// The one thing that the loop knows about what it drives.
+
+/** What stands in a channel map. Dispatchers are channels; a program may write its own. */
+export interface Channel {
+  /** Whether to wait for input. */
+  readable(): boolean;
+  /** Whether to wait until output can be sent. */
+  writable(): boolean;
+  /** A listener is never waited for as writable. */
+  readonly accepting?: boolean;
+  /** The peer has ended its stream, so that there is no more input to wait for. */
+  readonly inputEnded?: boolean;
+  /** Input is not wanted for now, whatever `readable` says. */
+  readonly readingPaused?: boolean;
+  /**
+   * The channel holds input that the kernel has already handed over: a read event is due. A change to
+   * true is told by `interestChanged`, like a change of a predicate. @internal
+   */
+  readonly hasBufferedInput?: boolean;
+  /** There is input, a connection to accept, the end of a connect, or an error. */
+  handleReadEvent(): void | Promise<void>;
+  /** Output can be sent, or a connect is over. */
+  handleWriteEvent(): void | Promise<void>;
+  /** There is urgent data, or an error. */
+  handleExptEvent(): void | Promise<void>;
+  /** The descriptor is of no more use. */
+  handleClose(): void | Promise<void>;
+  /** Another handler threw, or its promise was rejected. What this one throws closes the channel. */
+  handleError(error: unknown): void | Promise<void>;
+  /** The program is about to end, see `shutdown`. Without this handler the channel is closed. */
+  handleShutdown?(): void | Promise<void>;
+  /** Called by `closeAll`, and after an exception out of `handleError`. */
+  close(): void;
+  /** The descriptor under which the channel stands in its map. */
+  fileno?(): number | null;
+  /** The `ChannelMap` that this channel tells of its changes. */
+  readonly map?: Map<number, Channel> & { interestChanged(fd: number): void };
+  /** Whether this channel calls `interestChanged` whenever a predicate would answer otherwise. */
+  tracksInterest?(): boolean;
+}

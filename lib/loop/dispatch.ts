@@ -1,51 +1,59 @@
-// Guards: one event of one channel, and what becomes of an exception.
+// Runs a handler, and routes its error.
 //
-// An exception ends its channel, not the loop: it goes to the channel's handleError, and one out of
-// handleError itself is reported as a process warning and the channel closed. A rejection of an async
-// handler goes the same way, later. ExitNow is the exception: it leaves the loop.
+// An exception ends its channel, not the loop: it goes to the channel's handleError. An exception out of
+// handleError itself is reported as a process warning, and the channel is closed. A rejection of an async
+// handler goes the same way, later. ExitNow alone leaves the loop.
 
 import { codeOf, DISCONNECTED, isExit, stackOf } from '../errors';
 import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from '../kernel/platform/constants';
-import type { Channel, Entry } from './channel-map';
+import type { Channel } from './channel';
+import { ChannelMap, registryOf } from './channel-map';
+import type { Entry } from './entry';
+import type { Registry } from './registry';
+
+type Handler = (channel: Channel) => unknown;
+
+// One function for each event, so that delivering an event makes no closure.
+const onRead: Handler = (channel) => channel.handleReadEvent();
+const onWrite: Handler = (channel) => channel.handleWriteEvent();
+const onException: Handler = (channel) => channel.handleExptEvent();
+const onHangUp: Handler = (channel) => channel.handleClose();
 
 /** A read event. Python's `asyncore.read`. @throws {ExitNow} and nothing else */
 export function read(channel: Channel): void {
-  try {
-    handleResult(channel, channel.handleReadEvent());
-  } catch (error) {
-    routeError(channel, error);
-  }
+  runHandler(channel, onRead);
 }
 
 /** A write event. Python's `asyncore.write`. @throws {ExitNow} and nothing else */
 export function write(channel: Channel): void {
-  try {
-    handleResult(channel, channel.handleWriteEvent());
-  } catch (error) {
-    routeError(channel, error);
-  }
+  runHandler(channel, onWrite);
 }
 
 /** An exceptional condition. Python's `asyncore._exception`. @throws {ExitNow} and nothing else */
 export function exception(channel: Channel): void {
-  try {
-    handleResult(channel, channel.handleExptEvent());
-  } catch (error) {
-    routeError(channel, error);
-  }
+  runHandler(channel, onException);
+}
+
+/** The descriptor is of no more use. @throws {ExitNow} and nothing else */
+export function hangUp(channel: Channel): void {
+  runHandler(channel, onHangUp);
 }
 
 /**
  * All that poll(2) reported of one channel: POLLIN, POLLOUT, POLLPRI, and at last what ends it.
- * Python's `asyncore.readwrite`, with two mendings: it stops when a handler has closed the channel,
+ * Python's `asyncore.readwrite`, with two bugs fixed: it stops when a handler has closed the channel,
  * and a hang-up beside unread input waits until the input has been read.
  * @throws {ExitNow} and nothing else
  */
 export function readwrite(channel: Channel, flags: number): void {
-  deliver(channel, flags, channel.map?.entryOf(channel, channel.fileno?.() ?? -1));
+  const registry = registryFor(channel);
+  deliver(channel, flags, registry?.entryOf(channel, channel.fileno?.() ?? -1));
 }
 
-/** As `readwrite`, for a channel that stands in a map: until its entry dies. */
+/**
+ * As `readwrite`, until `entry` dies. All events share one try, as in Python: an error ends the
+ * delivery, and a disconnect is a hang-up.
+ */
 export function deliver(channel: Channel, flags: number, entry: Entry | undefined): void {
   try {
     if ((flags & POLLIN) !== 0) handleResult(channel, channel.handleReadEvent());
@@ -59,59 +67,39 @@ export function deliver(channel: Channel, flags: number, entry: Entry | undefine
     if (over && entry?.live !== false) handleResult(channel, channel.handleClose());
   } catch (error) {
     if (!DISCONNECTED.has(codeOf(error) ?? '')) routeError(channel, error);
-    // Of a channel that its handler has closed already, it says nothing new.
+    // Of a channel that its handler has closed already, a disconnect says nothing new.
     else if (entry?.live !== false) hangUp(channel);
   }
 }
 
-/** Its descriptor is of no use any more. @throws {ExitNow} and nothing else */
-export function hangUp(channel: Channel): void {
-  runHandler(channel, () => channel.handleClose());
-}
-
 /**
- * Any other handler. Those above spell the same out, as they are called for every event: they make no
- * closure.
+ * Runs a handler of a channel. Its error, or its promise's rejection, goes to `handleError`.
+ * @param handler for frequent events a constant of its module: no closure is made then
  * @throws {ExitNow} and nothing else
  */
-export function runHandler(channel: Channel, handler: (channel: Channel) => unknown): void {
+export function runHandler(channel: Channel, handler: Handler): void {
   try {
-    handleResult(channel, handler(channel));
+    const result = handler(channel);
+    if (result !== undefined) handleResult(channel, result);
   } catch (error) {
     routeError(channel, error);
   }
 }
 
+/** Told of an error of a channel. */
 type Report = (channel: Channel, error: unknown) => void;
 
-/**
- * A handler may be async: its rejection is its channel's, as an exception would have been.
- * Dispatchers bring the result of each handler here, and the guards that of each event.
- */
+/** A handler may be async: the rejection of its promise is its channel's, as an exception would be. */
 export function handleResult(channel: Channel, result: unknown, report: Report = routeError): void {
   if (result === undefined || typeof (result as PromiseLike<unknown> | null)?.then !== 'function') {
     return;
   }
-  // What it has done by then may be what a predicate looks at.
+  // What the handler has done by then may be what a predicate looks at.
   const settled = (): void => channel.map?.interestChanged(channel.fileno?.() ?? -1);
   (result as PromiseLike<unknown>).then(settled, (error: unknown) => {
     routeErrorOutside(channel, error, report);
     settled();
   });
-}
-
-/** As `fail`, outside the loop's own call stack: ExitNow finds the loop through the map. */
-export function routeErrorOutside(
-  channel: Channel,
-  error: unknown,
-  report: Report = routeError,
-): void {
-  try {
-    report(channel, error);
-  } catch (exit) {
-    if (channel.map?.runner == null) throw exit;
-    channel.map.runner.fail(exit);
-  }
 }
 
 /** Gives an exception to its channel. @throws {ExitNow} and nothing else */
@@ -124,7 +112,26 @@ export function routeError(channel: Channel, error: unknown): void {
   }
 }
 
-/** Even handleError threw: say so where it cannot be overlooked, and go on without the channel. */
+/** As `routeError`, outside the loop's own call stack: ExitNow finds the loop through the map. */
+export function routeErrorOutside(
+  channel: Channel,
+  error: unknown,
+  report: Report = routeError,
+): void {
+  try {
+    report(channel, error);
+  } catch (exit) {
+    const runner = registryFor(channel)?.runner;
+    if (runner == null) throw exit;
+    runner.fail(exit);
+  }
+}
+
+function registryFor({ map }: Channel): Registry | null {
+  return map instanceof ChannelMap ? registryOf(map) : null;
+}
+
+/** Even handleError threw: says so where it cannot be overlooked, and goes on without the channel. */
 function giveUp(channel: Channel, error: unknown): void {
   if (isExit(error)) throw error;
   process.emitWarning(`handleError of a channel threw, closing the channel: ${stackOf(error)}`, {
@@ -134,9 +141,9 @@ function giveUp(channel: Channel, error: unknown): void {
   try {
     channel.close();
   } catch {
-    // What it was about has been said.
+    // The first error has been reported.
   }
-  // Whatever its close() did, it may not come again.
+  // Whatever its close() did, the channel gets no more events.
   const { map } = channel;
   const fd = channel.fileno?.();
   if (map === undefined || fd === null) return;

@@ -1,59 +1,58 @@
-// Which channels can be trusted to tell of their changes.
+// May a channel be skipped?
 //
-// A dispatcher is asked for its interest only when something has changed (channel-map.ts), as long
-// as the library's own code decides about it: its predicates, and the attributes that these look at.
-// A program may replace any of them, in all the ways JavaScript has, and must not be able to tell
-// that anything is being skipped:
+// Asking ten thousand idle channels two questions a tick is what made asyncore slow. The loop skips a
+// channel that tells of every change of interest, and asks it again when it has told. The library's own
+// channels tell for as long as only the library's code decides about their interest:
 //
-//   a method or accessor in a subclass       found by looking along the prototypes, once per class
-//   a class field or own property            an attribute's value is moved into its accessor, from
-//     `connected = true`                     where changes are seen; a predicate's is respected
-//   an assignment, `chat.readable = () => …` goes through a setter here, at any time
+// - `readable` and `writable` are methods that the library has declared. An override, inherited or the
+//   channel's own, is the program's, and is asked at every tick.
+// - What these methods look at are accessors that the library has declared, which see every change. A
+//   class field of the same name, `connected = true`, hides its accessor; its value is moved behind it.
+//
+// The loop looks when a channel enters the map, after each of its events, and when it tells. So a
+// predicate that is assigned at any other time takes effect with the next `interestChanged`.
 
-const names = new Set<string>();
-const own = new WeakSet<object>();
-/** By prototype. */
+const predicateNames = new Set<string>();
+const ownPredicates = new WeakSet<object>();
+const stateNames = new Set<string>();
+const ownAccessors = new WeakSet<object>();
+/** By prototype: whether its state names are the library's own accessors. */
 const verdicts = new WeakMap<object, boolean>();
-const epoch = 0;
 
-/** Changes when a class was changed, and its channels in any map must be looked at again. */
-export function trackingEpoch(): number {
-  return epoch;
-}
-
-type Method = (...args: never[]) => unknown;
-
-/** Called on a channel whose predicate was replaced, so that it is looked at again. */
-export const predicateReplaced = Symbol('predicateReplaced');
-
-/** Declares accessors of `prototype` to be attributes that the predicates of its class look at. */
-export function declareState(prototype: object, ...attributes: string[]): void {
-  for (const name of attributes) {
-    names.add(name);
-    own.add(Object.getOwnPropertyDescriptor(prototype, name)?.get as object);
+/** Declares accessors of `prototype` that the library's predicates look at. */
+export function declareState(prototype: object, ...names: string[]): void {
+  for (const name of names) {
+    stateNames.add(name);
+    ownAccessors.add(Object.getOwnPropertyDescriptor(prototype, name)?.get as object);
   }
 }
 
-/** Declares methods of `prototype` to be its predicates, and sees to it that replacing is seen. */
-export function declarePredicates(prototype: object, ...predicates: string[]): void {
-  for (const name of predicates) {
-    names.add(name);
-    own.add(Object.getOwnPropertyDescriptor(prototype, name)?.value as Method);
+/** Declares methods of `prototype` to be predicates whose changes the library tells of. */
+export function declarePredicates(prototype: object, ...names: string[]): void {
+  for (const name of names) {
+    predicateNames.add(name);
+    ownPredicates.add(Object.getOwnPropertyDescriptor(prototype, name)?.value as object);
   }
 }
 
 /** Whether all that decides about the interest of `channel` is the library's own code. */
 export function tellsOfChanges(channel: object): boolean {
-  return isTrackedClass(Object.getPrototypeOf(channel)) && takeFieldsIn(channel);
+  for (const name of predicateNames) {
+    const found = findProperty(channel, name);
+    if (found !== undefined && !ownPredicates.has(found.value as object)) return false;
+  }
+  return hasOwnState(Object.getPrototypeOf(channel)) && takeFieldsIn(channel);
 }
 
-function isTrackedClass(prototype: object): boolean {
+function hasOwnState(prototype: object): boolean {
   const known = verdicts.get(prototype);
   if (known !== undefined) return known;
   let verdict = true;
-  for (const name of names) {
+  for (const name of stateNames) {
     const found = findProperty(prototype, name);
-    if (found !== undefined && !own.has((found.get ?? found.value) as object)) verdict = false;
+    if (found !== undefined && !ownAccessors.has((found.get ?? found.value) as object)) {
+      verdict = false;
+    }
   }
   verdicts.set(prototype, verdict);
   return verdict;
@@ -67,33 +66,22 @@ function findProperty(start: object, name: string): PropertyDescriptor | undefin
   return undefined;
 }
 
-/** Own properties hide the accessors below. @returns false when one of them is to stay */
+/** Moves own properties behind the accessors that they hide. @returns false when one has to stay */
 function takeFieldsIn(channel: object): boolean {
-  for (const name of names) {
+  for (const name of stateNames) {
     const field = Object.getOwnPropertyDescriptor(channel, name);
     if (field === undefined) continue;
-    if (own.has(field.value as object)) {
-      // What would be found without it: the setter below is to see the next assignment, too.
-      if (inherited(channel, name) !== field.value || !Reflect.deleteProperty(channel, name)) {
-        return false;
-      }
-      continue;
-    }
     const movable = field.configurable && 'value' in field && typeof field.value !== 'function';
     if (!movable || !Reflect.deleteProperty(channel, name)) return false;
-    const attributes = channel as Record<string, unknown>;
-    attributes[name] = joined(field.value, attributes[name]);
+    const state = channel as Record<string, unknown>;
+    state[name] = joined(field.value, state[name]);
   }
   return true;
 }
 
-function inherited(channel: object, name: string): unknown {
-  return Reflect.get(Object.getPrototypeOf(channel), name);
-}
-
 /**
- * A field hides its accessor from the class's own constructor on, and what the library has put
- * behind the accessor since, output for one, comes after what the field held at first.
+ * A field hides its accessor from the class's own constructor on. What the library has put behind the
+ * accessor since then (output, for one) comes after what the field held at first.
  */
 function joined(field: unknown, hidden: unknown): unknown {
   if (field instanceof Uint8Array && hidden instanceof Uint8Array) {

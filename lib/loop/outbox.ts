@@ -1,44 +1,83 @@
+// Output that leaves once a tick.
+//
+// While the loop delivers events, what a channel sends is put off: the channel's queue takes it and
+// puts itself on this list. The loop flushes the list after the read sweep and at the end of the
+// delivery. So a burst of requests is answered by one send, and what ten members of a chat room say in
+// one tick reaches each of the others in one send.
+//
+// Nothing waits here for longer than the handlers run. The list is flushed before anything blocks the
+// thread, when ExitNow cuts a tick short, and when a handler calls process.exit().
+
 import { onBlocking } from '../kernel/blocking';
 
+/** A queue of output. */
 export interface Sender {
+  /** Sends what was put off. Only ExitNow may come out of it. */
   flushOutput(): void;
 }
 
 class Outbox {
+  /** The loop is delivering events: output is to be put off. */
   open = false;
-  #senders: Sender[] = [];
-  #watchesExit = false;
+  /** How many senders wait for the flush. To be read only. */
+  size = 0;
+  readonly #senders: Sender[] = [];
+  /** The sender that is flushed next. A flush within a flush goes on from here. */
+  #next = 0;
+  #registered = false;
+
+  /** Puts `sender` on the list. It keeps track of whether it is listed: each `add` is one flush. */
   add(sender: Sender): void {
-    if (!this.#watchesExit) {
-      this.#watchesExit = true;
-      process.on('exit', () => this.flush());
-    }
+    if (!this.#registered) this.#register();
     this.#senders.push(sender);
+    this.size += 1;
   }
-  endTick(): void {
-    try {
-      this.flush();
-    } finally {
-      this.open = false;
-    }
-  }
+
+  /**
+   * Has every sender on the list send, in the order of `add`. The outbox is not open meanwhile: what
+   * handlers send during a flush leaves at once.
+   * @throws {ExitNow} the first that came out of a sender, when all have been flushed
+   */
   flush(): void {
-    if (this.#senders.length === 0) return;
-    const senders = this.#senders;
-    this.#senders = [];
+    if (this.size === 0) return;
     const { open } = this;
+    const senders = this.#senders;
+    let exit: { readonly error: unknown } | null = null;
     this.open = false;
-    let exit: { error: unknown } | null = null;
-    for (const sender of senders) {
+    while (this.#next < senders.length) {
+      const sender = senders[this.#next] as Sender;
+      this.#next += 1;
+      this.size -= 1;
       try {
         sender.flushOutput();
       } catch (error) {
         exit ??= { error };
       }
     }
+    senders.length = 0;
+    this.#next = 0;
     this.open = open;
     if (exit !== null) throw exit.error;
   }
+
+  /**
+   * The delivery of events ends, or ExitNow has cut it short: what was put off leaves now.
+   * @param open as `open` was before: an outer tick goes on
+   */
+  endDelivery(open: boolean): void {
+    try {
+      if (this.size > 0) this.flush();
+    } finally {
+      this.open = open;
+    }
+  }
+
+  #register(): void {
+    this.#registered = true;
+    const flush = (): void => this.flush();
+    process.on('exit', flush);
+    onBlocking(flush);
+  }
 }
+
 export const outbox = new Outbox();
-onBlocking(() => outbox.flush());

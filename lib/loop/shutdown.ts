@@ -1,30 +1,35 @@
-// The orderly end of a server: no more callers, no more requests, and what is queued leaves first.
+// The orderly end of a server: no new connections, no new requests, and queued output leaves first.
 
 import { badRange, badType } from '../errors';
-import { type Channel, ChannelMap, socketMap } from './channel-map';
+import type { Channel } from './channel';
+import { ChannelMap, registryOf, socketMap } from './channel-map';
 import { runHandler } from './dispatch';
-import { closeAll, loop } from './loop';
+import { closeAll } from './loop';
+import { loop } from './node-loop';
+import type { Registry } from './registry';
+import { LONGEST_WAIT } from './tick';
 import { Deadline } from './timers';
 
 /** Options of `shutdown`. */
 export interface ShutdownOptions {
-  /** When the rest is closed, in milliseconds. Default 10 000; Infinity is allowed. */
+  /** When the channels that are left are closed, in ms. Default 10 000; Infinity is allowed. */
   deadline?: number;
-  /** Ends the waiting: the promise rejects with its reason, and the channels go on draining. */
+  /** Ends the wait: the promise rejects with the signal's reason, and the channels go on draining. */
   signal?: AbortSignal;
 }
 
 /**
- * Calls `handleShutdown` of every channel, waits until all have left the map, and closes those that are
- * still there at the deadline. By default a listener closes at once, a chat reads no more and closes when
- * its output is sent, and any other channel's `handleClose` is called. Python has none.
+ * Calls `handleShutdown` of every channel, waits until all have left the map, and closes the channels
+ * that are left at the deadline. By default a listener closes at once, a chat reads no more and closes
+ * when its output is sent, and any other channel's `handleClose` is called. Python has none.
  *
- * If no loop runs on the map, one is run here. One that runs already must go on: should it be left, what
- * is queued stays, and all are closed at the deadline. `loopSync` keeps that, too.
+ * If no loop runs on the map, `shutdown` runs one. A loop that runs already must go on: if the program
+ * leaves it, queued output stays, and all channels are closed at the deadline. `loopSync` keeps the
+ * deadline, too.
  *
  * @returns how many channels had to be closed at the deadline
  * @throws the signal's reason
- * @throws {RangeError|TypeError} when an argument cannot be meant
+ * @throws {RangeError|TypeError} for an invalid argument
  *
  * @example
  * process.once('SIGTERM', async () => {
@@ -47,40 +52,41 @@ export async function shutdown(
   }
   signal?.throwIfAborted();
 
+  const registry = registryOf(map);
   let cut = 0;
-  const cutRest = (): void => {
+  const closeRest = (): void => {
     cut = map.size;
     closeAll(map, true);
   };
-  const cutUnlessRunning = (): void => {
-    if (map.runner === null) cutRest();
+  const closeRestUnlessRunning = (): void => {
+    if (registry.runner === null) closeRest();
   };
-  bidFarewell(map);
+  notifyChannels(map);
   if (map.size === 0) return 0;
-  const end = new Deadline(cutRest);
-  if (deadline !== Infinity) map.timers.set(end, performance.now() + deadline);
-  map.wake();
-  // The loop that runs may be left before that, and then nobody else looks at the time.
-  const timer = deadline < 2 ** 31 ? setTimeout(cutUnlessRunning, deadline) : undefined;
+  const end = new Deadline(closeRest);
+  if (deadline !== Infinity) registry.timers.set(end, performance.now() + deadline);
+  registry.wake();
+  // The program may leave the loop before the deadline, and then no tick looks at the time.
+  const timer = deadline <= LONGEST_WAIT ? setTimeout(closeRestUnlessRunning, deadline) : undefined;
   try {
-    // A handler may have thought better of it.
+    // A handler may have aborted the signal.
     signal?.throwIfAborted();
-    if (map.runner === null) await loop({ map, ...(signal === undefined ? {} : { signal }) });
-    else await emptied(map, signal);
+    if (registry.runner === null) await loop({ map, ...(signal === undefined ? {} : { signal }) });
+    else await emptied(registry, signal);
   } finally {
-    map.timers.clear(end);
+    registry.timers.clear(end);
     clearTimeout(timer);
   }
   return cut;
 }
 
-/** All are told, also when one throws ExitNow, with which the caller's promise then rejects. */
-function bidFarewell(map: ChannelMap): void {
+/** Tells every channel, also after one has thrown ExitNow. The caller's promise then rejects with it. */
+function notifyChannels(map: ChannelMap): void {
   let exit: { readonly error: unknown } | null = null;
   for (const [fd, channel] of [...map]) {
     try {
-      // One of them may have closed others.
-      if (map.get(fd) === channel) farewell(channel);
+      // A channel that was told before may have closed this one.
+      if (map.get(fd) === channel) runHandler(channel, endChannel);
     } catch (error) {
       exit ??= { error };
     }
@@ -88,15 +94,12 @@ function bidFarewell(map: ChannelMap): void {
   if (exit !== null) throw exit.error;
 }
 
-function farewell(channel: Channel): void {
-  runHandler(channel, () =>
-    channel.handleShutdown === undefined ? channel.close() : channel.handleShutdown(),
-  );
-}
+const endChannel = (channel: Channel): unknown =>
+  channel.handleShutdown === undefined ? channel.close() : channel.handleShutdown();
 
-function emptied(map: ChannelMap, signal: AbortSignal | undefined): Promise<void> {
+function emptied(registry: Registry, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
-    const forget = map.whenEmpty(() => {
+    const forget = registry.whenEmpty(() => {
       signal?.removeEventListener('abort', abort);
       resolve();
     });

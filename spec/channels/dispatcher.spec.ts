@@ -418,7 +418,7 @@ describe('Dispatcher', () => {
           ['read'],
         ],
         [
-          'by a predicate that is replaced',
+          'by a predicate that is replaced, and told of',
           (channel) => {
             channel.writable = () => true;
             channel.interestChanged();

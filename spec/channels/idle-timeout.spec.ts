@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   AF_INET,
+  AsyncChat,
   Dispatcher,
   type Handled,
   loop,
@@ -14,6 +15,7 @@ import {
   Socket,
   type SocketLike,
 } from 'asyncore';
+import { registryOf } from '../../lib/loop/channel-map';
 import { Timers } from '../../lib/loop/timers';
 import { drive, localAddress, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
@@ -51,7 +53,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     chat.setIdleTimeout(30);
     await drive(how, () => map.size === 0, { map });
     expect(chat.events).toEqual(['timeout', 'close']);
-    expect(map.timers.next).toBe(Infinity);
+    expect(registryOf(map).timers.next).toBe(Infinity);
   });
 
   it('ends a wait of the loop that would be longer', async () => {
@@ -296,7 +298,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     expect(chat.idleTimeout).toBe(1000);
     chat.setIdleTimeout(0);
     expect(chat.idleTimeout).toBe(0);
-    expect(map.timers.next).toBe(Infinity);
+    expect(registryOf(map).timers.next).toBe(Infinity);
     clock.advance(100_000);
     await tick(how, map);
     expect(chat.events).toEqual([]);
@@ -313,7 +315,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     clock.advance(1);
     await tick(how, map);
     expect(chat.events).toEqual(['after 50', 'after 200']);
-    expect(map.timers.next).toBe(Infinity);
+    expect(registryOf(map).timers.next).toBe(Infinity);
   });
 
   it('does not come of Infinity', async () => {
@@ -332,7 +334,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     patient(map).chat.setIdleTimeout(0);
     keep(chat);
     chat.delChannel();
-    expect(map.timers.next).toBe(Infinity);
+    expect(registryOf(map).timers.next).toBe(Infinity);
     clock.advance(5000);
     await tick(how, map);
     expect(chat.events).toEqual([]);
@@ -356,7 +358,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     clock.advance(1000);
     await tick(how, map);
     expect(chat.events).toEqual([]);
-    expect(map.timers.next).toBe(Infinity);
+    expect(registryOf(map).timers.next).toBe(Infinity);
   });
 
   it('comes in another map than its own, too', async () => {
@@ -397,10 +399,10 @@ describe('An idle timeout', () => {
     // From the middle, the beginning and the end.
     const order = [...chats.slice(30, 60), ...chats.slice(0, 30), ...chats.slice(60).reverse()];
     for (const chat of order) {
-      expect(map.timers.next).toBeLessThan(Infinity);
+      expect(registryOf(map).timers.next).toBeLessThan(Infinity);
       chat.close();
     }
-    expect(map.timers.next).toBe(Infinity);
+    expect(registryOf(map).timers.next).toBe(Infinity);
   });
 
   it('that is set while a loop waits is heard of', async () => {
@@ -503,7 +505,7 @@ describe('Ten thousand channels with idle timeouts', () => {
     await tick(how, map, 100);
     // Give or take a turn of Node's: nowhere near one for each channel.
     expect(now.mock.calls.length).toBeLessThan(2 * looks);
-    expect(take.mock.calls.length).toBeLessThan(2 * takes);
+    expect(take.mock.calls.length).toBeLessThanOrEqual(2 * takes);
     expect(set).not.toHaveBeenCalled();
     expect(asked).toBe(0);
 

@@ -19,6 +19,7 @@ import {
   Socket,
   shutdown,
 } from 'asyncore';
+import { registryOf } from '../../lib/loop/channel-map';
 import { drive, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
 
@@ -369,7 +370,7 @@ describe.each(WAYS)('A handler that throws (%s)', (_, how) => {
     PROVOCATIONS[handler](subject);
     await expect(drive(how, () => false, { map, limit: 2000 })).rejects.toBe(exit);
     expect(subject.wrong).toEqual([]);
-    expect(map.runner).toBeNull();
+    expect(registryOf(map).runner).toBeNull();
     bystander.peer.send(Buffer.from('x'));
     await drive(how, () => bystander.answers === 1, { map });
     expect(subject.wrong).toEqual([]);

@@ -8,6 +8,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ChannelMap, closeAll, Dispatcher, type Handled, loopSync, Socket } from 'asyncore';
+import { registryOf } from '../../lib/loop/channel-map';
 import { drive, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
 import { stopClock } from '../support/limits';
@@ -335,7 +336,7 @@ describe.each(WAYS.filter(([, { sync }]) => sync))('A wait (%s)', (_, how) => {
     const clock = stopClock();
     channel.setIdleTimeout(20);
     // The process is stopped in the kernel, and continued: no events, says epoll_wait(2).
-    jest.spyOn(map.acquire(), 'select').mockImplementationOnce(() => {
+    jest.spyOn(registryOf(map).acquire(), 'select').mockImplementationOnce(() => {
       keep(peer).send(Buffer.from('in time'));
       clock.advance(40);
       return 0;
@@ -343,7 +344,7 @@ describe.each(WAYS.filter(([, { sync }]) => sync))('A wait (%s)', (_, how) => {
     try {
       loopSync({ map, timeout: 1000, count: 1, usePoll: how.usePoll });
     } finally {
-      map.release();
+      registryOf(map).release();
       closeAll(map);
     }
     expect(events).toEqual(['in time']);

@@ -103,12 +103,13 @@ describe.each([
     for (; count > 0; count -= 1) pass(2, map);
   };
 
-  it('sees a predicate replaced that was the library’s own, assigned', () => {
+  it('sees a predicate replaced that was the library’s own, assigned, once it is told', () => {
     const [chat, peer] = chatOfPair();
     const own = chat.readable;
     chat.readable = own;
     passes(1);
     chat.readable = () => false;
+    chat.interestChanged();
     peer.send(Buffer.from('x'));
     passes(2);
     expect(chat.calls).toEqual([]);

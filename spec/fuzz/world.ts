@@ -29,6 +29,7 @@ import {
   Socket,
   SocketError,
 } from 'asyncore';
+import { registryOf } from '../../lib/loop/channel-map';
 import { Actor, Chat, Listener, Plain, Raw, Sender, type Watcher } from './actors';
 import { descriptors, registrations } from './kernel';
 import { Random } from './random';
@@ -214,7 +215,7 @@ export class World implements Watcher {
     if (epoll === null) return;
     const known = registrations(epoll);
     for (const [fd, channel] of this.map) {
-      const entry = this.map.entryOf(channel, fd);
+      const entry = registryOf(this.map).entryOf(channel, fd);
       if (entry === undefined || !entry.live) {
         this.#break(`no entry for ${fd}`);
         continue;
@@ -230,13 +231,13 @@ export class World implements Watcher {
       if (registered !== undefined && now.get(fd) !== `socket:[${registered.inode}]`) {
         this.#break(`${actor} is registered as inode ${registered.inode}, and is ${now.get(fd)}`);
       }
-      if (entry.stale || entry.untracked !== false) continue;
+      if (entry.stale || !entry.tracked) continue;
       const reads = channel.readable() && !channel.inputEnded && !channel.readingPaused;
       const writes = channel.writable() && !channel.accepting;
       const wants = (reads ? 1 : 0) | (writes ? 2 : 0);
       if (wants !== entry.wants)
         this.#break(`${actor} wants ${wants}, and ${entry.wants} is known`);
-      else if (entry.restsUntil === 0 && !entry.invalid && (entry.mask === 0) !== (wants === 0)) {
+      else if (!entry.suspended && !entry.invalid && (entry.mask === 0) !== (wants === 0)) {
         this.#break(`${actor} wants ${wants}, and is registered for ${entry.mask}`);
       }
     }
@@ -340,7 +341,7 @@ export class World implements Watcher {
 
   /** Otherwise there is no loop to be left. */
   get #inLoop(): boolean {
-    return this.#passing || this.map.runner !== null;
+    return this.#passing || registryOf(this.map).runner !== null;
   }
 
   #throwable(): unknown {
@@ -773,6 +774,7 @@ export class World implements Watcher {
     channel[name] = this.#random.chance(0.5)
       ? own
       : () => own.call(channel) && this.#random.chance(probability);
+    channel.interestChanged();
   }
 
   #leave(): void {
@@ -871,6 +873,7 @@ export class World implements Watcher {
     for (const name of ['readable', 'writable'] as const) {
       channel[name] = Object.getPrototypeOf(channel)[name] as () => boolean;
     }
+    channel.interestChanged();
     // handleEof, which comes once, may have thrown instead of closing.
     if (channel.connecting || (channel.inputEnded && chat === null)) channel.close();
     if (chat !== null) {

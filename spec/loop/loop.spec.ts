@@ -37,6 +37,7 @@ import {
   socketMap,
   write,
 } from 'asyncore';
+import { registryOf } from '../../lib/loop/channel-map';
 import { WAYS, type Way } from '../support/drive';
 
 const BYTE = Buffer.from('x');
@@ -880,7 +881,7 @@ describe('what must be a timeout', () => {
   it.each(WAYS)('0.3 ms is rounded up, not a spin: %s', async (_, way) => {
     const map = newMap();
     const [script] = scriptIn(map, 'A', [], 'r');
-    const select = jest.spyOn(map.acquire(), 'select');
+    const select = jest.spyOn(registryOf(map).acquire(), 'select');
     try {
       await run(way, { map, timeout: 0.3, count: 20 });
       // One look, and what a timer that goes off early costs.
@@ -888,7 +889,7 @@ describe('what must be a timeout', () => {
       expect(script.asked).toBeLessThanOrEqual(25);
       expect(select.mock.calls.length).toBeLessThanOrEqual(100);
     } finally {
-      map.release();
+      registryOf(map).release();
     }
   });
 
@@ -1120,10 +1121,10 @@ describe.each(WAYS)('the loop in %s', (_, way) => {
     const map = newMap();
     const [chat] = chatIn(map);
     // So that the number is not the selector's.
-    map.acquire();
+    registryOf(map).acquire();
     closeSync(chat.fileno() as number);
     await run(way, { map });
-    map.release();
+    registryOf(map).release();
     expect(chat.events).toEqual(['close']);
     expect(map.size).toBe(0);
   });
@@ -1305,7 +1306,7 @@ describe('loop, inside Node', () => {
     expect(performance.now() - begin).toBeLessThan(4000);
   });
 
-  it('is woken at once by a predicate that is replaced', async () => {
+  it('is woken at once by a predicate that is replaced, and told of', async () => {
     const map = newMap();
     const [chat] = chatIn(map);
     setTimeout(() => {
@@ -1313,6 +1314,7 @@ describe('loop, inside Node', () => {
         chat.close();
         return false;
       };
+      chat.interestChanged();
     }, 20);
     const begin = performance.now();
     await loop({ map });
@@ -1654,7 +1656,7 @@ describe('loopSync', () => {
   it('does not end a pass early for a signal', async () => {
     const map = newMap();
     scriptIn(map, 'A', [], 'r');
-    const select = jest.spyOn(map.acquire(), 'select');
+    const select = jest.spyOn(registryOf(map).acquire(), 'select');
     try {
       // Each child that ends is a SIGCHLD.
       const ended = [0.05, 0.1, 0.15, 0.2].map((seconds) => {
@@ -1670,7 +1672,7 @@ describe('loopSync', () => {
       expect(select.mock.calls.length).toBeLessThan(20);
       await Promise.all(ended);
     } finally {
-      map.release();
+      registryOf(map).release();
     }
   });
 

@@ -20,6 +20,7 @@ import {
   shutdown,
   socketMap,
 } from 'asyncore';
+import { registryOf } from '../../lib/loop/channel-map';
 import { drive, WAYS, type Way } from '../support/drive';
 import { keep } from '../support/keep';
 import {
@@ -106,7 +107,7 @@ describe.each(WAYS)('shutdown of a map whose loop runs (%s)', (_, how) => {
     const { chat, peer } = newChat(map);
     expect(await shutDown(how, map)).toBe(0);
     expect(map.size).toBe(0);
-    expect(map.deadlines.next).toBe(Infinity);
+    expect(registryOf(map).timers.next).toBe(Infinity);
     expect(chat.events).toEqual(['close']);
     expect(peer.recv(10)?.length).toBe(0);
     expect(refused(name)).toBe(true);
@@ -168,7 +169,7 @@ describe.each(WAYS)('shutdown of a map whose loop runs (%s)', (_, how) => {
     const chat = new LineChat(ours, map);
     chat.push(Buffer.alloc(4_000_000, 'x'));
     const reader = new Reader(theirs, map);
-    reader.handleShutdown = () => expect(map.deadlines.next).toBe(Infinity);
+    reader.handleShutdown = () => expect(registryOf(map).timers.next).toBe(Infinity);
     expect(await shutDown(how, map, { deadline: Infinity })).toBe(0);
     expect(reader.heard).toBe(4_000_000);
   });
@@ -347,9 +348,9 @@ describe('shutdown', () => {
     const reader = new Reader(theirs, map);
     reader.handleShutdown = () => {};
     const done = shutdown(map);
-    expect(map.runner).not.toBeNull();
+    expect(registryOf(map).runner).not.toBeNull();
     expect(await done).toBe(0);
-    expect(map.runner).toBeNull();
+    expect(registryOf(map).runner).toBeNull();
     expect(reader.heard).toBe(4_000_000);
   });
 
@@ -365,7 +366,7 @@ describe('shutdown', () => {
     expect(await shutdown(map)).toBe(0);
     new Listener(map);
     const done = shutdown(map);
-    expect(map.runner).toBeNull();
+    expect(registryOf(map).runner).toBeNull();
     expect(await done).toBe(0);
   });
 
@@ -417,7 +418,7 @@ describe('shutdown', () => {
       await expect(shutdown(map, { deadline: 2000 })).rejects.toBe(exits[1]);
       expect(events).toEqual(['1 closes', '2 exits', '3 closes', '4 exits']);
       expect(map.size).toBe(0);
-      expect(map.deadlines.next).toBe(Infinity);
+      expect(registryOf(map).timers.next).toBe(Infinity);
       expect(await running.settled()).toBe('resolved: undefined');
     },
   );
@@ -480,7 +481,7 @@ describe('shutdown', () => {
       stop.abort(reason);
       expect(await done.settled()).toBe('rejected: Error: enough');
       // Nobody closes them any more, but they close by themselves when they are done.
-      expect(map.deadlines.next).toBe(Infinity);
+      expect(registryOf(map).timers.next).toBe(Infinity);
       const reader = new Reader(theirs, map);
       if (!runs) await drive({ sync: false, usePoll: false }, () => map.size === 0, { map });
       await running;

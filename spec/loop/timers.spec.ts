@@ -1,7 +1,7 @@
-// Deadlines: a heap that is held against a list which is sorted at each step.
+// Timers: a heap that is held against a list which is sorted at each step.
 
 import * as fc from 'fast-check';
-import { Deadline, Deadlines } from '../../lib/loop/timers';
+import { Deadline, Timers } from '../../lib/loop/timers';
 
 const deadline = (): Deadline => new Deadline(() => {});
 
@@ -17,76 +17,76 @@ const step = fc.oneof(
   fc.record({ what: fc.constant('take' as const), now: fc.nat(12) }),
 );
 
-describe('Deadlines', () => {
+describe('Timers', () => {
   it('knows no next one while it is empty', () => {
-    const deadlines = new Deadlines();
-    expect(deadlines.next).toBe(Infinity);
-    expect(deadlines.takeDue(Number.MAX_VALUE)).toBeNull();
+    const timers = new Timers();
+    expect(timers.next).toBe(Infinity);
+    expect(timers.takeDue(Number.MAX_VALUE)).toBeNull();
   });
 
   it('gives them out when their time has come, the earliest first, each once', () => {
-    const deadlines = new Deadlines();
+    const timers = new Timers();
     const [first, second, third] = [deadline(), deadline(), deadline()];
-    deadlines.set(second, 20);
-    deadlines.set(third, 30);
-    deadlines.set(first, 10);
-    expect(deadlines.next).toBe(10);
-    expect(deadlines.takeDue(9.99)).toBeNull();
-    expect(deadlines.takeDue(20)).toBe(first);
-    expect(deadlines.takeDue(20)).toBe(second);
-    expect(deadlines.takeDue(20)).toBeNull();
-    expect(deadlines.next).toBe(30);
+    timers.set(second, 20);
+    timers.set(third, 30);
+    timers.set(first, 10);
+    expect(timers.next).toBe(10);
+    expect(timers.takeDue(9.99)).toBeNull();
+    expect(timers.takeDue(20)).toBe(first);
+    expect(timers.takeDue(20)).toBe(second);
+    expect(timers.takeDue(20)).toBeNull();
+    expect(timers.next).toBe(30);
     expect(first).toMatchObject({ at: Infinity, index: -1 });
   });
 
   it('moves one that is set again, and holds it once', () => {
-    const deadlines = new Deadlines();
+    const timers = new Timers();
     const [one, other] = [deadline(), deadline()];
-    deadlines.set(one, 10);
-    deadlines.set(other, 20);
-    deadlines.set(one, 30);
-    expect(deadlines.next).toBe(20);
-    deadlines.set(one, 5);
-    expect(deadlines.takeDue(100)).toBe(one);
-    expect(deadlines.takeDue(100)).toBe(other);
-    expect(deadlines.takeDue(100)).toBeNull();
+    timers.set(one, 10);
+    timers.set(other, 20);
+    timers.set(one, 30);
+    expect(timers.next).toBe(20);
+    timers.set(one, 5);
+    expect(timers.takeDue(100)).toBe(one);
+    expect(timers.takeDue(100)).toBe(other);
+    expect(timers.takeDue(100)).toBeNull();
   });
 
   it('takes one away, and is silent about one that is not set', () => {
-    const deadlines = new Deadlines();
+    const timers = new Timers();
     const one = deadline();
-    deadlines.clear(one);
-    deadlines.set(one, 10);
-    deadlines.clear(one);
-    deadlines.clear(one);
+    timers.clear(one);
+    timers.set(one, 10);
+    timers.clear(one);
+    timers.clear(one);
     expect(one).toMatchObject({ at: Infinity, index: -1 });
-    expect(deadlines.next).toBe(Infinity);
-    deadlines.set(one, 7);
-    expect(deadlines.next).toBe(7);
+    expect(timers.next).toBe(Infinity);
+    timers.set(one, 7);
+    expect(timers.next).toBe(7);
   });
 
   it('holds one that never comes', () => {
-    const deadlines = new Deadlines();
+    const timers = new Timers();
     const [never, soon] = [deadline(), deadline()];
-    deadlines.set(never, Infinity);
-    deadlines.set(soon, 1);
-    expect(deadlines.takeDue(Number.MAX_VALUE)).toBe(soon);
-    expect(deadlines.takeDue(Number.MAX_VALUE)).toBeNull();
-    deadlines.clear(never);
-    expect(deadlines.next).toBe(Infinity);
+    timers.set(never, Infinity);
+    timers.set(soon, 1);
+    expect(timers.takeDue(Number.MAX_VALUE)).toBe(soon);
+    expect(timers.takeDue(Number.MAX_VALUE)).toBeNull();
+    timers.clear(never);
+    expect(timers.next).toBe(Infinity);
   });
 
   it('does what a sorted list does', () => {
     void fc.assert(
       fc.property(fc.array(step, { maxLength: 200, size: 'max' }), (steps) => {
-        const deadlines = new Deadlines();
+        const timers = new Timers();
         const all = Array.from({ length: POPULATION }, deadline);
         const list = new Map<Deadline, number>();
         const earliest = (): number => Math.min(Infinity, ...list.values());
         for (const each of steps) {
           if (each.what === 'take') {
             const due = earliest() <= each.now;
-            const taken = deadlines.takeDue(each.now);
+            const taken = timers.takeDue(each.now);
             expect(taken !== null).toBe(due);
             if (taken === null) continue;
             expect(list.get(taken)).toBe(earliest());
@@ -94,14 +94,14 @@ describe('Deadlines', () => {
           } else {
             const one = all[each.who] as Deadline;
             if (each.what === 'set') {
-              deadlines.set(one, each.at);
+              timers.set(one, each.at);
               list.set(one, each.at);
             } else {
-              deadlines.clear(one);
+              timers.clear(one);
               list.delete(one);
             }
           }
-          expect(deadlines.next).toBe(earliest());
+          expect(timers.next).toBe(earliest());
           const wrong = all.filter(
             (one) => one.at !== (list.get(one) ?? Infinity) || (one.index !== -1) !== list.has(one),
           );
@@ -110,8 +110,8 @@ describe('Deadlines', () => {
         const rest = [...list.values()].filter((at) => at !== Infinity).sort((a, b) => a - b);
         const taken: number[] = [];
         for (;;) {
-          const { next } = deadlines;
-          if (deadlines.takeDue(Number.MAX_VALUE) === null) break;
+          const { next } = timers;
+          if (timers.takeDue(Number.MAX_VALUE) === null) break;
           taken.push(next);
         }
         expect(taken).toEqual(rest);

@@ -48,7 +48,8 @@ export const GROUPS: Group[] = [
     python: 'asyncore',
     ours: null,
     names: [
-      ...translated('loop/loop.ts', 'loop() poll() poll2() poll3() close_all()'),
+      ...translated('loop/node-loop.ts', 'loop()'),
+      ...translated('loop/loop.ts', 'poll() poll2() poll3() close_all()'),
       ...translated('loop/dispatch.ts', 'read() write() readwrite()'),
       renamed('loop/dispatch.ts', '_exception()', 'exception()'),
       ...translated('loop/channel-map.ts', 'socket_map'),

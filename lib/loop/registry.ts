@@ -1,0 +1,470 @@
+// Who is asked, what is registered in the selector, and who is suspended.
+//
+// Beside each channel of a map stands an entry (entry.ts). Two invariants:
+//
+// 1. The predicates decide, at every tick, who is watched for what. A channel that tells of every
+//    change (`tracksInterest`) is asked again only when it has told. All others are asked at every
+//    tick, in map order.
+// 2. A channel without interest is not registered at all: epoll would report its hang-up for ever.
+
+import { codeOf } from '../errors';
+import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from '../kernel/platform/constants';
+import { createSelector, type Selector } from '../kernel/selectors';
+import { isOpen } from '../kernel/syscalls';
+import type { Channel } from './channel';
+import { Entry, EXCEPTION, HANG_UP, READ, Suspension, type TickOrder, WRITE } from './entry';
+import { Snapshot, SoftwareReadiness } from './readiness';
+import { Timers } from './timers';
+
+/** How long a hang-up that a channel cannot be told of is left alone, in ms. */
+const HANGUP_PAUSE = 100;
+/** Between two searches for closed descriptors, in ms. */
+const SWEEP_PAUSE = 1000;
+/** A list of entries this long is searched for dead ones when a channel leaves. */
+const MANY = 64;
+
+/** What to register for what is wanted: index READ | WRITE. */
+const MASKS: Record<TickOrder, readonly number[]> = {
+  select: [0, POLLIN | POLLPRI, POLLOUT | POLLPRI, POLLIN | POLLOUT | POLLPRI],
+  poll: [0, POLLIN | POLLPRI, POLLOUT, POLLIN | POLLOUT | POLLPRI],
+};
+
+/** Told of an exception out of a predicate. */
+type Report = (channel: Channel, error: unknown) => void;
+
+const isLive = (entry: Entry): boolean => entry.live;
+const inMapOrder = (a: Entry, b: Entry): number => a.order - b.order;
+
+/** What a channel map keeps to itself. */
+export class Registry {
+  /** Of idle channels and of suspensions. */
+  readonly timers = new Timers();
+  /** Work that must be done before the thread blocks. Each piece takes itself back. */
+  readonly deferred = new Set<() => void>();
+  /** Called at each change that a waiting loop must hear of; null: no loop waits. */
+  onChange: (() => void) | null = null;
+  /** The loop that runs on this map. */
+  runner: { fail(error: unknown): void } | null = null;
+
+  /** By fd: descriptors are small, and an array is faster than a Map. */
+  readonly #entries: (Entry | undefined)[] = [];
+  readonly #software: SoftwareReadiness;
+  #lastOrder = 0;
+  /** To be asked at the next tick. */
+  #stale: Entry[] = [];
+  /** To be asked at every tick, in map order unless `#unsorted`. May hold dead entries. */
+  #untracked: Entry[] = [];
+  #unsorted = false;
+  #order: TickOrder = 'select';
+  /** Opened at the first wait, closed when the map is empty and no loop uses it. */
+  #selector: Selector | null = null;
+  #users = 0;
+  #lastSweep = 0;
+  /** Snapshots that are not in use: a handler that calls `poll` needs another one. */
+  readonly #snapshots: Snapshot[] = [];
+  readonly #whenEmpty = new Set<() => void>();
+
+  /** @param channels the map that this registry belongs to */
+  constructor(readonly channels: ReadonlyMap<number, Channel>) {
+    this.#software = new SoftwareReadiness(channels);
+  }
+
+  // Channels come and go.
+
+  /** The live entry of a channel, if it stands in the map under `fd`. */
+  entryOf(channel: Channel, fd: number): Entry | undefined {
+    const entry = this.#entries[fd];
+    return entry?.channel === channel ? entry : undefined;
+  }
+
+  /** `channel` is put into the map under `fd`, in place of the channel that had the number. */
+  enter(fd: number, channel: Channel): void {
+    const old = this.#entries[fd];
+    if (old?.channel === channel && !old.invalid) this.interestChanged(fd);
+    else this.#enter(fd, channel, old);
+  }
+
+  /** The channel under `fd` has another socket, whose number is the same. */
+  renew(fd: number): void {
+    const old = this.#entries[fd];
+    if (old !== undefined) this.#enter(fd, old.channel, old);
+  }
+
+  #enter(fd: number, channel: Channel, old: Entry | undefined): void {
+    if (old !== undefined) {
+      this.#retire(old);
+      if (old.invalid && old.channel !== channel) this.#keepReplaced(old);
+    }
+    // As in any Map, a replacement keeps the place of what it replaces.
+    const entry = new Entry(fd, channel, old?.order ?? ++this.#lastOrder);
+    this.#entries[fd] = entry;
+    this.#stale.push(entry);
+    this.wake();
+  }
+
+  /** The channel of a closed socket is still to be told, though its number is another channel's. */
+  #keepReplaced({ fd, channel, order }: Entry): void {
+    const lost = new Entry(fd, channel, order);
+    lost.invalid = true;
+    lost.replaced = true;
+    this.#software.add(lost);
+  }
+
+  /** The channel under `fd` is taken out of the map. @returns whether there was one */
+  leave(fd: number): boolean {
+    const entry = this.#entries[fd];
+    if (entry === undefined) return false;
+    this.#retire(entry);
+    this.#entries[fd] = undefined;
+    return true;
+  }
+
+  /** Nothing reaches this entry any more. Done at once, as its descriptor is about to be closed. */
+  #retire(entry: Entry): void {
+    entry.live = false;
+    this.#register(entry, 0);
+    if (entry.suspension !== null) this.timers.clear(entry.suspension);
+    if (this.#software.size > 0) this.#software.delete(entry);
+    if (entry.listed) this.#unsorted = true;
+    // The next tick may never come, and must not be needed for closed channels to be collected.
+    const limit = Math.max(MANY, 2 * this.channels.size);
+    if (this.#stale.length > limit) this.#stale = this.#stale.filter(isLive);
+    if (this.#untracked.length > limit) this.#untracked = this.#untracked.filter(isLive);
+  }
+
+  /** After a channel has left: an empty map wakes its loop, and gives its selector back. */
+  settle(): void {
+    if (this.channels.size > 0) return;
+    this.wake();
+    for (const callback of this.#whenEmpty) callback();
+    this.#whenEmpty.clear();
+    if (this.#users > 0) return;
+    this.#selector?.close();
+    this.#selector = null;
+  }
+
+  /**
+   * Has `callback` called, once, when the last channel has left.
+   * @returns what takes that back
+   */
+  whenEmpty(callback: () => void): () => void {
+    this.#whenEmpty.add(callback);
+    return () => this.#whenEmpty.delete(callback);
+  }
+
+  // Changes.
+
+  /** The predicates of channel `fd` may answer otherwise now. */
+  interestChanged(fd: number): void {
+    const entry = this.#entries[fd];
+    if (entry === undefined || entry.stale) return;
+    entry.stale = true;
+    this.#stale.push(entry);
+    this.onChange?.();
+  }
+
+  /** Has a waiting loop look again. */
+  wake(): void {
+    this.onChange?.();
+  }
+
+  /** The socket of `fd` is about to be closed, and not by its channel. */
+  invalidate(fd: number): void {
+    const entry = this.#entries[fd];
+    if (entry === undefined || entry.invalid) return;
+    this.#register(entry, 0);
+    this.#markInvalid(entry);
+    this.wake();
+  }
+
+  #markInvalid(entry: Entry): void {
+    entry.invalid = true;
+    this.#software.add(entry);
+  }
+
+  /**
+   * Looks for descriptors that were closed by number, which epoll forgets without a word where poll(2)
+   * would report them. Called when a pass has waited in vain. Does something once a second at most, as
+   * it costs a system call for each channel.
+   */
+  sweep(): void {
+    const now = performance.now();
+    if (now - this.#lastSweep < SWEEP_PAUSE) return;
+    this.#lastSweep = now;
+    for (const fd of this.channels.keys()) {
+      const entry = this.#entries[fd] as Entry;
+      if (entry.mask !== 0 && !isOpen(fd)) this.invalidate(fd);
+    }
+  }
+
+  /** Takes a channel out of the selector for `duration` ms (Infinity: until `resume`). */
+  suspend(fd: number, duration: number): void {
+    const entry = this.#entries[fd];
+    if (entry === undefined) return;
+    entry.suspended = true;
+    if (duration !== Infinity) {
+      entry.suspension ??= new Suspension(() => this.resume(fd));
+      this.timers.set(entry.suspension, performance.now() + duration);
+    } else if (entry.suspension !== null) this.timers.clear(entry.suspension);
+    this.#register(entry, 0);
+    // A waiting loop has to wake up at the end of it.
+    this.wake();
+  }
+
+  /** Ends a suspension, if there is one, and has the channel asked again. */
+  resume(fd: number): void {
+    const entry = this.#entries[fd];
+    if (entry === undefined) return;
+    this.#endSuspension(entry);
+    this.interestChanged(fd);
+  }
+
+  #endSuspension(entry: Entry): void {
+    entry.suspended = false;
+    entry.hangupMuted = false;
+    if (entry.suspension !== null) this.timers.clear(entry.suspension);
+  }
+
+  /** Puts work off until something is about to block the thread. */
+  defer(work: () => void): void {
+    this.deferred.add(work);
+  }
+
+  /** Takes it back. @returns whether it was still to be done */
+  undefer(work: () => void): boolean {
+    return this.deferred.delete(work);
+  }
+
+  runDeferred(): void {
+    for (const work of [...this.deferred]) work();
+  }
+
+  // Asking.
+
+  /** Whether a channel waits to be asked. */
+  get changed(): boolean {
+    return this.#stale.length > 0;
+  }
+
+  /** Whether waiting would be pointless: something can be delivered, or a channel must be asked. */
+  get restless(): boolean {
+    return this.#stale.length > 0 || (this.#software.size > 0 && this.#software.any());
+  }
+
+  /** Asks the predicates of all that must be asked, and brings the selector up to date. */
+  ask(order: TickOrder, report: Report): void {
+    if (order !== this.#order) this.#follow(order);
+    const stale = this.#stale;
+    if (stale.length === 0 && this.#untracked.length === 0) return;
+    // A predicate may add channels: their turn is the next tick's, as with Python's copy of the map.
+    this.#stale = [];
+    try {
+      for (const entry of stale) if (entry.live) this.#classify(entry, report);
+      this.#askUntracked(report);
+      for (const entry of stale) if (entry.live && entry.stale) this.#ask(entry, report);
+    } catch (exit) {
+      // ExitNow leaves the loop, and the map as it is: what has not been asked is still to be.
+      for (const entry of stale) if (entry.live && entry.stale) this.#stale.push(entry);
+      throw exit;
+    }
+  }
+
+  /** Registers for the order of this tick, as the last tick had the other one. */
+  #follow(order: TickOrder): void {
+    this.#order = order;
+    for (const fd of this.channels.keys()) {
+      const entry = this.#entries[fd] as Entry;
+      if (entry.hangupMuted) this.resume(fd);
+      else if (entry.mask !== 0) this.#register(entry, MASKS[order][entry.wants] as number);
+    }
+  }
+
+  /** Finds out whether a channel must be asked at every tick, unless that is known of its predicates. */
+  #classify(entry: Entry, report: Report): void {
+    const { channel } = entry;
+    let failure: { readonly error: unknown } | null = null;
+    try {
+      if (entry.readable === channel.readable && entry.writable === channel.writable) return;
+      entry.tracked = false;
+      entry.readable = channel.readable;
+      entry.writable = channel.writable;
+      entry.tracked = channel.map === this.channels && channel.tracksInterest?.() === true;
+    } catch (error) {
+      failure = { error };
+    }
+    if (entry.tracked === entry.listed) this.#unsorted = true;
+    if (!entry.tracked && !entry.listed) {
+      entry.listed = true;
+      this.#untracked.push(entry);
+    }
+    if (failure !== null) report(channel, failure.error);
+  }
+
+  #askUntracked(report: Report): void {
+    if (this.#unsorted) {
+      this.#unsorted = false;
+      this.#untracked = this.#untracked.filter((entry) => {
+        entry.listed = entry.live && !entry.tracked;
+        return entry.listed;
+      });
+      this.#untracked.sort(inMapOrder);
+    }
+    for (const entry of this.#untracked) if (entry.live) this.#ask(entry, report);
+  }
+
+  #ask(entry: Entry, report: Report): void {
+    const { channel } = entry;
+    entry.stale = false;
+    try {
+      let wants = 0;
+      // Both are asked, whatever the first one says: they may have side effects.
+      const readable = channel.readable();
+      const writable = channel.writable();
+      const inputWanted = channel.inputEnded !== true && channel.readingPaused !== true;
+      if (readable && inputWanted) wants |= READ;
+      if (writable && channel.accepting !== true) wants |= WRITE;
+      if ((wants & READ) !== 0 && channel.hasBufferedInput === true) this.#software.add(entry);
+      // A predicate may have closed its channel.
+      if (entry.live) this.#apply(entry, wants);
+    } catch (error) {
+      if (entry.live) this.#apply(entry, 0);
+      report(channel, error);
+    }
+  }
+
+  #apply(entry: Entry, wants: number): void {
+    if (entry.hangupMuted && wants !== entry.wants) this.#endSuspension(entry);
+    entry.wants = wants;
+    if (entry.invalid || entry.suspended) return;
+    const mask = MASKS[this.#order][wants] as number;
+    if (mask !== entry.mask) this.#register(entry, mask);
+  }
+
+  // The selector.
+
+  /** Opens the selector, and keeps it open until `release`. */
+  acquire(): Selector {
+    this.#users += 1;
+    this.#selector ??= createSelector();
+    return this.#selector;
+  }
+
+  release(): void {
+    this.#users -= 1;
+    this.settle();
+  }
+
+  /** Makes `mask` what the selector knows of an entry. */
+  #register(entry: Entry, mask: number): void {
+    const selector = this.#selector;
+    const known = entry.mask;
+    if (selector === null || mask === known) return;
+    if (entry.alwaysReady) {
+      entry.mask = mask;
+      entry.alwaysReady = mask !== 0;
+      return;
+    }
+    entry.mask = 0;
+    if (mask === 0) {
+      selector.unregister(entry.fd);
+      return;
+    }
+    try {
+      if (known !== 0) selector.modify(entry.fd, mask);
+      else if (!selector.register(entry.fd, mask)) {
+        entry.alwaysReady = true;
+        this.#software.add(entry);
+      }
+      entry.mask = mask;
+    } catch (error) {
+      const code = codeOf(error);
+      // The descriptor was closed behind the channel's back: what poll(2) reports as POLLNVAL. EINVAL:
+      // and the number has become the selector's own.
+      if (code === 'EBADF' || code === 'EINVAL') this.#markInvalid(entry);
+      else {
+        // ENOSPC, ENOMEM: this channel's trouble alone.
+        selector.unregister(entry.fd);
+        throw error;
+      }
+    }
+  }
+
+  /** Waits, up to `timeout` ms, and returns what is due, in map order. Give it back to `done`. */
+  select(order: TickOrder, timeout: number): Snapshot {
+    if (order !== this.#order) this.#follow(order);
+    const software = this.#software;
+    const selector = this.#selector as Selector;
+    const reported = selector.select(software.size > 0 && software.any() ? 0 : timeout);
+    const { fds, masks } = selector;
+    const snapshot = this.#snapshots.pop() ?? new Snapshot();
+    const { entries, due } = snapshot;
+    let count = 0;
+    let last = 0;
+    let sorted = true;
+    for (let index = 0; index < reported; index += 1) {
+      const entry = this.#entries[fds[index] as number];
+      // A descriptor that was closed by number while a duplicate is open: see the selector's contract.
+      if (entry === undefined) continue;
+      entry.fired = masks[index] as number;
+      entries[count] = entry;
+      count += 1;
+      if (entry.order < last) sorted = false;
+      last = entry.order;
+    }
+    snapshot.count = count;
+    if (software.size > 0 && software.mergeInto(snapshot)) sorted = false;
+    if (!sorted) snapshot.sort();
+    count = snapshot.count;
+    for (let index = 0; index < count; index += 1) {
+      const entry = entries[index] as Entry;
+      const { fired, wants } = entry;
+      entry.fired = 0;
+      if (order === 'poll') {
+        due[index] = (fired & POLLHUP) === 0 ? fired : this.#withoutMutedHangup(entry, fired);
+        continue;
+      }
+      // The sets of select(2). The kernel builds them from the same bits: a hang-up counts as input, an
+      // error as input and as output.
+      let what = 0;
+      if ((fired & (POLLIN | POLLHUP | POLLERR)) !== 0) what |= wants & READ;
+      if ((fired & (POLLOUT | POLLERR)) !== 0) what |= wants & WRITE;
+      if ((fired & POLLPRI) !== 0) what |= EXCEPTION;
+      if ((fired & POLLNVAL) !== 0) what = HANG_UP;
+      // A hang-up that only a reader would be told of, on a channel that wants to write. select(2) says
+      // nothing then, and epoll would say it for ever. There may be room for output later, though.
+      if (what === 0) this.#muteHangup(entry);
+      due[index] = what;
+    }
+    return snapshot;
+  }
+
+  /**
+   * In poll order a hang-up is the end of a channel (dispatch.ts). Where input may still be unread
+   * because reading is paused, the end has to wait.
+   */
+  #withoutMutedHangup(entry: Entry, fired: number): number {
+    if (entry.channel.readingPaused !== true) return fired;
+    const rest = fired & ~POLLHUP;
+    if (rest === 0) this.#muteHangup(entry);
+    return rest;
+  }
+
+  #muteHangup(entry: Entry): void {
+    this.suspend(entry.fd, HANGUP_PAUSE);
+    entry.hangupMuted = true;
+  }
+
+  /**
+   * An entry whose number was lost to another channel has its turn.
+   * @returns whether its channel is still to be told
+   */
+  takeReplaced(entry: Entry): boolean {
+    return this.#software.takeReplaced(entry);
+  }
+
+  /** Gives a snapshot back. */
+  done(snapshot: Snapshot): void {
+    snapshot.clear();
+    this.#snapshots.push(snapshot);
+  }
+}
