@@ -36,6 +36,8 @@ import { dropUrgent, Session } from './session';
 /** Shared by all channels, as most never change it. */
 const QUIET: ReadonlySet<string> = new Set(['warning']);
 
+const FLAGS = ['connected', 'accepting', 'connecting'] as const;
+
 // Steps that the library's own subclasses add to. A program's names cannot collide with these.
 
 /** There will be no more input: what is held back of it goes to the program now. @internal */
@@ -274,7 +276,7 @@ export class Dispatcher implements Channel, Handlers {
     session.fd = null;
     this.#idle?.stop();
     if (fd === null) return;
-    for (const left of map === undefined ? new Set([this.map, session.map]) : [map]) {
+    for (const left of map === undefined ? [this.map, session.map] : [map]) {
       if (left.get(fd) === this) left.delete(fd);
     }
   }
@@ -562,11 +564,10 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   #closeSocket(): void {
-    this.connected = false;
-    this.accepting = false;
-    this.connecting = false;
     this.delChannel();
     this.#session = this.#session.close();
+    // A class field hides its accessor until the loop has seen the channel.
+    for (const flag of FLAGS) if (Object.hasOwn(this, flag)) this[flag] = false;
     const { socket } = this.#session;
     if (socket === null) return;
     if (socket.owner === this) socket.owner = null;

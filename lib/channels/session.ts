@@ -32,17 +32,14 @@ export class Session {
   isStream = true;
   /** Set by `attach`: an empty message is a datagram, and not the end of the input. */
   isDatagram = false;
-  socket: SocketLike | null = null;
 
   constructor(
-    socket: SocketLike | null,
+    public socket: SocketLike | null,
     /** The map that the channel stands in. */
     public map: ChannelMap,
     /** Its key in that map; null while it is in none. */
     public fd: number | null,
-  ) {
-    this.attach(socket);
-  }
+  ) {}
 
   /** Puts a socket in place of the one before, within the same session: `channel.socket = …`. */
   attach(socket: SocketLike | null): void {
@@ -54,7 +51,8 @@ export class Session {
 
   /** The session of the next socket. As in Python, `setSocket` changes none of these. */
   next(socket: SocketLike, fd: number): Session {
-    const next = new Session(socket, this.map, fd);
+    const next = new Session(null, this.map, fd);
+    next.attach(socket);
     next.connected = this.connected;
     next.accepting = this.accepting;
     next.connecting = this.connecting;

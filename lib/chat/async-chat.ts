@@ -18,7 +18,7 @@ import { handleResult, routeError } from '../loop/dispatch';
 import { declarePredicates, declareState } from '../loop/interest';
 import { outbox } from '../loop/outbox';
 import { Fifo } from './fifo';
-import { type FifoItem, isClosable, OutputQueue } from './output-queue';
+import { type FifoItem, isClosable, OutputQueue, refusedText } from './output-queue';
 import type { Producer } from './producers';
 import { type CheckedTerminator, RecordReader, Step } from './record-reader';
 
@@ -205,7 +205,7 @@ export abstract class AsyncChat extends Dispatcher {
   #bytesOf(terminator: Terminator | undefined, action: string): CheckedTerminator {
     if (terminator instanceof Uint8Array || terminator === null) return terminator;
     if (typeof terminator === 'string') {
-      this.#checkText(action, terminator);
+      if (!this.useEncoding) throw refusedText(action, terminator);
       return Buffer.from(terminator, this.encoding);
     }
     if (typeof terminator !== 'number') {
@@ -214,10 +214,6 @@ export abstract class AsyncChat extends Dispatcher {
     }
     if (Number.isSafeInteger(terminator) && terminator >= 0) return terminator;
     throw badRange(action, 'a number of bytes', terminator);
-  }
-
-  #checkText(action: string, text: string): void {
-    if (!this.useEncoding) throw badType(action, 'a Uint8Array (useEncoding is false)', text);
   }
 
   /**
@@ -240,15 +236,15 @@ export abstract class AsyncChat extends Dispatcher {
 
   override handleReadEvent(): Handled {
     const out = this.#out;
-    const outer = out.takesSegments;
-    out.takesSegments = out.usesStockSteps;
+    const outer = out.handlesRead;
+    out.handlesRead = true;
     // An event that the program delivers itself is a tick of its own.
     const withinTick = outbox.open;
     outbox.open = true;
     try {
       return super.handleReadEvent();
     } finally {
-      out.takesSegments = outer;
+      out.handlesRead = outer;
       if (!withinTick) outbox.endDelivery(false);
     }
   }
@@ -269,7 +265,9 @@ export abstract class AsyncChat extends Dispatcher {
       routeError(this, error);
       return false;
     }
-    if (data !== null && data.length > 0) this.#reader.feed(asBuffer(data));
+    if (data !== null && data.length > 0) {
+      this.#reader.feed(Buffer.isBuffer(data) ? data : asBuffer(data));
+    }
     return true;
   }
 
@@ -288,20 +286,25 @@ export abstract class AsyncChat extends Dispatcher {
   #deliverRecords(toTheEnd: boolean): void {
     const reader = this.#reader;
     this.#interrupted = false;
-    while (reader.hasInput) {
+    while (reader.at < reader.input.length) {
       if (!toTheEnd && sessionOf(this).readingPaused) {
         this.#interrupted = true;
         return;
       }
-      const terminator = reader.skipping
-        ? reader.recordEnd
-        : this.#bytesOf(this.getTerminator(), 'use a terminator');
+      let terminator = reader.skipping ? reader.recordEnd : this.getTerminator();
+      if (!(terminator instanceof Uint8Array)) {
+        terminator = this.#bytesOf(terminator, 'use a terminator');
+      }
       const { input, at } = reader;
       const step = reader.next(terminator, this.maxRecordLength);
       const { held } = reader;
       try {
-        if (typeof terminator !== 'number' || terminator === 0) this.#deliver(step);
-        else this.#deliverCounted(step, terminator, reader.at - at);
+        if (typeof terminator === 'number' && terminator > 0) {
+          this.#deliverCounted(step, terminator, reader.at - at);
+        } else if (this.#collect(step) && step === Step.Record) {
+          const result = this.foundTerminator();
+          if (result !== undefined) handleResult(this, result);
+        }
         // Unless the program has dropped or replaced the input.
         if (held && reader.input === input) return;
       } catch (error) {
@@ -309,10 +312,6 @@ export abstract class AsyncChat extends Dispatcher {
       }
     }
     this.#dropInput();
-  }
-
-  #deliver(step: Step): void {
-    if (this.#collect(step) && step === Step.Record) handleResult(this, this.foundTerminator());
   }
 
   /** @param taken how many bytes of the `missing` ones the step has taken */
@@ -427,14 +426,14 @@ export abstract class AsyncChat extends Dispatcher {
    *   `useEncoding` is false
    */
   push(data: Uint8Array | string): boolean {
-    if (typeof data === 'string') this.#checkText('push', data);
-    else if (!(data instanceof Uint8Array)) {
+    if (typeof data === 'string') {
+      if (!this.useEncoding) throw refusedText('push', data);
+    } else if (!(data instanceof Uint8Array)) {
       throw badType('push', 'a Uint8Array or a string', data);
     }
     const out = this.#out;
-    if (out.closes) return this.#refuse('push');
-    out.push(data);
-    return out.isBelow(this.highWaterMark);
+    if (out.extendSegment(data)) return true;
+    return out.closes ? this.#refuse('push') : out.push(data);
   }
 
   /**
@@ -461,8 +460,7 @@ export abstract class AsyncChat extends Dispatcher {
       producer.close?.();
       return false;
     }
-    out.pushProducer(producer);
-    return out.isBelow(this.highWaterMark);
+    return out.pushProducer(producer);
   }
 
   /**
@@ -522,16 +520,14 @@ export abstract class AsyncChat extends Dispatcher {
 
   /** @internal */
   override [beforeClose](): void {
-    const out = this.#out;
     try {
-      out.flushOutput();
-      out.sendBeforeMore(true);
+      this.#out.beforeClose();
     } finally {
       this.#leaving = false;
+      this.#interrupted = false;
       // The record that is being delivered ends here.
-      this.#dropInput();
-      this.#reader.beginRecord();
-      out.abandon();
+      this.#reader.reset();
+      this.#out.abandon();
     }
   }
 
@@ -540,8 +536,8 @@ export abstract class AsyncChat extends Dispatcher {
     const out = this.#out;
     out.flushOutput();
     out.sendBeforeMore(false);
-    this.#dropInput();
-    this.#reader.beginRecord();
+    this.#interrupted = false;
+    this.#reader.reset();
     this.incoming.length = 0;
     out.abandon();
     out.clear();
@@ -607,6 +603,5 @@ function compact(pieces: Buffer[]): void {
 }
 
 function asBuffer(data: Uint8Array): Buffer {
-  if (Buffer.isBuffer(data)) return data;
   return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
 }

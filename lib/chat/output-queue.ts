@@ -15,7 +15,7 @@ import { Socket, sendFrom } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
 import { routeError, runHandler } from '../loop/dispatch';
 import { outbox, type Sender } from '../loop/outbox';
-import { Fifo } from './fifo';
+import { Fifo, type FifoWatcher } from './fifo';
 import type { Producer } from './producers';
 
 /** What stands on the fifo: data, producers of it, and null where the channel is to be closed. */
@@ -47,6 +47,7 @@ interface Steps {
 interface Owner extends Dispatcher, Steps {
   acOutBufferSize: number;
   batchOutput: boolean;
+  highWaterMark: number;
   encoding: BufferEncoding;
   useEncoding: boolean;
   handleDrain(): unknown;
@@ -54,16 +55,20 @@ interface Owner extends Dispatcher, Steps {
 
 const handleDrain = (channel: Channel): unknown => (channel as Owner).handleDrain();
 
-export class OutputQueue implements Sender {
+export class OutputQueue implements Sender, FifoWatcher {
   readonly #owner: Owner;
   readonly #stock: Steps;
   #fifo = new Fifo<FifoItem>();
+  /** What the fifo has told last. */
+  #fifoEmpty = true;
   /** Taken from the fifo and not yet by the kernel. */
   #buffer: Uint8Array = NOTHING;
   #segmentStart = 0;
   #segmentLength = 0;
-  /** A read event of the owner is under way, and all its steps are the library's own. */
-  takesSegments = false;
+  /** A segment that is longer is looked at more closely: it has to leave, or is over the mark. */
+  #segmentLimit = 0;
+  /** A read event of the owner is under way. */
+  handlesRead = false;
   /** Stands in the outbox's list. */
   #listed = false;
   /** The outbox sends. To close the channel is for a later write event. */
@@ -88,7 +93,13 @@ export class OutputQueue implements Sender {
   constructor(owner: Owner, stock: Steps) {
     this.#owner = owner;
     this.#stock = stock;
-    this.#fifo.watch(owner);
+    this.#fifo.watch(this);
+  }
+
+  /** The fifo has become empty, or no longer is. */
+  interestChanged(): void {
+    this.#fifoEmpty = this.#fifo.isEmpty();
+    this.#owner.interestChanged();
   }
 
   // -------------------------------------------------------------------------------------------
@@ -99,10 +110,10 @@ export class OutputQueue implements Sender {
   }
 
   set fifo(fifo: Fifo<FifoItem>) {
-    this.#fifo.unwatch(this.#owner);
+    this.#fifo.unwatch(this);
     this.#fifo = fifo;
-    fifo.watch(this.#owner);
-    this.#owner.interestChanged();
+    fifo.watch(this);
+    this.interestChanged();
   }
 
   get buffer(): Uint8Array {
@@ -118,22 +129,22 @@ export class OutputQueue implements Sender {
   /** Bytes that wait. A producer counts for what it has been asked for. */
   get byteLength(): number {
     const waiting = this.#segmentLength + this.#buffer.length;
-    return this.#fifo.isEmpty() ? waiting : waiting + this.#fifo.byteLengthAs(this.#owner.encoding);
+    return this.#fifoEmpty ? waiting : waiting + this.#fifo.byteLengthAs(this.#owner.encoding);
   }
 
   isEmpty(): boolean {
-    return this.#segmentLength === 0 && this.#buffer.length === 0 && this.#fifo.isEmpty();
+    return this.#segmentLength === 0 && this.#buffer.length === 0 && this.#fifoEmpty;
   }
 
   /** Whether the channel is to be closed after all this. */
   get closes(): boolean {
-    return !this.#fifo.isEmpty() && this.#fifo.last() === null;
+    return !this.#fifoEmpty && this.#fifo.last() === null;
   }
 
   /** Whether closing the channel is what comes next. Takes that off the fifo. */
   takeClose(): boolean {
     if (this.#flushing || this.#buffer.length > 0 || this.#failure !== null) return false;
-    if (this.#fifo.isEmpty() || this.#fifo.first() !== null) return false;
+    if (this.#fifoEmpty || this.#fifo.first() !== null) return false;
     this.#fifo.pop();
     return true;
   }
@@ -145,29 +156,90 @@ export class OutputQueue implements Sender {
     return size;
   }
 
-  /** Appends data and sends it, at once or at the end of the read sweep. */
-  push(data: Uint8Array | string): void {
+  /**
+   * Appends data to the segment of this tick, which goes past the fifo and the buffer.
+   * @returns whether that is all there is to do: the data has been taken, and less than the high-water
+   *   mark waits
+   */
+  extendSegment(data: Uint8Array | string): boolean {
+    const length = this.#segmentLength;
+    // Once data that did not fit has gone to the fifo, all other data follows it there.
+    if (length === 0 || !this.#fifoEmpty || this.#buffer.length > 0) return false;
+    // Another chat has written behind the segment.
+    if (this.#segmentStart + length !== sendScratch.used || data.length > LONGEST_COPIED)
+      return false;
+    if (this.#owner.batchOutput && this.#copy(data, length, this.#segmentLimit)) return true;
+    return false;
+  }
+
+  /** Copies data to the end of the segment, unless that would become longer than `limit`. */
+  #copy(data: Uint8Array | string, before: number, limit: number): boolean {
+    const start = sendScratch.used;
+    const copied =
+      typeof data === 'string'
+        ? sendScratch.appendText(data, this.#owner.encoding) >= 0
+        : sendScratch.append(data);
+    if (!copied) return false;
+    const length = before + sendScratch.used - start;
+    if (length > limit) {
+      sendScratch.release(start);
+      return false;
+    }
+    this.#segmentLength = length;
+    return true;
+  }
+
+  /** Opens a segment with `data`, if nothing waits and all steps are the library's own. */
+  #openSegment(data: Uint8Array | string, size: number): boolean {
+    if (this.#segmentLength > 0 || this.#buffer.length > 0 || !this.#fifoEmpty) return false;
+    if (data.length > LONGEST_COPIED || this.#sending) return false;
+    const owner = this.#owner;
+    if (!(this.handlesRead || !outbox.open) || !this.#usesStockSteps || !owner.connected)
+      return false;
+    const start = sendScratch.used;
+    if (!this.#copy(data, 0, size)) return false;
+    this.#segmentStart = start;
+    this.#segmentLimit = Math.min(size, owner.highWaterMark);
+    segments += 1;
+    return true;
+  }
+
+  /**
+   * Appends data, and sends it at once or after the reads of the tick.
+   * @returns whether no more than the high-water mark waits
+   */
+  push(data: Uint8Array | string): boolean {
     const size = this.chunkSize;
-    if (data.length === 0) return;
-    const mustWait = !this.#listed && !this.isEmpty();
-    if (!this.#appendToSegment(data, size)) {
-      this.#append(typeof data === 'string' ? this.encode(data) : data, size);
+    const owner = this.#owner;
+    if (data.length > 0) {
+      const waited = !this.#listed && !this.isEmpty();
+      if (!this.#openSegment(data, size)) {
+        this.#append(typeof data === 'string' ? this.encode(data) : data, size);
+      }
+      if (!outbox.open || !owner.batchOutput || this.byteLength >= size) owner.initiateSend();
+      else if (waited) {
+        // What waits since before this tick is tried again, unless only a write event can help.
+        if (!this.#blocked) owner.initiateSend();
+      } else if (!this.#listed) {
+        this.#listed = true;
+        outbox.add(this);
+      }
     }
-    if (!outbox.open || !this.#owner.batchOutput || this.byteLength >= size) {
-      this.#owner.initiateSend();
-    } else if (mustWait) {
-      // What waits since before this tick is tried again, unless only a write event can help.
-      if (!this.#blocked) this.#owner.initiateSend();
-    } else if (!this.#listed) {
-      this.#listed = true;
-      outbox.add(this);
-    }
+    return this.#isBelowMark();
   }
 
   /** Appends a producer, which is asked at once, as in Python. */
-  pushProducer(producer: Producer): void {
+  pushProducer(producer: Producer): boolean {
     this.#fifo.push(producer);
     this.#owner.initiateSend();
+    return this.#isBelowMark();
+  }
+
+  /** When more waits, `handleDrain` is due as soon as all has been sent. */
+  #isBelowMark(): boolean {
+    if (this.byteLength <= this.#owner.highWaterMark) return true;
+    this.#drainDue = true;
+    return false;
   }
 
   /** In pieces of `size` bytes at most. */
@@ -177,46 +249,8 @@ export class OutputQueue implements Sender {
       for (let at = 0; at < data.length; at += size) this.#fifo.push(data.subarray(at, at + size));
   }
 
-  /** @returns whether `data` has been taken */
-  #appendToSegment(data: Uint8Array | string, size: number): boolean {
-    if (data.length > LONGEST_COPIED) return false;
-    if (this.#segmentLength === 0) {
-      if (!this.#mayOpenSegment()) return false;
-    } else if (
-      // Another chat has written behind it, or data that did not fit has gone to the fifo.
-      this.#segmentStart + this.#segmentLength !== sendScratch.used ||
-      this.#buffer.length > 0 ||
-      !this.#fifo.isEmpty()
-    ) {
-      return false;
-    }
-    const start = sendScratch.used;
-    if (typeof data === 'string') {
-      if (sendScratch.appendText(data, this.#owner.encoding) < 0) return false;
-    } else if (!sendScratch.append(data)) {
-      return false;
-    }
-    const length = this.#segmentLength + sendScratch.used - start;
-    if (length > size) {
-      sendScratch.release(start);
-      return false;
-    }
-    if (this.#segmentLength === 0) {
-      this.#segmentStart = start;
-      segments += 1;
-    }
-    this.#segmentLength = length;
-    return true;
-  }
-
-  #mayOpenSegment(): boolean {
-    if (this.#sending || this.#buffer.length > 0 || !this.#fifo.isEmpty()) return false;
-    if (!(this.takesSegments || (!outbox.open && this.usesStockSteps))) return false;
-    return this.#owner.connected;
-  }
-
   /** Whether output may go past the steps of the owner: a subclass overrides none of them. */
-  get usesStockSteps(): boolean {
+  get #usesStockSteps(): boolean {
     const owner = this.#owner;
     const stock = this.#stock;
     return (
@@ -243,7 +277,7 @@ export class OutputQueue implements Sender {
    */
   abandon(): void {
     this.#drainDue = false;
-    if (this.#fifo.isEmpty()) return;
+    if (this.#fifoEmpty) return;
     const items = [...this.#fifo];
     const closable = items.filter(isClosable);
     if (closable.length === 0) return;
@@ -267,9 +301,7 @@ export class OutputQueue implements Sender {
 
   /** @throws {TypeError} when the chat refuses strings */
   encode(text: string): Buffer {
-    if (!this.#owner.useEncoding) {
-      throw badType('send', 'a Uint8Array (useEncoding is false)', text);
-    }
+    if (!this.#owner.useEncoding) throw refusedText('send', text);
     return Buffer.from(text, this.#owner.encoding);
   }
 
@@ -376,7 +408,7 @@ export class OutputQueue implements Sender {
       if (sent < length && !session.ended) this.#putBack(start + sent, length - sent);
       releaseSegment();
     }
-    return sent < length || (this.#buffer.length === 0 && this.#fifo.isEmpty());
+    return sent < length || (this.#buffer.length === 0 && this.#fifoEmpty);
   }
 
   /** Makes a part of the shared memory the first that is sent next. */
@@ -403,13 +435,6 @@ export class OutputQueue implements Sender {
     // A handler, or an override of send, may have thrown the buffer away.
     if (this.#buffer === buffer && sent > 0) this.buffer = buffer.subarray(sent);
     return sent === chunk.length;
-  }
-
-  /** @returns false when more waits than `mark`, so that `handleDrain` is due when all has been sent */
-  isBelow(mark: number): boolean {
-    if (this.byteLength <= mark) return true;
-    this.#drainDue = true;
-    return false;
   }
 
   // -------------------------------------------------------------------------------------------
@@ -466,6 +491,12 @@ export class OutputQueue implements Sender {
     this.#pieces = [];
   }
 
+  /** The channel is about to close: what this tick has pushed leaves, as far as the kernel takes it. */
+  beforeClose(): void {
+    if (this.#listed) this.flushOutput();
+    if (this.#refilling) this.sendBeforeMore(true);
+  }
+
   /**
    * A producer closes the channel, or discards its output, from within more(): what came before is sent
    * as far as the kernel takes it.
@@ -489,7 +520,7 @@ export class OutputQueue implements Sender {
 
   /** The data at the head of the fifo, where producers leave theirs; null: none, or the end. */
   #nextData(): Uint8Array | null {
-    while (!this.#stopped && !this.#fifo.isEmpty()) {
+    while (!this.#stopped && !this.#fifoEmpty) {
       const head = this.#fifo.first();
       if (head === null) return null;
       if (head instanceof Uint8Array && head.length > 0) return head;
@@ -512,7 +543,7 @@ export class OutputQueue implements Sender {
     // The producer may have called discardBuffers or close, and taken itself off with all the rest.
     if (this.#clears !== clears || this.#stopped) return;
     if (data.length > 0) this.#fifo.pushFront(data);
-    else if (!this.#fifo.isEmpty() && this.#fifo.first() === producer) this.#fifo.pop();
+    else if (!this.#fifoEmpty && this.#fifo.first() === producer) this.#fifo.pop();
   }
 
   #piece(producer: Producer): Uint8Array {
@@ -536,6 +567,11 @@ function releaseSegment(): void {
 /** A copy, as an override or a stand-in for a socket may keep what it is given. */
 function copyOfScratch(start: number, length: number): Buffer {
   return Buffer.from(sendScratch.memory.buffer.subarray(start, start + length));
+}
+
+/** A string, where `useEncoding` is false. */
+export function refusedText(action: string, text: string): TypeError {
+  return badType(action, 'a Uint8Array (useEncoding is false)', text);
 }
 
 /** What an override of send() has returned. */

@@ -70,8 +70,9 @@ export class RecordReader {
     this.at = 0;
   }
 
-  /** The next byte begins a new record. */
-  beginRecord(): void {
+  /** Forgets the input and the current record. */
+  reset(): void {
+    this.clear();
     this.recordLength = 0;
     this.skipping = false;
   }
@@ -94,7 +95,8 @@ export class RecordReader {
     this.start = this.at;
     this.end = this.at = this.input.length;
     this.complete = false;
-    this.beginRecord();
+    this.recordLength = 0;
+    this.skipping = false;
     return Step.Part;
   }
 
@@ -132,8 +134,10 @@ export class RecordReader {
     this.complete = complete;
     this.recordLength += end - at;
     const overflow = !skipping && end > at && this.recordLength > limit;
-    if (complete) this.beginRecord();
-    else if (overflow) this.skipping = true;
+    if (complete) {
+      this.recordLength = 0;
+      this.skipping = false;
+    } else if (overflow) this.skipping = true;
     if (skipping) return Step.Skipped;
     if (overflow) return Step.Overflow;
     return complete ? Step.Record : Step.Part;

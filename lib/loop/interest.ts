@@ -48,10 +48,13 @@ function hasOwnState(prototype: object): boolean {
   const known = verdicts.get(prototype);
   if (known !== undefined) return known;
   let verdict = true;
-  for (const name of stateNames) {
-    const found = findProperty(prototype, name);
-    if (found !== undefined && !ownAccessors.has((found.get ?? found.value) as object)) {
-      verdict = false;
+  const missing = new Set(stateNames);
+  for (let object: object | null = prototype; object; object = Object.getPrototypeOf(object)) {
+    for (const name of missing) {
+      const found = Object.getOwnPropertyDescriptor(object, name);
+      if (found === undefined) continue;
+      missing.delete(name);
+      if (!ownAccessors.has((found.get ?? found.value) as object)) verdict = false;
     }
   }
   verdicts.set(prototype, verdict);

@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   AF_INET,
-  AsyncChat,
   Dispatcher,
   type Handled,
   loop,

@@ -260,7 +260,7 @@ describe('An event that a program delivers itself', () => {
     chat.onLine = () => {
       chat.push('outer');
       inner.peer.send(LINE);
-      inner.chat.handleReadEvent();
+      void inner.chat.handleReadEvent();
       expect([...sends, ...inner.sends]).toEqual([]);
     };
     peer.send(LINE);
