@@ -1,19 +1,11 @@
-import { closeSync, fstatSync, openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { Descriptor } from '../../lib/kernel/descriptor';
+import { isOpen } from '../support/descriptors';
 import { Program } from '../support/program';
 
 function open(): number {
   return openSync(__filename, 'r');
-}
-
-function isOpen(fd: number): boolean {
-  try {
-    fstatSync(fd);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 describe('Descriptor', () => {

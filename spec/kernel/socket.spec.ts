@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, openSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import {
@@ -43,25 +43,11 @@ import {
 import { ERRNO, LAYOUT } from '../../lib/kernel/platform/linux';
 import { sendFrom, setNonBlocking } from '../../lib/kernel/socket';
 import * as libc from '../../lib/kernel/syscalls';
+import { flagsOf as descriptorFlags, O_CLOEXEC, O_NONBLOCK } from '../support/descriptors';
 import { FAMILIES, localAddress, temporaryPath } from '../support/drive';
+import { keep } from '../support/keep';
 import { Program } from '../support/program';
-
-const opened: Socket[] = [];
-
-/** A socket that is closed after its test. */
-function keep(socket: Socket): Socket {
-  opened.push(socket);
-  return socket;
-}
-
-function pair(type = SOCK_STREAM): [Socket, Socket] {
-  const [a, b] = Socket.pair(AF_UNIX, type);
-  return [keep(a), keep(b)];
-}
-
-afterEach(() => {
-  for (const socket of opened.splice(0)) socket.close();
-});
+import { pair } from '../support/sockets';
 
 const pollfd = new libc.Memory(LAYOUT.pollfd);
 
@@ -134,11 +120,9 @@ function codeThrownBy(call: () => unknown): unknown {
   return 'nothing was thrown';
 }
 
-/** The flags of an open descriptor, as the kernel tells them. */
 function flagsOf(fd: number): { nonBlocking: boolean; closeOnExec: boolean } {
-  const text = readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8');
-  const flags = Number.parseInt(/^flags:\s*(\d+)$/m.exec(text)?.[1] ?? '', 8);
-  return { nonBlocking: (flags & 0o4000) !== 0, closeOnExec: (flags & 0o2000000) !== 0 };
+  const flags = descriptorFlags(fd);
+  return { nonBlocking: (flags & O_NONBLOCK) !== 0, closeOnExec: (flags & O_CLOEXEC) !== 0 };
 }
 
 const BOTH_FLAGS = { nonBlocking: true, closeOnExec: true };
