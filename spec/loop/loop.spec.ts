@@ -38,40 +38,12 @@ import {
   write,
 } from 'asyncore';
 import { WAYS, type Way } from '../support/drive';
+import { keep, newMap } from '../support/keep';
+import { connection, pair } from '../support/sockets';
 
 const BYTE = Buffer.from('x');
 
-const sockets: Socket[] = [];
-const maps: ChannelMap[] = [];
 const children: ReturnType<typeof spawn>[] = [];
-
-function pair(): [Socket, Socket] {
-  const both = Socket.pair();
-  sockets.push(...both);
-  return both;
-}
-
-/** Two TCP ends, so that there can be urgent data. */
-function tcpPair(): [Socket, Socket] {
-  const [listener, client] = [Socket.socket(AF_INET), Socket.socket(AF_INET)];
-  sockets.push(listener, client);
-  listener.bind({ host: '127.0.0.1', port: 0 });
-  listener.listen(1);
-  client.connectEx(listener.getSockName() as InternetAddress);
-  let server: Socket | undefined;
-  for (const end = Date.now() + 2000; server === undefined && Date.now() < end; ) {
-    server = listener.accept()?.socket;
-  }
-  if (server === undefined) throw new Error('nobody has called');
-  sockets.push(server);
-  return [server, client];
-}
-
-function newMap(): ChannelMap {
-  const map = new ChannelMap();
-  maps.push(map);
-  return map;
-}
 
 let emitWarning: jest.SpyInstance;
 
@@ -80,13 +52,7 @@ beforeEach(() => {
 });
 
 afterEach(() => {
-  for (const map of maps.splice(0)) {
-    closeAll(map, true);
-    map.clear();
-  }
-  for (const socket of sockets.splice(0)) socket.close();
   for (const child of children.splice(0)) child.kill('SIGKILL');
-  jest.restoreAllMocks();
 });
 
 type Handler = () => unknown;
@@ -570,7 +536,7 @@ describe('one pass', () => {
     const map = newMap();
     const log: string[] = [];
     for (const name of ['A', 'B']) {
-      const [own, peer] = tcpPair();
+      const [peer, own] = connection();
       peer.send(BYTE);
       peer.send(Buffer.from('!'), MSG_OOB);
       for (const end = Date.now() + 2000; ; ) {
@@ -675,7 +641,7 @@ describe('one pass', () => {
   ])('%s looks up at once what a timeout handler connects to by name meanwhile', (_, pass) => {
     const map = newMap();
     const listener = Socket.socket(AF_INET);
-    sockets.push(listener);
+    keep(listener);
     listener.bind({ host: '127.0.0.1', port: 0 });
     listener.listen(1);
     const { port } = listener.getSockName() as InternetAddress;
@@ -1448,7 +1414,7 @@ describe('loop, inside Node', () => {
   it('hears of urgent data in select order after a pass in poll order, made while it waits', async () => {
     const map = newMap();
     const log: string[] = [];
-    const [own, peer] = tcpPair();
+    const [peer, own] = connection();
     const block = Buffer.alloc(65536);
     // There is no room for output, and so nothing else to be told.
     const fill = (): void => {

@@ -21,18 +21,10 @@ import {
   socketMap,
 } from 'asyncore';
 import { drive, WAYS, type Way } from '../support/drive';
-import { keep } from '../support/keep';
-import {
-  call,
-  chatWithPeer,
-  LineChat,
-  Listener,
-  newMap,
-  received,
-  tcpPair,
-  text,
-} from '../support/limits';
+import { keep, newMap } from '../support/keep';
+import { chatWithPeer, LineChat, Listener, text } from '../support/limits';
 import { Client, type Program, runTypeScript, until } from '../support/program';
+import { call, connection, received } from '../support/sockets';
 
 const newChat = (map = newMap()) => chatWithPeer((socket) => new LineChat(socket, map), map);
 
@@ -596,7 +588,7 @@ describe('shutdown', () => {
 
     it('because the peer has sent more', async () => {
       const map = newMap();
-      const [accepted, caller] = tcpPair();
+      const [caller, accepted] = connection();
       answer(accepted, map);
       caller.send(text('one more request\n'));
       const done = new Outcome(shutdown(map));
@@ -606,7 +598,7 @@ describe('shutdown', () => {
 
     it('because the peer ends his stream meanwhile', async () => {
       const map = newMap();
-      const [accepted, caller] = tcpPair();
+      const [caller, accepted] = connection();
       answer(accepted, map);
       const done = new Outcome(shutdown(map));
       caller.shutdown(SHUT_WR);
