@@ -17,7 +17,6 @@ import { resolve } from 'node:path';
 import { inspect } from 'node:util';
 import {
   ChannelMap,
-  closeAll,
   FileDispatcher,
   FileWrapper,
   type Handled,
@@ -29,15 +28,11 @@ import {
   SocketError,
   socketMap,
 } from 'asyncore';
+import { flagsOf, O_CLOEXEC, O_NONBLOCK } from '../support/descriptors';
 import { drive, temporaryPath, WAYS } from '../support/drive';
+import { keep, keepAll } from '../support/keep';
 
-const opened: { close(): void }[] = [];
 const descriptors: number[] = [];
-
-function keep<Closable extends { close(): void }>(closable: Closable): Closable {
-  opened.push(closable);
-  return closable;
-}
 
 function own(fd: number): number {
   descriptors.push(fd);
@@ -51,8 +46,6 @@ function give(fd: number): void {
 }
 
 afterEach(() => {
-  closeAll(socketMap, true);
-  for (const closable of opened.splice(0)) closable.close();
   for (const fd of descriptors.splice(0)) closeSync(fd);
 });
 
@@ -70,15 +63,6 @@ function file(content: string | Buffer = ''): [path: string, fd: number] {
   writeFileSync(path, content);
   return [path, own(openSync(path, 'r+'))];
 }
-
-/** O_NONBLOCK and the rest, as the kernel shows them. */
-function flagsOf(fd: number): number {
-  const info = readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1');
-  return Number.parseInt(/flags:\s+(\d+)/.exec(info)?.[1] as string, 8);
-}
-
-const O_NONBLOCK = 0o4000;
-const O_CLOEXEC = 0o2000000;
 
 class Recorder extends FileDispatcher {
   override ignoreLogTypes: ReadonlySet<string> = new Set(['warning', 'error']);
@@ -397,7 +381,7 @@ describe('FileDispatcher', () => {
 
     it('a Socket', async () => {
       const [a, b] = Socket.pair();
-      opened.push(a, b);
+      keepAll(a, b);
       await check(a, a.fileno());
     });
 
