@@ -32,6 +32,7 @@ import {
   write,
 } from 'asyncore';
 import { drive, FAMILIES, localAddress, temporaryPath, WAYS, type Way } from '../support/drive';
+import { keep, keepAll } from '../support/keep';
 
 /** Writes down `drain`, `close` and `error what`; does as it is told at each line of input. */
 class Talker extends AsyncChat {
@@ -72,12 +73,6 @@ class Talker extends AsyncChat {
   }
 }
 
-const opened: { close(): void }[] = [];
-
-afterEach(() => {
-  for (const each of opened.splice(0)) each.close();
-});
-
 interface Talk<Chat extends Talker = Talker> {
   chat: Chat;
   theirs: Socket;
@@ -103,7 +98,7 @@ function talk<Chat extends Talker = Talker>(
     return send.call(mine, data, flags);
   };
   const chat = new Class(mine, map);
-  opened.push(chat, theirs);
+  keepAll(chat, theirs);
   return {
     chat,
     theirs,
@@ -150,7 +145,7 @@ async function pass({ sync, usePoll }: Way, map: ChannelMap): Promise<void> {
 /** Has a chat that has lost its connection take a new one. @returns the other end */
 function connectAgain(chat: Talker, map: ChannelMap): Socket {
   const [mine, theirs] = Socket.pair();
-  opened.push(theirs);
+  keep(theirs);
   chat.setSocket(mine, map);
   chat.connected = true;
   return theirs;
@@ -283,11 +278,11 @@ describe('AsyncChat.push', () => {
     it.each(WAYS)('is sent when the connection stands, in order: %s', async (__, way) => {
       const map = new ChannelMap();
       const listener = Socket.socket(family);
-      opened.push(listener);
+      keep(listener);
       listener.bind(localAddress(family));
       listener.listen();
       const chat = new Talker(null, map);
-      opened.push(chat);
+      keep(chat);
       chat.handleConnect = () => {
         chat.push('3');
       };
@@ -926,7 +921,7 @@ describe('AsyncChat, pushes in one read event', () => {
     const [mine, theirs] = Socket.pair();
     mine.setSockOpt(SOL_SOCKET, SO_SNDBUF, 4608);
     const chat = new Talker(mine, map);
-    opened.push(chat, theirs);
+    keepAll(chat, theirs);
     const all = pattern(60_000);
     chat.onRecord = () => {
       for (let at = 0; at < all.length; at += 1000) chat.push(all.subarray(at, at + 1000));
@@ -1015,7 +1010,7 @@ describe('AsyncChat, pushes in one read event', () => {
     async (_, way) => {
       const { chat, theirs, map, arrived } = talk();
       const [next, atNext] = Socket.pair();
-      opened.push(chat.socket as Socket, next, atNext);
+      keepAll(chat.socket as Socket, next, atNext);
       chat.onRecord = () => {
         chat.push('for the old one');
         chat.setSocket(next, map);
@@ -1152,7 +1147,7 @@ describe('AsyncChat, pushes in one read event', () => {
   it('reach a peer for whose reply the handler polls', () => {
     const { chat, theirs, map } = talk();
     const peer = new Talker(theirs, map);
-    opened.push(peer);
+    keep(peer);
     peer.onRecord = () => {
       peer.push('pong\n');
     };
@@ -1184,7 +1179,7 @@ describe('AsyncChat, pushes in one read event', () => {
     const [a, aPeer] = Socket.pair();
     const [b, bPeer] = Socket.pair();
     const [outer, inner] = [new Talker(a, map), new Talker(b, map)];
-    opened.push(outer, inner, aPeer, bPeer);
+    keepAll(outer, inner, aPeer, bPeer);
     outer.onRecord = () => {
       outer.push('1');
       bPeer.send(Buffer.from('\n'));
@@ -1206,7 +1201,7 @@ describe('AsyncChat, pushes in one read event', () => {
     const { chat, map, during } = talk();
     const [b, bPeer] = Socket.pair();
     const other = new Talker(b, map);
-    opened.push(other, bPeer);
+    keepAll(other, bPeer);
     during(() => {
       chat.push('a');
       other.push('b');
@@ -1374,7 +1369,7 @@ describe.each([
     const map = new ChannelMap();
     const [mine, theirs] = Socket.pair(AF_UNIX, type);
     const chat = new Talker(mine, map);
-    opened.push(chat, theirs);
+    keepAll(chat, theirs);
     const messages = (): string[] => {
       const found: string[] = [];
       for (let data = theirs.recv(65536); data !== null; data = theirs.recv(65536)) {
@@ -1498,7 +1493,7 @@ describe('AsyncChat, a slow reader', () => {
     const [b, bPeer] = Socket.pair();
     const order: string[] = [];
     const [one, other] = [new Talker(a, map), new Talker(b, map)];
-    opened.push(one, other, aPeer, bPeer);
+    keepAll(one, other, aPeer, bPeer);
     a.send = (data) => {
       order.push('one');
       return data.length;
@@ -1615,7 +1610,7 @@ describe('AsyncChat.highWaterMark', () => {
   });
 
   it('waits for producers, too, before the drain', () => {
-    const { chat, map, connect } = waiting();
+    const { chat, theirs, map, connect } = waiting();
     chat.highWaterMark = 2;
     const drainedAt: number[] = [];
     let asked = 0;
@@ -1631,7 +1626,7 @@ describe('AsyncChat.highWaterMark', () => {
     };
     connect();
     for (let count = 0; count < 50 && chat.events.length === 0; count += 1) {
-      receive(opened.at(-1) as Socket);
+      receive(theirs);
       poll(100, map);
     }
     expect(drainedAt).toEqual([4]);
@@ -1729,7 +1724,7 @@ describe('AsyncChat.highWaterMark', () => {
     class Careless extends AsyncChat {}
     const [mine, theirs] = Socket.pair();
     const chat = new Careless(mine, new ChannelMap());
-    opened.push(chat, theirs);
+    keepAll(chat, theirs);
     chat.highWaterMark = 0;
     chat.connected = false;
     expect(chat.push('a')).toBe(false);
@@ -1992,7 +1987,7 @@ describe('AsyncChat, producers that hold something', () => {
   it('wait in a chat that has had no connection yet', () => {
     const map = new ChannelMap();
     const chat = new Talker(null, map);
-    opened.push(chat);
+    keep(chat);
     const closed: string[] = [];
     const page = { ...producerOf('page'), close: () => closed.push('page') };
     expect(chat.pushWithProducer(page as Producer)).toBe(true);
@@ -2117,11 +2112,11 @@ describe('AsyncChat, a peer that vanishes', () => {
   it.each(WAYS)('by a reset, on TCP: %s', async (_, way) => {
     const map = new ChannelMap();
     const listener = Socket.socket();
-    opened.push(listener);
+    keep(listener);
     listener.bind({ host: '127.0.0.1', port: 0 });
     listener.listen();
     const chat = new Talker(null, map);
-    opened.push(chat);
+    keep(chat);
     chat.handleConnect = () => {};
     chat.createSocket();
     chat.connect(listener.getSockName());
@@ -2168,7 +2163,7 @@ describe('AsyncChat, a peer that vanishes', () => {
   it('does not send the output of one connection’s read event on another', () => {
     const { chat, theirs, during } = talk();
     const [mine, next] = Socket.pair();
-    opened.push(next);
+    keep(next);
     during(() => {
       chat.push('old');
       chat.close();
@@ -2237,7 +2232,7 @@ describe('AsyncChat.send, overridden', () => {
       close: () => mine.close(),
     });
     chat.connected = true;
-    opened.push(chat, theirs);
+    keepAll(chat, theirs);
     for (const letter of ['a', 'b']) {
       chat.onRecord = () => {
         chat.push(letter);
@@ -2423,7 +2418,7 @@ describe('AsyncChat, its predicates', () => {
         chat.push(this.recv(100) ?? 'nothing');
       }
     }
-    opened.push(new Plain(mine, map), other);
+    keepAll(new Plain(mine, map), other);
     other.send(Buffer.from('through'));
     poll(1000, map);
     expect(arrived()).toBe('through');
