@@ -31,6 +31,7 @@ import {
 import { flagsOf, O_CLOEXEC, O_NONBLOCK } from '../support/descriptors';
 import { drive, temporaryPath, WAYS } from '../support/drive';
 import { keep, keepAll } from '../support/keep';
+import { TYPESCRIPT } from '../support/program';
 
 const descriptors: number[] = [];
 
@@ -286,11 +287,11 @@ describe('FileWrapper', () => {
       })();
       `,
     );
-    const { stdout, stderr } = spawnSync(
-      process.execPath,
-      ['--expose-gc', '--import', 'tsx', script],
-      { cwd: resolve(__dirname, '../..'), encoding: 'utf8', timeout: 20_000 },
-    );
+    const { stdout, stderr } = spawnSync(process.execPath, ['--expose-gc', ...TYPESCRIPT, script], {
+      cwd: resolve(__dirname, '../..'),
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
     expect({ stderr, stdout }).toMatchObject({ stdout: expect.stringMatching(/^\{.*\}\n$/) });
     const { before, during, after, warnings } = JSON.parse(stdout);
     expect([before, during, after]).toEqual([1, 2, 1]);

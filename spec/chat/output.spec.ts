@@ -33,6 +33,7 @@ import {
 } from 'asyncore';
 import { drive, FAMILIES, localAddress, temporaryPath, WAYS, type Way } from '../support/drive';
 import { keep, keepAll } from '../support/keep';
+import { TYPESCRIPT } from '../support/program';
 
 /** Writes down `drain`, `close` and `error what`; does as it is told at each line of input. */
 class Talker extends AsyncChat {
@@ -1264,7 +1265,7 @@ describe('AsyncChat, pushes in one read event', () => {
         connection.write('leave\n');
       });
       server.listen(path, () => {
-        const child = spawn(process.execPath, ['--import', 'tsx', '-e', script], {
+        const child = spawn(process.execPath, [...TYPESCRIPT, '-e', script], {
           cwd: join(__dirname, '..', '..'),
           env: { ...process.env, SOCKET_PATH: path },
           stdio: 'inherit',

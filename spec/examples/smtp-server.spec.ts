@@ -19,7 +19,7 @@ import { createTransport } from 'nodemailer';
 import { Maildir, SmtpServer } from '../../docs/examples/smtp-server';
 import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
-import { Client, Program, runTypeScript, until } from '../support/program';
+import { Client, Program, runTypeScript, TYPESCRIPT, until } from '../support/program';
 
 const itWithCurl = has('curl') ? it : it.skip;
 const itWithSwaks = has('swaks') ? it : it.skip;
@@ -552,7 +552,7 @@ describe('What was answered by 250', () => {
     async () => {
       const log = temporaryPath('strace');
       const strace = `-f -y -o ${log} -e trace=fsync,rename,sendto`.split(' ');
-      const node = [process.execPath, '--import', 'tsx', file, ...args];
+      const node = [process.execPath, ...TYPESCRIPT, file, ...args];
       program = new Program('strace', [...strace, ...node]);
       const one = await connected();
       await one.send(`${ENVELOPE}DATA\r\nx\r\n.\r\n`).hears('Kept as');

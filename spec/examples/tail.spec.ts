@@ -14,11 +14,11 @@ import {
 import { LastLines } from '../../docs/examples/tail';
 import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
-import { Client, Program, ROOT, runTypeScript, until } from '../support/program';
+import { Client, Program, ROOT, runTypeScript, TYPESCRIPT, until } from '../support/program';
 
 const EXAMPLE = 'docs/examples/tail.ts';
 /** As a word of a shell's. */
-const TAIL = `'${process.execPath}' --import tsx ${EXAMPLE} --port 0`;
+const TAIL = `'${process.execPath}' ${TYPESCRIPT.join(' ')} ${EXAMPLE} --port 0`;
 
 const itWithNc = has('nc') ? it : it.skip;
 

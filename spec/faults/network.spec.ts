@@ -28,7 +28,7 @@ import {
 import koffi from 'koffi';
 import { drive, localAddress, MATRIX, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
-import { Client, Program, until } from '../support/program';
+import { Client, Program, TYPESCRIPT, until } from '../support/program';
 
 /** In 200 ms. Over poll(2), a loop inside Node's looks once in a millisecond. */
 const FEW_LOOKS = process.env.ASYNCORE_SELECTOR === 'poll' ? 400 : 40;
@@ -483,7 +483,7 @@ describe.each([
   `;
 
   it('serves all who call, one after the other', async () => {
-    const node = [process.execPath, '--require', 'tsx/cjs', '-e', SERVER];
+    const node = [process.execPath, ...TYPESCRIPT, '-e', SERVER];
     const program = new Program('prlimit', ['--nofile=64:64', ...node]);
     const clients: Client[] = [];
     try {

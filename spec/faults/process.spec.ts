@@ -11,7 +11,7 @@ import { ChannelMap, closeAll, Dispatcher, type Handled, loopSync, Socket } from
 import { drive, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
 import { stopClock } from '../support/limits';
-import { Program, ROOT } from '../support/program';
+import { Program, ROOT, TYPESCRIPT } from '../support/program';
 
 /** What each of these programs begins with. */
 const HEAD = `
@@ -46,13 +46,7 @@ afterEach(async () => {
 });
 
 function run(code: string, ...flags: string[]): Program {
-  const program = new Program(process.execPath, [
-    ...flags,
-    '--require',
-    'tsx/cjs',
-    '-e',
-    HEAD + code,
-  ]);
+  const program = new Program(process.execPath, [...flags, ...TYPESCRIPT, '-e', HEAD + code]);
   programs.push(program);
   return program;
 }
@@ -353,8 +347,7 @@ describe.each(WAYS.filter(([, { sync }]) => sync))('A wait (%s)', (_, how) => {
 describe('Worker threads', () => {
   it('that run loops can be terminated at any moment', async () => {
     const program = new Program(process.execPath, [
-      '--import',
-      'tsx',
+      ...TYPESCRIPT,
       join(__dirname, 'terminate-workers.ts'),
       '--rounds',
       '4',

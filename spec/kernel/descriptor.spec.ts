@@ -2,7 +2,7 @@ import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { Descriptor } from '../../lib/kernel/descriptor';
 import { isOpen } from '../support/descriptors';
-import { Program } from '../support/program';
+import { Program, TYPESCRIPT } from '../support/program';
 
 function open(): number {
   return openSync(__filename, 'r');
@@ -96,8 +96,7 @@ describe('A descriptor that is dropped', () => {
     const program = new Program(process.execPath, [
       '--expose-gc',
       '--no-warnings',
-      '--require',
-      'tsx/cjs',
+      ...TYPESCRIPT,
       '-e',
       code,
     ]);
@@ -179,8 +178,7 @@ describe('A descriptor of a worker thread', () => {
     `;
     const program = new Program(process.execPath, [
       '--no-warnings',
-      '--require',
-      'tsx/cjs',
+      ...TYPESCRIPT,
       '-e',
       `
       const { openSync, readdirSync, readlinkSync } = require('node:fs');

@@ -46,7 +46,7 @@ import * as libc from '../../lib/kernel/syscalls';
 import { flagsOf as descriptorFlags, O_CLOEXEC, O_NONBLOCK } from '../support/descriptors';
 import { FAMILIES, localAddress, temporaryPath } from '../support/drive';
 import { keep } from '../support/keep';
-import { Program } from '../support/program';
+import { Program, TYPESCRIPT } from '../support/program';
 import { pair } from '../support/sockets';
 
 const pollfd = new libc.Memory(LAYOUT.pollfd);
@@ -969,8 +969,7 @@ describe('send', () => {
   it('to a peer that is gone is never a signal', async () => {
     const lib = JSON.stringify(join(__dirname, '..', '..', 'lib'));
     const program = new Program(process.execPath, [
-      '--require',
-      'tsx/cjs',
+      ...TYPESCRIPT,
       '-e',
       `
       const { Socket } = require(${lib} + '/index.ts');

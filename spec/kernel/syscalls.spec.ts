@@ -30,7 +30,7 @@ import {
   O_NONBLOCK,
 } from '../../lib/kernel/platform/linux';
 import * as libc from '../../lib/kernel/syscalls';
-import { Program } from '../support/program';
+import { Program, TYPESCRIPT } from '../support/program';
 
 /** A number that no descriptor of this process has. */
 const NOBODY = 999_999;
@@ -61,7 +61,7 @@ afterEach(() => {
 
 /** Runs JavaScript that may `require` TypeScript, in a process of its own. */
 async function runScript(code: string, ...flags: string[]): Promise<[number | null, string]> {
-  const program = new Program(process.execPath, [...flags, '--require', 'tsx/cjs', '-e', code]);
+  const program = new Program(process.execPath, [...flags, ...TYPESCRIPT, '-e', code]);
   const status = await program.ended();
   return [status, program.output];
 }
@@ -646,7 +646,6 @@ describe('Watch', () => {
 
   it('does not crash the process when its worker ends with it open', async () => {
     const worker = `
-      require('tsx/cjs');
       const libc = require(${LIBC});
       const [fd] = libc.socketpair(${AF_UNIX}, ${SOCK_STREAM}, 0);
       globalThis.watch = new libc.Watch(fd, { readable: true, writable: false }, () => {});

@@ -1,11 +1,10 @@
 // What is called when, and what becomes of what goes wrong.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { getEventListeners, once } from 'node:events';
-import { closeSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import {
   AF_INET,
   AsyncChat,
@@ -37,6 +36,7 @@ import {
   socketMap,
   write,
 } from 'asyncore';
+import { build } from '../support/build';
 import { WAYS, type Way } from '../support/drive';
 import { keep, newMap } from '../support/keep';
 import { connection, pair } from '../support/sockets';
@@ -1820,19 +1820,8 @@ describe('in a worker thread', () => {
   let directory: string;
 
   beforeAll(() => {
-    directory = mkdtempSync(join(tmpdir(), 'asyncore-'));
-    const tsc = require.resolve('typescript/bin/tsc');
-    execFileSync(process.execPath, [
-      tsc,
-      '-p',
-      resolve(__dirname, '../../tsconfig.build.json'),
-      '--outDir',
-      directory,
-    ]);
-    symlinkSync(resolve(__dirname, '../../node_modules'), join(directory, 'node_modules'));
-    writeFileSync(
-      join(directory, 'worker.js'),
-      `
+    directory = build({
+      'worker.js': `
       const { parentPort, workerData } = require('node:worker_threads');
       const { Dispatcher, Socket, loop, loopSync } = require('./index.js');
       let passes = 0;
@@ -1857,10 +1846,7 @@ describe('in a worker thread', () => {
       if (workerData.sync) loopSync({ timeout: 50 });
       else void loop();
       `,
-    );
-    writeFileSync(
-      join(directory, 'main.js'),
-      `
+      'main.js': `
       const { Worker } = require('node:worker_threads');
       const { once } = require('node:events');
       const workerData = JSON.parse(process.argv[2]);
@@ -1878,7 +1864,7 @@ describe('in a worker thread', () => {
         console.log(JSON.stringify(codes));
       })();
       `,
-    );
+    });
   }, 60_000);
 
   afterAll(() => {

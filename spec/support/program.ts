@@ -61,9 +61,13 @@ export class Program {
   }
 }
 
-/** Runs TypeScript, with 'asyncore' being lib/. */
+/** What Node takes to run TypeScript, and JavaScript that requires it, with 'asyncore' being lib/. */
+export const TYPESCRIPT = ['--require', join(__dirname, 'typescript.cjs')];
+
+/** Runs TypeScript, with 'asyncore' being lib/. An ES module (.mts) takes longer to begin. */
 export function runTypeScript(file: string, args: string[] = [], env?: NodeJS.ProcessEnv): Program {
-  return new Program(process.execPath, ['--import', 'tsx', file, ...args], env);
+  const flags = file.endsWith('.mts') ? ['--import', 'tsx'] : TYPESCRIPT;
+  return new Program(process.execPath, [...flags, file, ...args], env);
 }
 
 /** Waits for something to become true, and fails when it does not. */
