@@ -1,23 +1,17 @@
-// The programs of docs/cookbook.md, as printed: compiled, run and talked to.
+// The programs of docs/cookbook.md, as printed: run and talked to.
 
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { compilerErrors } from '../support/compile';
+import { cookbook, writeListings } from '../support/listings';
 import { Client, type Program, ROOT, runTypeScript, until } from '../support/program';
 
 const PAGE = readFileSync(join(ROOT, 'docs', 'cookbook.md'), 'utf8');
 
-// Inside the project, where 'asyncore' is lib/.
-const folder = mkdtempSync(join(ROOT, 'spec', 'support', 'cookbook-'));
-const names: string[] = [];
-for (const [, text = '', name = ''] of PAGE.matchAll(/^```ts\n(\/\/ (\S+)\n.*?)^```$/gms)) {
-  names.push(name);
-  writeFileSync(join(folder, name), text);
-}
-
-afterAll(() => rmSync(folder, { recursive: true }));
+const LISTINGS = cookbook();
+const names = [...LISTINGS.keys()];
+const folder = writeListings(LISTINGS);
 
 const programs: Program[] = [];
 const clients: Client[] = [];
@@ -68,10 +62,6 @@ describe('docs/cookbook.md', () => {
     expect(links.map((link) => link[1])).toEqual(headings);
     expect(links.map((link) => link[2])).toEqual(anchors);
   });
-
-  it('holds programs that the compiler accepts', () => {
-    expect(compilerErrors(names.map((name) => join(folder, name)))).toEqual([]);
-  }, 60_000);
 
   it(
     'lines: answers each',
