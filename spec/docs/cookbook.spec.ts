@@ -4,8 +4,8 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { cookbook, writeListings } from '../support/listings';
-import { Client, type Program, ROOT, runTypeScript, until } from '../support/program';
+import { cookbook, runListing, writeListings } from '../support/listings';
+import { Client, type Program, ROOT, until } from '../support/program';
 
 const PAGE = readFileSync(join(ROOT, 'docs', 'cookbook.md'), 'utf8');
 
@@ -22,7 +22,7 @@ afterEach(async () => {
 });
 
 function run(name: string, env: NodeJS.ProcessEnv = {}): Program {
-  const program = runTypeScript(join(folder, name), [], env);
+  const program = runListing(join(folder, name), env);
   programs.push(program);
   return program;
 }

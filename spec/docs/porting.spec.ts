@@ -1,8 +1,8 @@
 // The two programs of docs/porting.md, as printed: the same clients hear the same from both.
 
 import { join } from 'node:path';
-import { listingsOf, programsOf, writeListings } from '../support/listings';
-import { Client, Program, runTypeScript } from '../support/program';
+import { listingsOf, programsOf, runListing, writeListings } from '../support/listings';
+import { Client, Program } from '../support/program';
 import { PYTHON } from '../support/python';
 
 const PAGE = 'docs/porting.md';
@@ -66,7 +66,7 @@ function runPython(): Program {
 }
 
 function runOurs(): Program {
-  return runTypeScript(TYPESCRIPT_FILE, [], ENVIRONMENT);
+  return runListing(TYPESCRIPT_FILE, ENVIRONMENT);
 }
 
 const LANGUAGES: [string, (() => Program) | null][] = [

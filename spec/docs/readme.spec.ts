@@ -1,8 +1,8 @@
 // The programs of the README, as printed.
 
 import { join } from 'node:path';
-import { programsOf, writeListings } from '../support/listings';
-import { Client, type Program, runTypeScript } from '../support/program';
+import { programsOf, runListing, writeListings } from '../support/listings';
+import { Client, type Program } from '../support/program';
 
 const PROGRAMS = programsOf('README.md');
 const folder = writeListings(PROGRAMS);
@@ -18,7 +18,7 @@ describe('README', () => {
   });
 
   async function start(file: string): Promise<number> {
-    program = runTypeScript(file, [], { PORT: '0' });
+    program = runListing(file, { PORT: '0' });
     return Number((await program.printed(/port: (\d+)/))[1]);
   }
 

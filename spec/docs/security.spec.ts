@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chatWithPeer, LineChat } from '../support/limits';
-import { programsOf, writeListings } from '../support/listings';
-import { Client, type Program, ROOT, runTypeScript } from '../support/program';
+import { programsOf, runListing, writeListings } from '../support/listings';
+import { Client, type Program, ROOT } from '../support/program';
 
 const PAGE = readFileSync(join(ROOT, 'docs', 'security.md'), 'utf8');
 
@@ -18,7 +18,7 @@ describe('docs/security.md', () => {
   });
 
   it('holds one that answers, hangs up on too much, and ends on SIGTERM', async () => {
-    program = runTypeScript(file, [], { PORT: '0' });
+    program = runListing(file, { PORT: '0' });
     const port = Number((await program.printed(/port: (\d+)/, 15_000))[1]);
     const [polite, greedy] = [new Client(port), new Client(port)];
     polite.send('hello\r\n');

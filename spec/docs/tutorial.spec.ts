@@ -2,9 +2,9 @@
 
 import { join } from 'node:path';
 import { has } from '../support/clients';
-import { tutorial, tutorialSteps, writeListings } from '../support/listings';
+import { runListing, tutorial, tutorialSteps, writeListings } from '../support/listings';
 import { freePort } from '../support/ports';
-import { Client, Program, runTypeScript } from '../support/program';
+import { Client, Program } from '../support/program';
 
 const STEPS = tutorialSteps();
 const folder = writeListings(tutorial());
@@ -20,7 +20,7 @@ afterEach(async () => {
 
 /** @returns its port, too */
 async function start(step: number, env: NodeJS.ProcessEnv = {}): Promise<[Program, number]> {
-  const program = runTypeScript(mains[step - 1] as string, [], { PORT: '0', ...env });
+  const program = runListing(mains[step - 1] as string, { PORT: '0', ...env });
   programs.push(program);
   const [, port] = await program.printed(/listening on .* port: (\d+)/, 20_000);
   return [program, Number(port)];

@@ -6,13 +6,8 @@ import { dirname, join } from 'node:path';
 import { ROOT } from './program';
 import transpiled from './transpiled.cjs';
 
-/**
- * Builds lib/ beside `files`, which may `require('./index.js')`.
- * @param files name -> JavaScript
- * @returns the folder, which the caller removes
- */
-export function build(files: Record<string, string>): string {
-  const directory = mkdtempSync(join(tmpdir(), 'asyncore-'));
+/** Builds lib/ into a folder. */
+export function buildInto(directory: string): void {
   const lib = join(ROOT, 'lib');
   for (const name of readdirSync(lib, { recursive: true, encoding: 'utf8' })) {
     if (!name.endsWith('.ts')) continue;
@@ -21,6 +16,16 @@ export function build(files: Record<string, string>): string {
     writeFileSync(file, transpiled(join(lib, name)));
   }
   symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'));
+}
+
+/**
+ * Builds lib/ beside `files`, which may `require('./index.js')`.
+ * @param files name -> JavaScript
+ * @returns the folder, which the caller removes
+ */
+export function build(files: Record<string, string>): string {
+  const directory = mkdtempSync(join(tmpdir(), 'asyncore-'));
+  buildInto(directory);
   for (const [name, code] of Object.entries(files)) writeFileSync(join(directory, name), code);
   return directory;
 }

@@ -1,8 +1,11 @@
 // The programs that the documentation prints, and a folder to run them in.
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { ROOT } from './program';
+import { buildInto } from './build';
+import { Program, ROOT } from './program';
+import transpiled from './transpiled.cjs';
 
 /** Program texts by file name. */
 export type Listings = ReadonlyMap<string, string>;
@@ -52,14 +55,30 @@ export function programsOf(page: string): Listings {
   return new Map(listingsOf(page).map((code, index) => [`program-${index}.mts`, code]));
 }
 
-/** Writes listings into a folder of the project, where 'asyncore' is lib/. It goes after the spec. */
+/**
+ * Writes listings into a folder in which the package asyncore is installed, beside the JavaScript that
+ * the compiler makes of them. The folder goes after the spec.
+ */
 export function writeListings(listings: Listings): string {
-  const folder = mkdtempSync(join(ROOT, 'spec', 'support', 'listings-'));
+  const folder = mkdtempSync(join(tmpdir(), 'asyncore-listings-'));
   for (const [name, code] of listings) {
     const file = join(folder, name);
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, code);
+    if (name.endsWith('ts')) writeFileSync(javaScriptOf(file), transpiled(file));
   }
+  const installed = join(folder, 'node_modules', 'asyncore');
+  mkdirSync(installed, { recursive: true });
+  buildInto(installed);
   afterAll(() => rmSync(folder, { recursive: true }));
   return folder;
+}
+
+function javaScriptOf(file: string): string {
+  return file.replace(/ts$/, 'js');
+}
+
+/** Runs a listing as a user would: built, and with the package installed. */
+export function runListing(file: string, env?: NodeJS.ProcessEnv): Program {
+  return new Program(process.execPath, [javaScriptOf(file)], env);
 }

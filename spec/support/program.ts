@@ -64,10 +64,9 @@ export class Program {
 /** What Node takes to run TypeScript, and JavaScript that requires it, with 'asyncore' being lib/. */
 export const TYPESCRIPT = ['--require', join(__dirname, 'typescript.cjs')];
 
-/** Runs TypeScript, with 'asyncore' being lib/. An ES module (.mts) takes longer to begin. */
+/** Runs TypeScript, with 'asyncore' being lib/. */
 export function runTypeScript(file: string, args: string[] = [], env?: NodeJS.ProcessEnv): Program {
-  const flags = file.endsWith('.mts') ? ['--import', 'tsx'] : TYPESCRIPT;
-  return new Program(process.execPath, [...flags, file, ...args], env);
+  return new Program(process.execPath, [...TYPESCRIPT, file, ...args], env);
 }
 
 /** Waits for something to become true, and fails when it does not. */
