@@ -4,7 +4,6 @@
 
 import {
   type Address,
-  AF_INET,
   AsyncChat,
   ChannelMap,
   closeAll,
@@ -21,6 +20,7 @@ import {
 } from 'asyncore';
 import { drive, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
+import { bareListener, call, connection } from '../support/sockets';
 
 let map: ChannelMap;
 let warnings: string[];
@@ -36,28 +36,6 @@ beforeEach(() => {
 afterEach(() => {
   closeAll(map, true);
 });
-
-function bareListener(): Socket {
-  const listener = keep(Socket.socket(AF_INET));
-  listener.bind({ host: '127.0.0.1', port: 0 });
-  listener.listen();
-  return listener;
-}
-
-function call(address: Address): Socket {
-  const caller = keep(Socket.socket(AF_INET));
-  caller.connect(address);
-  return caller;
-}
-
-/** A TCP connection, as Unix sockets know no urgent data. */
-function connection(): [own: Socket, peer: Socket] {
-  const listener = bareListener();
-  const peer = call(listener.getSockName());
-  const { socket } = listener.accept() as { socket: Socket };
-  listener.close();
-  return [keep(socket), peer];
-}
 
 const LOGGED: ReadonlySet<string> = new Set(['error', 'warning', 'info']);
 
@@ -174,10 +152,10 @@ class Subject extends AsyncChat {
   override logInfo(): void {}
 
   /** Becomes one end of a connection. @returns the other */
-  connectTo(peer = connection()): Socket {
-    this.setSocket(peer[0]);
+  connectTo([peer, own] = connection()): Socket {
+    this.setSocket(own);
     this.connected = true;
-    return peer[1];
+    return peer;
   }
 }
 

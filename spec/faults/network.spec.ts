@@ -3,7 +3,7 @@
 // real sockets, but for the errors that no kernel gives on demand: these come from a stand-in for one.
 //
 // Covered elsewhere: the peer's reset while connected, and during a partial send
-// (dispatcher-matrix, async-chat-output); EMFILE in accept within a process (mended); a descriptor
+// (dispatcher-matrix, chat/output); EMFILE in accept within a process (python-bugs); a descriptor
 // that was closed by number and not duplicated (loop).
 
 import { closeSync } from 'node:fs';
