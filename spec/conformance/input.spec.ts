@@ -130,13 +130,9 @@ describe('AsyncChat input, the rows', () => {
 });
 
 describe('AsyncChat input, at random', () => {
-  itWithPython(
-    `is as in CPython ${PYTHON}: ${SCRIPTS} scripts, seed ${seed}`,
-    async () => {
-      const report = await runSuite(input, { scripts: SCRIPTS, seed, python: PYTHON as string });
-      expect(report.differences.join('\n\n')).toBe('');
-      expect(report.run).toBe(SCRIPTS);
-    },
-    60_000,
-  );
+  itWithPython(`is as in CPython ${PYTHON}: ${SCRIPTS} scripts, seed ${seed}`, async () => {
+    const report = await runSuite(input, { scripts: SCRIPTS, seed, python: PYTHON as string });
+    expect(report.differences.join('\n\n')).toBe('');
+    expect(report.run).toBe(SCRIPTS);
+  });
 });

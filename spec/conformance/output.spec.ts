@@ -18,7 +18,7 @@ describe('output, against CPython’s results', () => {
       if (difference !== null) differences.push(`script ${index}: ${difference}`);
     }
     expect(differences).toEqual([]);
-  }, 60_000);
+  });
 
   it('has several hundred recorded scripts', () => {
     expect(corpus.length).toBeGreaterThanOrEqual(300);

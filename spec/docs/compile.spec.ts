@@ -36,7 +36,7 @@ describe('The compiler', () => {
     )) {
       complaints.push([file?.fileName ?? '', ts.flattenDiagnosticMessageText(messageText, '\n')]);
     }
-  }, 60_000);
+  });
 
   it.each(folders)('accepts the programs of $page', ({ folder, listings }) => {
     expect(listings.size).toBeGreaterThan(0);

@@ -84,7 +84,7 @@ describe.each(LANGUAGES)('The program in %s', (_, begin) => {
     if (begin === null) return;
     program = begin();
     port = Number((await program.printed(/log: listening on port (\d+)\n/))[1]);
-  }, 20_000);
+  });
 
   afterEach(() => {
     for (const client of clients.splice(0)) client.socket.destroy();

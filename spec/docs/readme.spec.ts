@@ -38,7 +38,7 @@ describe('README', () => {
     await one.hears('hello\r\n');
     one.socket.end();
     expect(await one.ends()).toBe('hello\r\n');
-  }, 20_000);
+  });
 
   it('passes lines on between the clients of the second', async () => {
     const port = await start(files[1] as string);
@@ -52,5 +52,5 @@ describe('README', () => {
     ann.send('hello, Bob\n');
     await bob.hears('hello, Bob\n');
     expect(ann.received.replaceAll('hello, Ann\n', '')).toBe('');
-  }, 20_000);
+  });
 });

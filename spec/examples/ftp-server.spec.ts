@@ -445,7 +445,7 @@ describe('FtpServer', () => {
     // Tried character by character they took 25 ms each.
     const session = await reader();
     session.client.send(`${`${line}\n`.repeat(300)}QUIT\r\n`);
-    await session.client.hears('221', 3000);
+    await session.client.hears('221');
   });
 
   it('does not listen to who does not take the replies, and answers all in order when he does', async () => {

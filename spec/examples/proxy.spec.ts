@@ -344,7 +344,7 @@ describe('The program', () => {
     // The kernel has taken 4 MiB for each; here, a piece for each, and what is left of its slab.
     expect(sent).toBeGreaterThan(200 * MIB);
     expect(memory() - before).toBeLessThan(64 * MIB);
-  }, 20_000);
+  });
 });
 
 describe('iperf3 (skipped where there is none)', () => {
@@ -361,7 +361,7 @@ describe('iperf3 (skipped where there is none)', () => {
     const [, port] = await forwardElsewhere(target, ...proxyArgs);
     const client = new Program('iperf3', ['-c', '127.0.0.1', '-p', String(port), '-J', ...args]);
     programs.push(client);
-    await client.ended(8000);
+    await client.ended();
     const { end, error } = JSON.parse(client.output);
     expect(error).toBeUndefined();
     return end;

@@ -16,7 +16,7 @@ describe('npm run example', () => {
     } finally {
       await program.kill();
     }
-  }, 20_000);
+  });
 
   it.each([[[]], [['no-such-example']], [['support/run']]])(
     'tells what there is for %j',

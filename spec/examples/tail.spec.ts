@@ -155,7 +155,7 @@ describe('A viewer', () => {
     program.child.stdin.end('two\n');
     expect(await halfClosed.ends()).toBe('one\ntwo\n');
     expect(await program.ended()).toBe(0);
-  }, 20_000);
+  });
 
   it('waits while there are as many as may be', async () => {
     const program = tail('--max-connections', '2');

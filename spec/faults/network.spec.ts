@@ -362,7 +362,7 @@ describe.each(WAYS)('Two thousand connections that hardly ever send (%s)', (_, h
     expect(last.events).toEqual(['line 0', 'line 1', 'line 2', 'line 3', 'line 4']);
     expect(map.deadlines.next).toBe(Infinity);
     expect(map.size).toBe(2);
-  }, 30_000);
+  });
 });
 
 /** A socket whose next calls of one method fail, as the kernel's would when it is short of memory. */
@@ -517,7 +517,7 @@ describe.each([
       for (const client of clients) client.socket.destroy();
       await program.kill();
     }
-  }, 20_000);
+  });
 });
 
 const libc = koffi.load(null);

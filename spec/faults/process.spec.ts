@@ -109,7 +109,7 @@ describe.each(RUNS)('A process (%s)', (_, running, sync) => {
     await program.printed(/heard end/);
     expect(await program.ended()).toBe(0);
     expect(program.output).toMatch(/ready\nheard while stopped\nheard end\nover\n$/);
-  }, 15_000);
+  });
 
   it('that is showered with signals loses no byte, and no wait is cut short', async () => {
     const program = run(
@@ -166,7 +166,7 @@ describe.each(RUNS)('A process (%s)', (_, running, sync) => {
     expect(await program.ended()).toBe(0);
     // A newer Node may collect what the program has dropped, and say so.
     expect(program.output).toMatch(/^16777216 true\nwaited\n/);
-  }, 15_000);
+  });
 
   it.each(['handleRead', 'handleClose', 'handleError', 'readable'])(
     'ends where %s calls process.exit(), with what was pushed before',
@@ -353,10 +353,10 @@ describe('Worker threads', () => {
       '4',
     ]);
     programs.push(program);
-    const status = await program.ended(40_000);
+    const status = await program.ended();
     expect(program.output).toMatch(
       /^4 rounds of 8 workers, seed \d+: \d+ terminated in their loops; left over: 0 sockets, 0 epoll/m,
     );
     expect(status).toBe(0);
-  }, 60_000);
+  });
 });

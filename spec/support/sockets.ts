@@ -12,6 +12,7 @@ import {
 } from 'asyncore';
 import { localAddress } from './drive';
 import { keep } from './keep';
+import { LIMIT } from './program';
 
 /** Two connected Unix sockets. */
 export function pair(type = SOCK_STREAM): [Socket, Socket] {
@@ -39,13 +40,13 @@ export function call(address: Address): Socket {
 export function connection(family = AF_INET): [caller: Socket, accepted: Socket] {
   const listener = bareListener(family, 1);
   const caller = call(listener.getSockName());
-  for (const end = performance.now() + 4000; performance.now() < end; ) {
+  for (const end = performance.now() + LIMIT; performance.now() < end; ) {
     const accepted = listener.accept();
     if (accepted === null) continue;
     listener.close();
     return [caller, keep(accepted.socket)];
   }
-  throw new Error('the connection has not reached its listener within 4 s');
+  throw new Error(`the connection has not reached its listener within ${LIMIT} ms`);
 }
 
 /** close() of this socket will reset the connection. */

@@ -226,7 +226,15 @@ export const PEERS: Scenario[] = [
   {
     name: 'an urgent byte that nobody takes',
     channels: { A: { wants: 'r' } },
-    steps: ['s pair p tcp', 'A new s', 'A ignore', 'p oob !', 'A ready pri', 'pass', 'pass timeout=50'],
+    steps: [
+      's pair p tcp',
+      'A new s',
+      'A ignore',
+      'p oob !',
+      'A ready pri',
+      'pass',
+      'pass timeout=50',
+    ],
   },
   {
     name: 'an urgent byte, watched for nothing',
