@@ -11,7 +11,7 @@ import { ChannelMap, closeAll, Dispatcher, type Handled, loopSync, Socket } from
 import { drive, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
 import { stopClock } from '../support/limits';
-import { Program, ROOT, TYPESCRIPT } from '../support/program';
+import { Program, ROOT, TYPESCRIPT, until } from '../support/program';
 
 /** What each of these programs begins with. */
 const HEAD = `
@@ -55,13 +55,18 @@ function run(code: string, ...flags: string[]): Program {
 const RUNS = WAYS.map(([name, { sync, usePoll }]): [string, string, boolean] => [
   name,
   sync
-    ? `loopSync({ timeout: 500, usePoll: ${usePoll} })`
-    : `await loop({ timeout: 500, usePoll: ${usePoll} })`,
+    ? `loopSync({ timeout: 100, usePoll: ${usePoll} })`
+    : `await loop({ timeout: 100, usePoll: ${usePoll} })`,
   sync,
 ]);
 
 function inAsync(code: string): string {
   return `(async () => { ${code} })();`;
+}
+
+/** What the kernel says that a program does: `S` when it sleeps, `T` when it is stopped. */
+function stateOf({ child }: Program): string | undefined {
+  return /\) (\w)/.exec(readFileSync(`/proc/${child.pid}/stat`, 'latin1'))?.[1];
 }
 
 describe.each(RUNS)('A process (%s)', (_, running, sync) => {
@@ -96,12 +101,12 @@ describe.each(RUNS)('A process (%s)', (_, running, sync) => {
       `),
     );
     await program.printed(/ready/);
-    // Until it waits in the kernel.
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await until(() => stateOf(program) === 'S');
     process.kill(program.child.pid as number, 'SIGSTOP');
-    // Longer than a pass.
+    await until(() => stateOf(program) === 'T');
     program.child.stdin.write('while stopped\n');
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    // Longer than a pass.
+    await new Promise((resolve) => setTimeout(resolve, 250));
     expect(program.output).not.toContain('heard');
     process.kill(program.child.pid as number, 'SIGCONT');
     await program.printed(/heard while stopped/);
