@@ -149,7 +149,7 @@ describe('docs/cookbook.md', () => {
     const { port } = await start('limits.mts', { IDLE: '700' });
     const one = call(port).send(`${'x'.repeat(5000)}\nhello\n`);
     await one.hears(`500 That line is too long\n${'hello\n'.repeat(100)}`);
-    // Who takes no answers is not listened to, and has all of them when he does.
+    // A client that takes no answers is not read from, and gets all of them when it reads again.
     const other = call(port);
     other.socket.pause();
     other.send(`${'y'.repeat(999)}\n`.repeat(40));

@@ -17,7 +17,7 @@ const LARGE = BYTES.repeat(1200);
 
 /** What a client says, and all that it hears until the connection ends. */
 const SCRIPTS: [name: string, said: string, heard: string][] = [
-  ['a farewell', 'QUIT\r\n', 'READY\r\nBYE\r\n'],
+  ['a QUIT', 'QUIT\r\n', 'READY\r\nBYE\r\n'],
   [
     'values, and the lack of them',
     'GET b\r\nPUT a 5\r\nhelloGET a\r\nPUT a 2\r\nhiGET a\r\nGET b\r\nGET\r\nQUIT\r\n',
@@ -115,7 +115,7 @@ describe.each(LANGUAGES)('The program in %s', (_, begin) => {
   });
 
   // In one piece, as a byte that comes after the end resets the connection.
-  check('ignores what follows a farewell', async () => {
+  check('ignores what follows QUIT', async () => {
     expect(await client().send('QUIT\r\nPUT late 1\r\nx').ends()).toBe('READY\r\nBYE\r\n');
     expect(await client().send('GET late\r\nQUIT\r\n').ends()).toBe('READY\r\nNONE\r\nBYE\r\n');
   });

@@ -27,7 +27,7 @@ function portOf(listener: Dispatcher): number {
 const clients: Client[] = [];
 const programs: Program[] = [];
 
-/** Somebody who has said his name. */
+/** A client that has given its name. */
 async function enter(port: number, name: string): Promise<Client> {
   const one = new Client(port);
   clients.push(one);
@@ -128,7 +128,7 @@ describe('ChatServer', () => {
     await bob.hears('ann: a[2Jbc\r\n');
   });
 
-  it('puts out whoever sends a line without end', async () => {
+  it('disconnects a client that sends a line without end', async () => {
     const [ann, bob] = [await enter(port, 'ann'), await enter(port, 'bob')];
     bob.send(`${'x'.repeat(5000)}\nafterwards\n`);
     expect(await bob.ends()).toMatch(/That line is too long\.\r\n$/);
@@ -147,7 +147,7 @@ describe('ChatServer', () => {
     expect(rooms).toContain('room-1199');
   });
 
-  it('puts a slow reader out before he hurts the others', async () => {
+  it('disconnects a slow reader before it hurts the others', async () => {
     const [ann, bob] = [await enter(port, 'ann'), await enter(port, 'bob')];
     const slow = await enter(port, 'slow');
     slow.socket.pause();
@@ -169,10 +169,10 @@ describe('ChatServer', () => {
   });
 
   it.each([
-    ['before he has a name', '', '\n'],
-    ['once he has one', 'slow\n', '/nick !\n'],
+    ['before it has a name', '', '\n'],
+    ['once it has one', 'slow\n', '/nick !\n'],
     ['for help', 'slow\n', '/\n/help\n'],
-  ])('puts out whoever asks and asks and does not listen, %s', async (_what, first, line) => {
+  ])('disconnects a client that asks without reading, %s', async (_what, first, line) => {
     const ann = await enter(port, 'ann');
     const slow = new Client(port);
     clients.push(slow);
@@ -197,7 +197,7 @@ describe('ChatServer', () => {
     for (const channel of map.values()) {
       if (channel instanceof Member) channel.highWaterMark = channel.nickname === 'ann' ? 30 : -1;
     }
-    // Carl does not take `* ann is called a now`, nor ann that he, of 20 letters, has left.
+    // Carl does not take `* ann is called a now`, nor ann that carl, of 20 letters, has left.
     ann.send('/nick a\n');
     await Promise.all([ann.ends(), carl.ends()]);
     expect([...server.names]).toEqual([]);

@@ -165,7 +165,7 @@ async function received(socket: Socket): Promise<string> {
   socket.on('data', (data) => {
     answer += data.toString('latin1');
   });
-  // Who is hung up on may hear of it while he still sends.
+  // A client that is disconnected may learn of it while it still sends.
   socket.on('error', () => {});
   socket.on('close', () => {
     over = true;
@@ -452,7 +452,7 @@ describe('shutdown', () => {
     release?.();
     const drip = setInterval(() => socket.write('x'), 20);
     try {
-      // The answer, and then the end of our half of the stream; not, for a while, that of his.
+      // The answer, and then the end of our half of the stream; not, for a while, that of the client's.
       await until(() => ended);
       expect(received).toMatch(answer);
       const before = performance.now();
@@ -658,7 +658,7 @@ describe('What is refused', () => {
     await until(() => map.size === 1, 3000);
   });
 
-  it('hangs up on whoever has his answer and stays', async () => {
+  it('disconnects a client that has its answer and stays', async () => {
     const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true });
     try {
       socket.write(`${GET}Connection: close\r\n\r\n`);
@@ -683,7 +683,7 @@ describe('Limits', () => {
     expect(await ask(`${CHUNKED}2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n`)).toMatch(/^HTTP\/1\.1 413 /);
   });
 
-  it('sends away whoever sends his headers byte by byte', async () => {
+  it('disconnects a client that sends its headers byte by byte', async () => {
     await limit({ headerTimeout: 0.5 });
     const one = client();
     const drip = setInterval(() => one.send('x'), 50);
@@ -695,7 +695,7 @@ describe('Limits', () => {
     }
   });
 
-  it('sends away whoever sends his body byte by byte', async () => {
+  it('disconnects a client that sends its body byte by byte', async () => {
     await limit({ headerTimeout: 0.5, requestTimeout: 1.5 });
     for (const start of [`${POST}Content-Length: 1000\r\n\r\n`, `${CHUNKED}3e8\r\n`]) {
       const one = client();
@@ -908,7 +908,7 @@ describe('Files', () => {
     }
   });
 
-  it('are compressed for whoever takes it', async () => {
+  it('are compressed for a client that accepts it', async () => {
     for (const accepted of ['gzip', 'br, gzip;q=0.5', 'GZIP']) {
       const answer = await get('/page.html', `Accept-Encoding: ${accepted}`);
       expect(answer).toContain('Content-Encoding: gzip\r\n');
@@ -964,7 +964,7 @@ describe('Files', () => {
 });
 
 describe('A slow reader', () => {
-  it('is not asked for more than he has read', async () => {
+  it('is not sent more than it has read', async () => {
     const one = client();
     one.socket.pause();
     one.send('GET /large HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(100));

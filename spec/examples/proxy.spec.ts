@@ -122,7 +122,7 @@ describe('TcpProxy', () => {
     expect(ear.data.toString()).toBe('hello');
   });
 
-  it('lets the server talk on to a client who has ended his stream', async () => {
+  it('lets the server talk on to a client that has ended its stream', async () => {
     const asked: Socket[] = [];
     const port = forward(
       await serve((socket) => {
@@ -141,7 +141,7 @@ describe('TcpProxy', () => {
     await until(() => map.size === 1);
   });
 
-  it('lets a client talk on to a server who has ended his', async () => {
+  it('lets a client talk on to a server that has ended its stream', async () => {
     const heard: Ear[] = [];
     const port = forward(
       await serve((socket) => {

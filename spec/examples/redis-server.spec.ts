@@ -55,7 +55,7 @@ async function ask(to: NetConnectOpts, request: string, pieceSize = 0): Promise<
   socket.on('data', (data) => {
     answer += data.toString('latin1');
   });
-  // Who is hung up on may hear of it while he still sends.
+  // A client that is disconnected may learn of it while it still sends.
   socket.on('error', () => {});
   socket.on('end', () => socket.end());
   socket.on('close', () => {

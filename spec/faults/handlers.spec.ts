@@ -286,7 +286,7 @@ const THROWN: [what: string, value: unknown][] = [
   ['an Error whose class has no text', new EvilClass('class')],
 ];
 
-/** These are asked for the log, or see an error in the end: whoever throws here has nobody to tell. */
+/** These write the log, or are the last to see an error: an exception in them is reported nowhere. */
 const AT_THE_END: readonly Handler[] = ['handleError', 'toString', 'logInfo'];
 
 describe.each(WAYS)('A handler that throws (%s)', (_, how) => {

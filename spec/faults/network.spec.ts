@@ -216,7 +216,7 @@ describe.each(TCP)('A reset (%s)', (_, family, how) => {
 
   it('within the tick in which there was input', async () => {
     const callers: Socket[] = [];
-    // Whoever is read first resets all.
+    // The first chat that is read resets all.
     server.welcome = (chat) => {
       chat.foundTerminator = () => {
         for (const caller of callers) reset(caller);

@@ -191,12 +191,12 @@ describe.each(RUNS)('A process (%s)', (_, running, sync) => {
             constructor(socket) { super(socket); this.setTerminator('\\n'); }
             collectIncomingData() {}
             foundTerminator() {
-              this.push('farewell');
+              this.push('last words');
               if ('${handler}' === 'handleRead') leave();
               if ('${handler}' === 'handleError') throw new Error('wrong');
             }
             readable() {
-              if ('${handler}' === 'readable') { this.push('farewell'); leave(); }
+              if ('${handler}' === 'readable') { this.push('last words'); leave(); }
               return true;
             }
             handleClose() { leave(); }
@@ -210,7 +210,7 @@ describe.each(RUNS)('A process (%s)', (_, running, sync) => {
         `),
       );
       expect(await program.ended()).toBe(7);
-      expect(program.output).toBe('exit farewell');
+      expect(program.output).toBe('exit last words');
     },
   );
 

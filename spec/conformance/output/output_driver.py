@@ -76,7 +76,7 @@ class Producer:
         if chat.discards != discards:
             chat.mark("discard")
             if chat.fixes("discard"):
-                # Mended: it has taken itself off. asynchat is about to drop the head.
+                # Fixed: it has taken itself off. asynchat is about to drop the head.
                 chat.producer_fifo.appendleft(self)
                 return b""
         return data
@@ -155,7 +155,7 @@ class Chat(asynchat.async_chat):
             self.connected = True
 
     def initiate_send(self):
-        # Mended: a push within more() waits its turn.
+        # Fixed: a push within more() waits its turn.
         if self.asking and self.fixes("nested"):
             return
         super().initiate_send()
@@ -180,7 +180,7 @@ class Chat(asynchat.async_chat):
             self.mark("input lies")
             if not self.fixes("input lies"):
                 raise
-            # Mended: the records that have arrived after this one get their turn at once.
+            # Fixed: the records that have arrived after this one get their turn at once.
             self.handle_error()
 
     def handle_close(self):
@@ -200,7 +200,7 @@ class Chat(asynchat.async_chat):
         if self.gone:
             self.mark("error after close")
             if self.fixes("error after close"):
-                # Mended: told of, and nothing more.
+                # Fixed: told of, and nothing more.
                 return
         if self.script["errorsClose"]:
             super().handle_error()
