@@ -185,7 +185,7 @@ describe('ChatServer', () => {
         if (channel instanceof Member) mostWaiting = Math.max(mostWaiting, channel.writableLength);
       }
       return map.size === 2;
-    }, 8000);
+    });
     expect(mostWaiting).toBeLessThan(256 * 1024 + 2 * 4096);
     ann.send('/who\n');
     await ann.hears('* here: ann\r\n');

@@ -464,7 +464,7 @@ describe('FtpServer', () => {
     expect(chat.writableLength).toBeLessThan(2 * 64 * 1024);
     client.socket.resume();
     const expected = order.map((which) => replies[which]).join('');
-    await until(() => client.received.length >= expected.length, 8000);
+    await until(() => client.received.length >= expected.length);
     expect(client.received === expected).toBe(true);
     expect(chat.readingPaused).toBe(false);
   });

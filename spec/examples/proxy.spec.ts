@@ -106,7 +106,7 @@ describe('TcpProxy', () => {
       socket.end(data);
       return new Ear(socket);
     });
-    await until(() => ears.every(({ ended }) => ended), 8000);
+    await until(() => ears.every(({ ended }) => ended));
     expect(ears.map(({ data }, at) => data.equals(sent[at] as Buffer))).toEqual([true, true, true]);
     await until(() => map.size === 1);
   });
@@ -226,7 +226,7 @@ describe('TcpProxy', () => {
       const still = sent === before && sent > 0;
       before = sent;
       return still;
-    }, 8000);
+    });
     // What the kernel holds for two connections; the proxy has one piece.
     expect(sent).toBeLessThan(100 * MIB);
     const other = call(port);
@@ -237,7 +237,7 @@ describe('TcpProxy', () => {
     const stopped = sent;
     const ear = new Ear(slow);
     slow.resume();
-    await until(() => ear.length > stopped, 8000);
+    await until(() => ear.length > stopped);
   });
 
   it('keeps a limit', async () => {
@@ -265,7 +265,7 @@ describe('TcpProxy', () => {
     const socket = call(port);
     const ear = new Ear(socket);
     socket.end(Buffer.alloc(MIB));
-    await until(() => ear.ended, 8000);
+    await until(() => ear.ended);
     expect(ear.length).toBe(MIB);
     // Two seconds; with one limit for both it would be four.
     expect(performance.now() - start).toBeLessThan(3900);

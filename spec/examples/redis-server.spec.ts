@@ -15,7 +15,7 @@ import { RedisServer } from '../../docs/examples/redis-server';
 import { type Reply, ReplyChat, ReplyError, RequestChat } from '../../docs/examples/support/resp';
 import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
-import { Client, Program, until } from '../support/program';
+import { Client, LIMIT, Program, until } from '../support/program';
 
 const itWithCli = has('redis-cli') ? it : it.skip;
 const itWithBenchmark = has('redis-benchmark') ? it : it.skip;
@@ -72,7 +72,7 @@ async function ask(to: NetConnectOpts, request: string, pieceSize = 0): Promise<
   try {
     await until(
       () => ended,
-      5000,
+      LIMIT,
       () => `the end, after ${JSON.stringify(answer)}`,
     );
   } finally {
@@ -406,7 +406,7 @@ describe('RedisServer', () => {
     await client().send('PING\r\n').hears('+PONG\r\n');
     expect(owed()).toBeLessThan(2 * 1024 * 1024 + 100);
     one.socket.resume();
-    await until(() => one.received.length === 64 * reply.length, 8000);
+    await until(() => one.received.length === 64 * reply.length);
     expect(one.received === reply.repeat(64)).toBe(true);
   });
 

@@ -151,7 +151,7 @@ describe('A viewer', () => {
     await until(() => open() === before + 20);
     closeAll(map);
     // A second to be forgotten, one to be asked, and as much again for a slow machine.
-    await until(() => open() === before, 8000);
+    await until(() => open() === before);
     program.child.stdin.end('two\n');
     expect(await halfClosed.ends()).toBe('one\ntwo\n');
     expect(await program.ended()).toBe(0);
