@@ -1,3 +1,5 @@
+const { availableParallelism } = require('node:os');
+
 /** @type {import('jest').Config} */
 module.exports = {
   testEnvironment: 'node',
@@ -9,8 +11,9 @@ module.exports = {
   collectCoverageFrom: ['lib/**/*.ts'],
   coverageDirectory: 'coverage',
   coverageReporters: ['text', 'lcov'],
-  // Most of it is waiting, for other programs too: jest's own choice leaves one of two cores idle.
-  maxWorkers: '100%',
+  // Much of it is waiting, for the kernel and for other programs: fewer workers leave cores idle.
+  maxWorkers: Math.ceil(1.5 * availableParallelism()),
   workerIdleMemoryLimit: '512MB',
-  testTimeout: 10_000,
+  // Every wait has a limit of its own; this one is reached on no machine.
+  testTimeout: 60_000,
 };

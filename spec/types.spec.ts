@@ -466,7 +466,7 @@ beforeAll(() => {
     return ts.createSourceFile(file, PRELUDE + source, version);
   };
   program = ts.createProgram([...sources.keys()], options, host);
-}, 60_000);
+});
 
 /** The errors in a snippet, each as its code and its text. */
 function errorsIn(name: string): [code: number, text: string][] {
@@ -481,13 +481,9 @@ it('No two snippets share a file', () => {
 });
 
 describe('compiles:', () => {
-  it.each(Object.keys(COMPILES))(
-    '%s',
-    (name) => {
-      expect(errorsIn(name)).toEqual([]);
-    },
-    30_000,
-  );
+  it.each(Object.keys(COMPILES))('%s', (name) => {
+    expect(errorsIn(name)).toEqual([]);
+  });
 });
 
 describe('does not compile:', () => {
@@ -496,7 +492,6 @@ describe('does not compile:', () => {
     (name, code) => {
       expect(errorsIn(name)).toEqual([[code, expect.any(String)]]);
     },
-    30_000,
   );
 });
 

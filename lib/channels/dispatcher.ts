@@ -13,7 +13,7 @@ import { inspect } from 'node:util';
 import { badRange, badType, codeOf, DISCONNECTED } from '../errors';
 import type { Address } from '../kernel/address';
 import { closedSocket } from '../kernel/errno';
-import type { Memory } from '../kernel/koffi';
+import type { Memory } from '../kernel/syscalls';
 import {
   AF_INET,
   SO_ERROR,

@@ -15,11 +15,12 @@ import {
   Socket,
 } from 'asyncore';
 import { drive, FAMILIES, MATRIX, WAYS } from '../support/drive';
-import { keep } from '../support/keep';
-import { call, Listener, newMap, text, tick } from '../support/limits';
+import { keep, newMap } from '../support/keep';
+import { Listener, text, tick } from '../support/limits';
 import { until } from '../support/program';
 import { QuietChat } from '../support/quiet-chat';
 import { giveDescriptorsBack, takeDescriptors } from '../support/shortage';
+import { call } from '../support/sockets';
 
 let warnings: jest.SpyInstance;
 

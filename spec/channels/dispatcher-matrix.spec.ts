@@ -6,8 +6,7 @@ import {
   AF_INET,
   AF_INET6,
   AF_UNIX,
-  closeAll,
-  Dispatcher,
+  type Dispatcher,
   type Handled,
   loop,
   loopSync,
@@ -20,102 +19,10 @@ import {
   Socket,
   socketMap,
 } from 'asyncore';
-import { drive, localAddress, MATRIX, type Way } from '../support/drive';
-
-const opened: { close(): void }[] = [];
-
-function keep<Closable extends { close(): void }>(closable: Closable): Closable {
-  opened.push(closable);
-  return closable;
-}
-
-afterEach(() => {
-  closeAll(socketMap, true);
-  for (const closable of opened.splice(0)) closable.close();
-});
-
-/** Writes its handlers down. Waits to write only while it connects, unless told to. */
-class Recorder extends Dispatcher {
-  override ignoreLogTypes: ReadonlySet<string> = new Set(['warning', 'error']);
-  readonly events: string[] = [];
-  readonly errors: unknown[] = [];
-  readonly seen: boolean[][] = [];
-  received = '';
-  writes = false;
-
-  note(event: string): void {
-    this.events.push(event);
-    this.seen.push([this.connected, this.connecting, this.accepting]);
-  }
-  override writable(): boolean {
-    return this.connecting || this.writes;
-  }
-  override handleConnect(): Handled {
-    this.note('connect');
-  }
-  override handleRead(): Handled {
-    this.note('read');
-    this.received += this.recv(8192) ?? '';
-  }
-  override handleWrite(): Handled {
-    this.note('write');
-  }
-  override handleExpt(): Handled {
-    this.note('expt');
-  }
-  override handleClose(): Handled {
-    this.note('close');
-    return super.handleClose();
-  }
-  override handleError(error: unknown): Handled {
-    this.note('error');
-    this.errors.push(error);
-    return super.handleError(error);
-  }
-}
-
-/** A listener that counts, and keeps whom it accepts. */
-class Listener extends Recorder {
-  readonly callers: { socket: Socket; address: Address }[] = [];
-
-  constructor(family: number) {
-    super();
-    this.createSocket(family);
-    this.setReuseAddr();
-    this.bind(localAddress(family));
-    this.listen(32);
-  }
-  get name(): Address {
-    return (this.socket as Socket).getSockName();
-  }
-  override handleAccepted(socket: Socket, address: Address): Handled {
-    this.note('accepted');
-    this.callers.push({ socket: keep(socket), address });
-  }
-}
-
-function bareListener(family: number): Socket {
-  const socket = keep(Socket.socket(family));
-  socket.bind(localAddress(family));
-  socket.listen(5);
-  return socket;
-}
-
-/** A caller without a channel. */
-function call(address: Address, family: number): Socket {
-  const socket = keep(Socket.socket(family));
-  socket.connect(address);
-  return socket;
-}
-
-/** Both ends of a connection: without a channel, and for one. */
-function connection(family: number): [peer: Socket, own: Socket] {
-  const server = bareListener(family);
-  const peer = call(server.getSockName(), family);
-  const caller = server.accept();
-  if (caller === null) throw new Error('nobody has called');
-  return [peer, caller.socket];
-}
+import { drive, MATRIX, type Way } from '../support/drive';
+import { keep } from '../support/keep';
+import { RecordingListener as Listener, Recorder } from '../support/recorder';
+import { bareListener, call, connection } from '../support/sockets';
 
 /** One pass over the map, in which something happens. */
 async function tick({ usePoll, sync }: Way, timeout = 2000): Promise<void> {
@@ -263,7 +170,7 @@ describe.each(MATRIX)('Dispatcher (%s)', (_, family, how) => {
           super.handleAccept();
         }
       })(family);
-      for (let caller = 0; caller < 3; caller += 1) call(server.name, family);
+      for (let caller = 0; caller < 3; caller += 1) call(server.name);
       expect(server.events).toEqual([]);
       await tick(how);
       expect(server.events).toEqual(['accept', 'accepted', 'accepted', 'accepted']);
@@ -273,7 +180,7 @@ describe.each(MATRIX)('Dispatcher (%s)', (_, family, how) => {
 
     it('accepts 16 in one event, so that the other channels have their turn', async () => {
       const server = new Listener(family);
-      for (let caller = 0; caller < 20; caller += 1) call(server.name, family);
+      for (let caller = 0; caller < 20; caller += 1) call(server.name);
       await tick(how);
       expect(server.callers).toHaveLength(16);
       await tick(how);
@@ -286,7 +193,7 @@ describe.each(MATRIX)('Dispatcher (%s)', (_, family, how) => {
           return this.callers.length < 2;
         }
       })(family);
-      for (let caller = 0; caller < 3; caller += 1) call(server.name, family);
+      for (let caller = 0; caller < 3; caller += 1) call(server.name);
       await tick(how);
       expect(server.callers).toHaveLength(2);
       await quietTick(how);
@@ -301,14 +208,14 @@ describe.each(MATRIX)('Dispatcher (%s)', (_, family, how) => {
           else this.accepting = false;
         }
       })(family);
-      for (let caller = 0; caller < 3; caller += 1) call(server.name, family);
+      for (let caller = 0; caller < 3; caller += 1) call(server.name);
       await tick(how);
       expect(server.callers).toHaveLength(1);
     });
 
     it('tells handleAccepted who calls', async () => {
       const server = new Listener(family);
-      const client = call(server.name, family);
+      const client = call(server.name);
       await drive(how, () => server.callers.length > 0);
       const [caller] = server.callers;
       expect(caller?.address).toEqual(client.getSockName());
@@ -324,7 +231,7 @@ describe.each(MATRIX)('Dispatcher (%s)', (_, family, how) => {
       const server = new Listener(family);
       server.writes = true;
       await quietTick(how);
-      call(server.name, family);
+      call(server.name);
       await tick(how);
       await quietTick(how);
       expect(server.events).toEqual(['accepted']);
@@ -335,7 +242,7 @@ describe.each(MATRIX)('Dispatcher (%s)', (_, family, how) => {
 
     it('serves a caller who has sent and gone before he was accepted', async () => {
       const server = new Listener(family);
-      const client = call(server.name, family);
+      const client = call(server.name);
       client.send(Buffer.from('good bye'));
       client.close();
       await drive(how, () => server.callers.length > 0);

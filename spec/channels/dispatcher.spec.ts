@@ -1,5 +1,5 @@
 // One dispatcher and its socket: everything but the order of events, which is in
-// dispatcher-matrix.spec.ts, and what Python does otherwise, which is in mended.spec.ts.
+// dispatcher-matrix.spec.ts, and what Python does otherwise, which is in python-bugs.spec.ts.
 
 import dns from 'node:dns';
 import { readFileSync } from 'node:fs';
@@ -30,8 +30,9 @@ import {
   type SocketLike,
   socketMap,
 } from 'asyncore';
-import { drive, localAddress, temporaryPath, WAYS } from '../support/drive';
+import { drive, temporaryPath, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
+import { bareListener, connection } from '../support/sockets';
 
 /** Collects what is printed from here on. */
 function printed(): { out: string[]; err: string[] } {
@@ -67,23 +68,6 @@ class Recorder extends Dispatcher {
     this.errors.push(error);
     this.close();
   }
-}
-
-function listener(family = AF_INET, backlog = 5): Socket {
-  const socket = keep(Socket.socket(family));
-  socket.bind(localAddress(family));
-  socket.listen(backlog);
-  return socket;
-}
-
-/** Both ends of a connection through a listener: the caller's and the accepted one. */
-function connection(family = AF_INET): [client: Socket, server: Socket] {
-  const server = listener(family);
-  const client = keep(Socket.socket(family));
-  client.connect(server.getSockName());
-  const caller = server.accept();
-  if (caller === null) throw new Error('nobody has called');
-  return [client, keep(caller.socket)];
 }
 
 function failure(code: string): SocketError {
@@ -189,7 +173,7 @@ describe('Dispatcher', () => {
     });
 
     it('knows who called even when the caller has gone again', () => {
-      const server = listener();
+      const server = bareListener();
       const client = Socket.socket();
       client.connect(server.getSockName());
       const address = client.getSockName();
@@ -211,7 +195,7 @@ describe('Dispatcher', () => {
     });
 
     it('is not connected around a listener, nor accepting until it says so', () => {
-      const channel = new Dispatcher(listener());
+      const channel = new Dispatcher(bareListener());
       expect(channel.connected).toBe(false);
       expect(channel.connecting).toBe(false);
       expect(channel.accepting).toBe(false);
@@ -439,7 +423,7 @@ describe('Dispatcher', () => {
     });
 
     it.each(WAYS)('connects by name there (%s)', async (_, how) => {
-      const server = listener();
+      const server = bareListener();
       const other = new ChannelMap();
       const channel = keep(new Recorder(null, new ChannelMap()));
       channel.setSocket(Socket.socket(), other);
@@ -449,7 +433,7 @@ describe('Dispatcher', () => {
     });
 
     it.each(WAYS)('connects elsewhere there while a name is looked up (%s)', async (_, how) => {
-      const server = listener();
+      const server = bareListener();
       const other = new ChannelMap();
       const channel = keep(new Recorder(null, new ChannelMap()));
       channel.setSocket(Socket.socket(), other);
@@ -527,7 +511,7 @@ describe('Dispatcher', () => {
     });
 
     it('keeps it when it cannot bind', () => {
-      const taken = listener().getSockName();
+      const taken = bareListener().getSockName();
       const channel = new Dispatcher();
       channel.createSocket();
       expect(() => channel.bind(taken)).toThrow(expect.objectContaining({ code: 'EADDRINUSE' }));
@@ -877,7 +861,7 @@ describe('Dispatcher', () => {
       const channel = new Recorder(Socket.socket());
       channel.close();
       channel.createSocket();
-      channel.connect(listener().getSockName());
+      channel.connect(bareListener().getSockName());
       loopSync({ count: 1, timeout: 1000 });
       expect(channel.events).toEqual(['connect', 'write']);
       expect(channel.connected).toBe(true);
@@ -922,7 +906,7 @@ describe('Dispatcher', () => {
     });
 
     it('tells a listener only by its address', () => {
-      const channel = new EchoServer(listener());
+      const channel = new EchoServer(bareListener());
       channel.listen();
       expect(shown(channel)).toBe('<EchoServer at 0x…>');
     });
@@ -967,7 +951,7 @@ describe('Dispatcher', () => {
     });
 
     it('tells where a connect goes', () => {
-      const { port } = listener().getSockName() as InternetAddress;
+      const { port } = bareListener().getSockName() as InternetAddress;
       const channel = new EchoServer();
       channel.createSocket();
       channel.connect({ host: '127.0.0.1', port });
@@ -1048,7 +1032,7 @@ describe('Dispatcher', () => {
 
     it('accepts in handleAccept, then closes and logs in handleAccepted', () => {
       const { out } = printed();
-      const server = listener();
+      const server = bareListener();
       const channel = talkative(server);
       channel.listen();
       void channel.handleAccept();
@@ -1308,7 +1292,7 @@ describe('Dispatcher', () => {
       const channel = new Recorder();
       channel.createSocket();
       channel.connected = true;
-      const address = listener().getSockName();
+      const address = bareListener().getSockName();
       channel.connect(address);
       expect(channel.connecting).toBe(true);
       expect(channel.connected).toBe(false);
@@ -1328,7 +1312,7 @@ describe('Dispatcher', () => {
         }
       })();
       channel.createSocket(AF_UNIX);
-      channel.connect(listener(AF_UNIX).getSockName());
+      channel.connect(bareListener(AF_UNIX).getSockName());
       expect(seen).toEqual([false, true]);
       expect(channel.connected).toBe(true);
       expect(channel.connecting).toBe(false);
@@ -1349,7 +1333,7 @@ describe('Dispatcher', () => {
         }
       })();
       channel.createSocket(AF_UNIX);
-      expect(() => channel.connect(listener(AF_UNIX).getSockName())).toThrow('boom');
+      expect(() => channel.connect(bareListener(AF_UNIX).getSockName())).toThrow('boom');
       expect(channel.connected).toBe(false);
       channel.close();
     });
@@ -1361,14 +1345,14 @@ describe('Dispatcher', () => {
         }
       })();
       channel.createSocket(AF_UNIX);
-      channel.connect(listener(AF_UNIX).getSockName());
+      channel.connect(bareListener(AF_UNIX).getSockName());
       await drive({ usePoll: false, sync: false }, () => channel.errors.length > 0);
       expect(channel.errors).toEqual([new Error('boom')]);
       expect(channel.socket?.fileno()).toBe(-1);
     });
 
     it('reports where it did not get', async () => {
-      const server = listener();
+      const server = bareListener();
       const { port } = server.getSockName() as InternetAddress;
       server.close();
       const channel = new Recorder();
@@ -1428,7 +1412,7 @@ describe('Dispatcher', () => {
     }
 
     it.each(WAYS)('gets there (%s)', async (_, how) => {
-      const server = listener();
+      const server = bareListener();
       const { port } = server.getSockName() as InternetAddress;
       const channel = client();
       channel.connect({ host: 'localhost', port });
@@ -1444,7 +1428,7 @@ describe('Dispatcher', () => {
 
     it('lets others go on under loop() while the name is looked up', async () => {
       const lookups = heldLookups();
-      const { port } = listener().getSockName() as InternetAddress;
+      const { port } = bareListener().getSockName() as InternetAddress;
       const [a, b] = Socket.pair();
       keep(b);
       const other = new (class extends Recorder {
@@ -1485,7 +1469,7 @@ describe('Dispatcher', () => {
 
     it('looks up and blocks under loopSync()', () => {
       const lookups = heldLookups();
-      const { port } = listener().getSockName() as InternetAddress;
+      const { port } = bareListener().getSockName() as InternetAddress;
       const channel = client();
       channel.connect({ host: 'localhost', port });
       loopSync({ count: 1, timeout: 1000 });
@@ -1499,7 +1483,7 @@ describe('Dispatcher', () => {
 
     it('looks up and blocks in a poll() of a handler’s', () => {
       heldLookups();
-      const { port } = listener().getSockName() as InternetAddress;
+      const { port } = bareListener().getSockName() as InternetAddress;
       const channel = client();
       channel.connect({ host: 'localhost', port });
       poll(1000);
@@ -1525,7 +1509,7 @@ describe('Dispatcher', () => {
     });
 
     it('is out of the map in handleError, and may try another name from there', async () => {
-      const { port } = listener().getSockName() as InternetAddress;
+      const { port } = bareListener().getSockName() as InternetAddress;
       const channel = new (class extends Recorder {
         override handleError(error: unknown): Handled {
           this.errors.push(error);
@@ -1573,7 +1557,7 @@ describe('Dispatcher', () => {
 
     it('neither sends nor receives before the name is found, and lives', () => {
       const lookups = heldLookups();
-      const server = listener();
+      const server = bareListener();
       const channel = client();
       channel.connect({ ...(server.getSockName() as InternetAddress), host: 'localhost' });
       const fd = channel.fileno();
@@ -1607,7 +1591,7 @@ describe('Dispatcher', () => {
 
     it('sends and receives again when it connects elsewhere first', async () => {
       heldLookups();
-      const server = listener();
+      const server = bareListener();
       const channel = client();
       channel.connect({ host: 'localhost', port: 1 });
       channel.connect(server.getSockName());
@@ -1620,7 +1604,7 @@ describe('Dispatcher', () => {
 
     it('says nothing when it has closed first, and sends when it connects again', async () => {
       heldLookups();
-      const server = listener();
+      const server = bareListener();
       const channel = client();
       channel.connect({ host: 'localhost', port: 1 });
       channel.close();
@@ -1641,7 +1625,7 @@ describe('Dispatcher', () => {
 
     it.each(WAYS)('is forgotten when the channel closes first (%s)', async (_, how) => {
       const lookups = heldLookups();
-      const server = listener();
+      const server = bareListener();
       const channel = client();
       channel.connect({ ...(server.getSockName() as InternetAddress), host: 'localhost' });
       channel.close();
@@ -1667,7 +1651,7 @@ describe('Dispatcher', () => {
 
     it('is forgotten when the channel gets another socket first', () => {
       const lookups = heldLookups();
-      const server = listener();
+      const server = bareListener();
       const channel = client();
       const first = keep(channel.socket as Socket);
       channel.connect({ ...(server.getSockName() as InternetAddress), host: 'localhost' });
@@ -1679,8 +1663,8 @@ describe('Dispatcher', () => {
 
     it('is forgotten when the channel connects elsewhere first', async () => {
       const lookups = heldLookups();
-      const wrong = listener();
-      const right = listener().getSockName() as InternetAddress;
+      const wrong = bareListener();
+      const right = bareListener().getSockName() as InternetAddress;
       const channel = client();
       channel.connect({ ...(wrong.getSockName() as InternetAddress), host: 'localhost' });
       channel.connect(right);

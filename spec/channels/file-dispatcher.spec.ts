@@ -17,7 +17,6 @@ import { resolve } from 'node:path';
 import { inspect } from 'node:util';
 import {
   ChannelMap,
-  closeAll,
   FileDispatcher,
   FileWrapper,
   type Handled,
@@ -29,15 +28,12 @@ import {
   SocketError,
   socketMap,
 } from 'asyncore';
+import { flagsOf, O_CLOEXEC, O_NONBLOCK } from '../support/descriptors';
 import { drive, temporaryPath, WAYS } from '../support/drive';
+import { keep, keepAll } from '../support/keep';
+import { TYPESCRIPT } from '../support/program';
 
-const opened: { close(): void }[] = [];
 const descriptors: number[] = [];
-
-function keep<Closable extends { close(): void }>(closable: Closable): Closable {
-  opened.push(closable);
-  return closable;
-}
 
 function own(fd: number): number {
   descriptors.push(fd);
@@ -51,8 +47,6 @@ function give(fd: number): void {
 }
 
 afterEach(() => {
-  closeAll(socketMap, true);
-  for (const closable of opened.splice(0)) closable.close();
   for (const fd of descriptors.splice(0)) closeSync(fd);
 });
 
@@ -70,15 +64,6 @@ function file(content: string | Buffer = ''): [path: string, fd: number] {
   writeFileSync(path, content);
   return [path, own(openSync(path, 'r+'))];
 }
-
-/** O_NONBLOCK and the rest, as the kernel shows them. */
-function flagsOf(fd: number): number {
-  const info = readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1');
-  return Number.parseInt(/flags:\s+(\d+)/.exec(info)?.[1] as string, 8);
-}
-
-const O_NONBLOCK = 0o4000;
-const O_CLOEXEC = 0o2000000;
 
 class Recorder extends FileDispatcher {
   override ignoreLogTypes: ReadonlySet<string> = new Set(['warning', 'error']);
@@ -302,11 +287,11 @@ describe('FileWrapper', () => {
       })();
       `,
     );
-    const { stdout, stderr } = spawnSync(
-      process.execPath,
-      ['--expose-gc', '--import', 'tsx', script],
-      { cwd: resolve(__dirname, '../..'), encoding: 'utf8', timeout: 20_000 },
-    );
+    const { stdout, stderr } = spawnSync(process.execPath, ['--expose-gc', ...TYPESCRIPT, script], {
+      cwd: resolve(__dirname, '../..'),
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
     expect({ stderr, stdout }).toMatchObject({ stdout: expect.stringMatching(/^\{.*\}\n$/) });
     const { before, during, after, warnings } = JSON.parse(stdout);
     expect([before, during, after]).toEqual([1, 2, 1]);
@@ -397,7 +382,7 @@ describe('FileDispatcher', () => {
 
     it('a Socket', async () => {
       const [a, b] = Socket.pair();
-      opened.push(a, b);
+      keepAll(a, b);
       await check(a, a.fileno());
     });
 

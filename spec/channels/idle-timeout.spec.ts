@@ -17,20 +17,11 @@ import {
 import { registryOf } from '../../lib/loop/channel-map';
 import { Timers } from '../../lib/loop/timers';
 import { drive, localAddress, WAYS } from '../support/drive';
-import { keep } from '../support/keep';
-import {
-  call,
-  chatWithPeer,
-  LineChat,
-  Listener,
-  newMap,
-  received,
-  stopClock,
-  text,
-  tick,
-} from '../support/limits';
+import { keep, newMap } from '../support/keep';
+import { chatWithPeer, LineChat, Listener, stopClock, text, tick } from '../support/limits';
 import { runTypeScript } from '../support/program';
 import { QuietChat } from '../support/quiet-chat';
+import { call, received } from '../support/sockets';
 
 /** One that a timeout does not close. */
 class PatientChat extends LineChat {

@@ -15,19 +15,9 @@ import {
   Socket,
 } from 'asyncore';
 import { drive, WAYS } from '../support/drive';
-import { keep } from '../support/keep';
-import {
-  call,
-  chatWithPeer,
-  LineChat,
-  Listener,
-  newMap,
-  received,
-  tcpPair,
-  text,
-  tick,
-  willReset,
-} from '../support/limits';
+import { keep, newMap } from '../support/keep';
+import { chatWithPeer, LineChat, Listener, text, tick } from '../support/limits';
+import { call, connection, received, willReset } from '../support/sockets';
 
 /** Pauses at each record. */
 class PausingChat extends LineChat {
@@ -187,7 +177,7 @@ describe.each(WAYS)('A chat that has paused (%s)', (_, how) => {
 
   it('hears of a reset after the records that it has held back, once', async () => {
     const map = newMap();
-    const [accepted, caller] = tcpPair();
+    const [caller, accepted] = connection();
     const chat = new PausingChat(accepted, map);
     caller.send(text('a\nb\n'));
     await drive(how, () => chat.events.length > 0, { map });
@@ -205,7 +195,7 @@ describe.each(WAYS)('A chat that has paused (%s)', (_, how) => {
 
   it('hears of a reset at once when it has something to send', async () => {
     const map = newMap();
-    const [accepted, caller] = tcpPair();
+    const [caller, accepted] = connection();
     const chat = new PausingChat(accepted, map);
     chat.push(Buffer.alloc(8_000_000, 'x'));
     chat.pauseReading();

@@ -2,20 +2,10 @@
 
 import { loop, poll, poll2, SHUT_WR, Socket, shutdown } from 'asyncore';
 import { drive, localAddress, MATRIX, WAYS } from '../support/drive';
-import { keep } from '../support/keep';
-import {
-  call,
-  chatWithPeer,
-  LineChat,
-  newMap,
-  received,
-  stopClock,
-  tcpPair,
-  text,
-  tick,
-  willReset,
-} from '../support/limits';
+import { keep, newMap } from '../support/keep';
+import { chatWithPeer, LineChat, stopClock, text, tick } from '../support/limits';
 import { until } from '../support/program';
+import { call, connection, received, willReset } from '../support/sockets';
 
 function halfOpen(socket: Socket, map = newMap()): LineChat {
   const chat = new LineChat(socket, map);
@@ -83,7 +73,7 @@ describe.each(WAYS)('A chat whose peer has ended his stream (%s)', (_, how) => {
 
   it('is told of a reset while it sends, once', async () => {
     const map = newMap();
-    const [accepted, caller] = tcpPair();
+    const [caller, accepted] = connection();
     const chat = halfOpen(accepted, map);
     caller.shutdown(SHUT_WR);
     chat.push(Buffer.alloc(8_000_000, 'x'));

@@ -16,6 +16,7 @@ import {
 } from 'asyncore';
 import * as fc from 'fast-check';
 import { drive, WAYS } from '../support/drive';
+import { keepAll } from '../support/keep';
 
 /** What a scripted socket has for a reader: bytes, an error, null for would-block, '' for the end. */
 type Arrival = string | Uint8Array | Error | null;
@@ -102,18 +103,12 @@ class Recorder extends AsyncChat {
   }
 }
 
-const opened: { close(): void }[] = [];
-
-afterEach(() => {
-  for (const each of opened.splice(0)) each.close();
-});
-
 /** A chat on a socket of the kernel's, and the socket at the other end. */
 function connected(terminator: Terminator): { chat: Recorder; theirs: Socket; map: ChannelMap } {
   const map = new ChannelMap();
   const [mine, theirs] = Socket.pair();
   const chat = new Recorder(terminator, map, mine);
-  opened.push(chat, theirs);
+  keepAll(chat, theirs);
   return { chat, theirs, map };
 }
 

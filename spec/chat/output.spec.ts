@@ -34,6 +34,8 @@ import {
 } from 'asyncore';
 import { drive, FAMILIES, localAddress, temporaryPath, WAYS, type Way } from '../support/drive';
 import { QuietChat } from '../support/quiet-chat';
+import { keep, keepAll } from '../support/keep';
+import { TYPESCRIPT } from '../support/program';
 
 /** Writes down `drain`, `close` and `error what`; does as it is told at each line of input. */
 class Talker extends AsyncChat {
@@ -74,12 +76,6 @@ class Talker extends AsyncChat {
   }
 }
 
-const opened: { close(): void }[] = [];
-
-afterEach(() => {
-  for (const each of opened.splice(0)) each.close();
-});
-
 interface Talk<Chat extends Talker = Talker> {
   chat: Chat;
   theirs: Socket;
@@ -105,7 +101,7 @@ function talk<Chat extends Talker = Talker>(
     return send.call(mine, data, flags);
   };
   const chat = new Class(mine, map);
-  opened.push(chat, theirs);
+  keepAll(chat, theirs);
   return {
     chat,
     theirs,
@@ -152,7 +148,7 @@ async function pass({ sync, usePoll }: Way, map: ChannelMap): Promise<void> {
 /** Has a chat that has lost its connection take a new one. @returns the other end */
 function connectAgain(chat: Talker, map: ChannelMap): Socket {
   const [mine, theirs] = Socket.pair();
-  opened.push(theirs);
+  keep(theirs);
   chat.setSocket(mine, map);
   chat.connected = true;
   return theirs;
@@ -285,11 +281,11 @@ describe('AsyncChat.push', () => {
     it.each(WAYS)('is sent when the connection stands, in order: %s', async (__, way) => {
       const map = new ChannelMap();
       const listener = Socket.socket(family);
-      opened.push(listener);
+      keep(listener);
       listener.bind(localAddress(family));
       listener.listen();
       const chat = new Talker(null, map);
-      opened.push(chat);
+      keep(chat);
       chat.handleConnect = () => {
         chat.push('3');
       };
@@ -829,7 +825,7 @@ describe('AsyncChat, a fifo that two chats share', () => {
     const pairs = [Socket.pair(), Socket.pair()];
     const chats = pairs.map(([mine]) => new Talker(mine, map));
     for (const chat of chats) chat.producerFifo = fifo;
-    opened.push(...chats, ...pairs.map(([, theirs]) => theirs));
+    keepAll(...chats, ...pairs.map(([, theirs]) => theirs));
     poll(0, map);
     expect(chats.map((chat) => chat.writable())).toEqual([false, false]);
     fifo.push(Buffer.from('a'));
@@ -972,7 +968,7 @@ describe('AsyncChat, pushes in one read event', () => {
     const [mine, theirs] = Socket.pair();
     mine.setSockOpt(SOL_SOCKET, SO_SNDBUF, 4608);
     const chat = new Talker(mine, map);
-    opened.push(chat, theirs);
+    keepAll(chat, theirs);
     const all = pattern(60_000);
     chat.onRecord = () => {
       for (let at = 0; at < all.length; at += 1000) chat.push(all.subarray(at, at + 1000));
@@ -1055,7 +1051,7 @@ describe('AsyncChat, pushes in one read event', () => {
     async (_, way) => {
       const { chat, theirs, map, arrived } = talk();
       const [next, atNext] = Socket.pair();
-      opened.push(chat.socket as Socket, next, atNext);
+      keepAll(chat.socket as Socket, next, atNext);
       chat.onRecord = () => {
         chat.push('for the old one');
         chat.setSocket(next, map);
@@ -1208,7 +1204,7 @@ describe('AsyncChat, pushes in one read event', () => {
   it('reach a peer for whose reply the handler polls', () => {
     const { chat, theirs, map } = talk();
     const peer = new Talker(theirs, map);
-    opened.push(peer);
+    keep(peer);
     peer.onRecord = () => {
       peer.push('pong\n');
     };
@@ -1240,7 +1236,7 @@ describe('AsyncChat, pushes in one read event', () => {
     const [a, aPeer] = Socket.pair();
     const [b, bPeer] = Socket.pair();
     const [outer, inner] = [new Talker(a, map), new Talker(b, map)];
-    opened.push(outer, inner, aPeer, bPeer);
+    keepAll(outer, inner, aPeer, bPeer);
     outer.onRecord = () => {
       outer.push('1');
       bPeer.send(Buffer.from('\n'));
@@ -1262,7 +1258,7 @@ describe('AsyncChat, pushes in one read event', () => {
     const { chat, map, during } = talk();
     const [b, bPeer] = Socket.pair();
     const other = new Talker(b, map);
-    opened.push(other, bPeer);
+    keepAll(other, bPeer);
     during(() => {
       chat.push('a');
       other.push('b');
@@ -1325,7 +1321,7 @@ describe('AsyncChat, pushes in one read event', () => {
         connection.write('leave\n');
       });
       server.listen(path, () => {
-        const child = spawn(process.execPath, ['--import', 'tsx', '-e', script], {
+        const child = spawn(process.execPath, [...TYPESCRIPT, '-e', script], {
           cwd: join(__dirname, '..', '..'),
           env: { ...process.env, SOCKET_PATH: path },
           stdio: 'inherit',
@@ -1430,7 +1426,7 @@ describe.each([
     const map = new ChannelMap();
     const [mine, theirs] = Socket.pair(AF_UNIX, type);
     const chat = new Talker(mine, map);
-    opened.push(chat, theirs);
+    keepAll(chat, theirs);
     const messages = (): string[] => {
       const found: string[] = [];
       for (let data = theirs.recv(65536); data !== null; data = theirs.recv(65536)) {
@@ -1554,7 +1550,7 @@ describe('AsyncChat, a slow reader', () => {
     const [b, bPeer] = Socket.pair();
     const order: string[] = [];
     const [one, other] = [new Talker(a, map), new Talker(b, map)];
-    opened.push(one, other, aPeer, bPeer);
+    keepAll(one, other, aPeer, bPeer);
     a.send = (data) => {
       order.push('one');
       return data.length;
@@ -1671,7 +1667,7 @@ describe('AsyncChat.highWaterMark', () => {
   });
 
   it('waits for producers, too, before the drain', () => {
-    const { chat, map, connect } = waiting();
+    const { chat, theirs, map, connect } = waiting();
     chat.highWaterMark = 2;
     const drainedAt: number[] = [];
     let asked = 0;
@@ -1687,7 +1683,7 @@ describe('AsyncChat.highWaterMark', () => {
     };
     connect();
     for (let count = 0; count < 50 && chat.events.length === 0; count += 1) {
-      receive(opened.at(-1) as Socket);
+      receive(theirs);
       poll(100, map);
     }
     expect(drainedAt).toEqual([4]);
@@ -1785,7 +1781,7 @@ describe('AsyncChat.highWaterMark', () => {
     class Careless extends QuietChat {}
     const [mine, theirs] = Socket.pair();
     const chat = new Careless(mine, new ChannelMap());
-    opened.push(chat, theirs);
+    keepAll(chat, theirs);
     chat.highWaterMark = 0;
     chat.connected = false;
     expect(chat.push('a')).toBe(false);
@@ -2048,7 +2044,7 @@ describe('AsyncChat, producers that hold something', () => {
   it('wait in a chat that has had no connection yet', () => {
     const map = new ChannelMap();
     const chat = new Talker(null, map);
-    opened.push(chat);
+    keep(chat);
     const closed: string[] = [];
     const page = { ...producerOf('page'), close: () => closed.push('page') };
     expect(chat.pushWithProducer(page as Producer)).toBe(true);
@@ -2173,11 +2169,11 @@ describe('AsyncChat, a peer that vanishes', () => {
   it.each(WAYS)('by a reset, on TCP: %s', async (_, way) => {
     const map = new ChannelMap();
     const listener = Socket.socket();
-    opened.push(listener);
+    keep(listener);
     listener.bind({ host: '127.0.0.1', port: 0 });
     listener.listen();
     const chat = new Talker(null, map);
-    opened.push(chat);
+    keep(chat);
     chat.handleConnect = () => {};
     chat.createSocket();
     chat.connect(listener.getSockName());
@@ -2224,7 +2220,7 @@ describe('AsyncChat, a peer that vanishes', () => {
   it('does not send the output of one connection’s read event on another', () => {
     const { chat, theirs, during } = talk();
     const [mine, next] = Socket.pair();
-    opened.push(next);
+    keep(next);
     during(() => {
       chat.push('old');
       chat.close();
@@ -2293,7 +2289,7 @@ describe('AsyncChat.send, overridden', () => {
       close: () => mine.close(),
     });
     chat.connected = true;
-    opened.push(chat, theirs);
+    keepAll(chat, theirs);
     for (const letter of ['a', 'b']) {
       chat.onRecord = () => {
         chat.push(letter);
@@ -2478,7 +2474,7 @@ describe('AsyncChat, its predicates', () => {
         chat.push(this.recv(100) ?? 'nothing');
       }
     }
-    opened.push(new Plain(mine, map), other);
+    keepAll(new Plain(mine, map), other);
     other.send(Buffer.from('through'));
     poll(1000, map);
     expect(arrived()).toBe('through');

@@ -1,7 +1,7 @@
 // Producers by themselves: nothing here has a channel.
 
 import { spawnSync } from 'node:child_process';
-import { fstatSync, ftruncateSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { ftruncateSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import {
   ChunkedProducer,
@@ -15,6 +15,7 @@ import {
   type Source,
 } from 'asyncore';
 import * as fc from 'fast-check';
+import { isOpen } from '../support/descriptors';
 import { temporaryPath } from '../support/drive';
 
 /** All pieces up to the first empty one. */
@@ -152,15 +153,6 @@ function fileWith(data: string | Buffer): { path: string; fd: number } {
   const path = temporaryPath();
   writeFileSync(path, data);
   return { path, fd: openSync(path, 'r+') };
-}
-
-function isOpen(fd: number): boolean {
-  try {
-    fstatSync(fd);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 describe('FileProducer', () => {

@@ -3,7 +3,8 @@
 import { type Handled, poll, type Socket, type Terminator } from 'asyncore';
 import * as fc from 'fast-check';
 import { drive, WAYS } from '../support/drive';
-import { chatWithPeer, LineChat, received, text } from '../support/limits';
+import { chatWithPeer, LineChat, text } from '../support/limits';
+import { received } from '../support/sockets';
 
 class LimitedChat extends LineChat {
   override maxRecordLength = 4;

@@ -46,7 +46,7 @@ interface EchoAnswer {
 }
 
 /**
- * One server after another, each for one caller: hears him until `QUIT\n`, sends back what came before
+ * One server after another, each for one caller: reads until `QUIT\n`, sends back what came before
  * it, piece by piece, and closes. Runs in a worker, as text: it knows nothing but its arguments.
  */
 function serveEchoes(port: MessagePort, net: typeof import('node:net')): void {

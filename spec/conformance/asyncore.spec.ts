@@ -287,7 +287,7 @@ describe('DispatcherTests', () => {
   test('test_issue_8594');
 });
 
-/** Takes one caller, and keeps what he sends up to a newline. */
+/** Takes one caller, and keeps what the caller sends up to a newline. */
 class CaptureServer {
   /** All but the newline; null until it has come. */
   captured: Buffer | null = null;

@@ -33,7 +33,7 @@ describe('The tests here', () => {
 
   beforeAll(() => {
     tests = specTests();
-  }, 60_000);
+  });
 
   it('have a counterpart to each of CPython’s', () => {
     const missing = counterparts([...committedList(), ...ONLY_IN_2_7], tests)

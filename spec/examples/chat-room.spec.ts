@@ -27,7 +27,7 @@ function portOf(listener: Dispatcher): number {
 const clients: Client[] = [];
 const programs: Program[] = [];
 
-/** Somebody who has said his name. */
+/** A client that has given its name. */
 async function enter(port: number, name: string): Promise<Client> {
   const one = new Client(port);
   clients.push(one);
@@ -128,7 +128,7 @@ describe('ChatServer', () => {
     await bob.hears('ann: a[2Jbc\r\n');
   });
 
-  it('puts out whoever sends a line without end', async () => {
+  it('disconnects a client that sends a line without end', async () => {
     const [ann, bob] = [await enter(port, 'ann'), await enter(port, 'bob')];
     bob.send(`${'x'.repeat(5000)}\nafterwards\n`);
     expect(await bob.ends()).toMatch(/That line is too long\.\r\n$/);
@@ -147,7 +147,7 @@ describe('ChatServer', () => {
     expect(rooms).toContain('room-1199');
   });
 
-  it('puts a slow reader out before he hurts the others', async () => {
+  it('disconnects a slow reader before it hurts the others', async () => {
     const [ann, bob] = [await enter(port, 'ann'), await enter(port, 'bob')];
     const slow = await enter(port, 'slow');
     slow.socket.pause();
@@ -162,17 +162,17 @@ describe('ChatServer', () => {
         if (channel instanceof Member) mostWaiting = Math.max(mostWaiting, channel.writableLength);
       }
     }
-    await ann.hears('* slow has left\r\n', 8000);
+    await ann.hears('* slow has left\r\n');
     expect(mostWaiting).toBeLessThan(256 * 1024 + 2 * 4096);
     ann.send('still here\n');
-    await bob.hears('ann: still here\r\n', 8000);
-  }, 30_000);
+    await bob.hears('ann: still here\r\n');
+  });
 
   it.each([
-    ['before he has a name', '', '\n'],
-    ['once he has one', 'slow\n', '/nick !\n'],
+    ['before it has a name', '', '\n'],
+    ['once it has one', 'slow\n', '/nick !\n'],
     ['for help', 'slow\n', '/\n/help\n'],
-  ])('puts out whoever asks and asks and does not listen, %s', async (_what, first, line) => {
+  ])('disconnects a client that asks without reading, %s', async (_what, first, line) => {
     const ann = await enter(port, 'ann');
     const slow = new Client(port);
     clients.push(slow);
@@ -185,7 +185,7 @@ describe('ChatServer', () => {
         if (channel instanceof Member) mostWaiting = Math.max(mostWaiting, channel.writableLength);
       }
       return map.size === 2;
-    }, 8000);
+    });
     expect(mostWaiting).toBeLessThan(256 * 1024 + 2 * 4096);
     ann.send('/who\n');
     await ann.hears('* here: ann\r\n');
@@ -197,7 +197,7 @@ describe('ChatServer', () => {
     for (const channel of map.values()) {
       if (channel instanceof Member) channel.highWaterMark = channel.nickname === 'ann' ? 30 : -1;
     }
-    // Carl does not take `* ann is called a now`, nor ann that he, of 20 letters, has left.
+    // Carl does not take `* ann is called a now`, nor ann that carl, of 20 letters, has left.
     ann.send('/nick a\n');
     await Promise.all([ann.ends(), carl.ends()]);
     expect([...server.names]).toEqual([]);
@@ -237,7 +237,7 @@ describe('ChatServer', () => {
     await until(() => left() === 50);
     ann.send('/who\n');
     await ann.hears('* here: ann\r\n');
-  }, 30_000);
+  });
 });
 
 // ---------------------------------------------------------------------------------------------
@@ -338,8 +338,8 @@ describe('Several chat servers', () => {
       bob.send(`line ${line}\n`);
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
-    await ann.hears(`bob@east: line ${count}\r\n`, 9000);
-    await bob.hears(`ann@west: line ${count}\r\n`, 9000);
+    await ann.hears(`bob@east: line ${count}\r\n`);
+    await bob.hears(`ann@west: line ${count}\r\n`);
     const lines = Array.from({ length: count }, (_, index) => `line ${index + 1}`);
     expect([...bob.received.matchAll(/ann@west: (.*)\r/g)].map((match) => match[1])).toEqual(lines);
     expect([...ann.received.matchAll(/bob@east: (.*)\r/g)].map((match) => match[1])).toEqual(lines);
@@ -348,7 +348,7 @@ describe('Several chat servers', () => {
     expect(logged).toContainEqual(
       expect.stringMatching(/^west: Redis is lost: it has closed the connection; the next attempt/),
     );
-  }, 20_000);
+  });
 
   it('come back less and less often', async () => {
     await until(() => logged.filter((line) => line.endsWith('Redis is there')).length === 2);
@@ -392,7 +392,7 @@ describe('Several chat servers', () => {
 
 async function startServer(...args: string[]): Promise<{ program: Program; port: number }> {
   const program = start(runTypeScript(EXAMPLE, ['--port', '0', ...args]));
-  const [, port] = await program.printed(/chat-room: listening on .*:(\d+)\n/, 20_000);
+  const [, port] = await program.printed(/chat-room: listening on .*:(\d+)\n/);
   return { program, port: Number(port) };
 }
 
@@ -433,7 +433,7 @@ async function startServer(...args: string[]): Promise<{ program: Program; port:
     expect(await program.ended()).toBe(0);
     bob.child.stdin.end();
     expect(await bob.ended()).toBe(0);
-  }, 30_000);
+  });
 });
 
 (has('redis-server') ? describe : describe.skip)(
@@ -465,54 +465,50 @@ async function startServer(...args: string[]): Promise<{ program: Program; port:
     it.each([
       ['keeps its log', ['--appendonly', 'yes', '--appendfsync', 'always'], true],
       ['loses everything', [], false],
-    ])(
-      'go on when one that %s is killed and comes back',
-      async (_what, args, keeps) => {
-        const redisPort = await freePort();
-        let redis = await startRedis(redisPort, ...args);
-        const [west, east] = await startTwo(redisPort);
-        const [ann, bob] = [await enter(west.port, 'ann'), await enter(east.port, 'bob')];
-        await ann.hears('* bob@east has joined\r\n');
+    ])('go on when one that %s is killed and comes back', async (_what, args, keeps) => {
+      const redisPort = await freePort();
+      let redis = await startRedis(redisPort, ...args);
+      const [west, east] = await startTwo(redisPort);
+      const [ann, bob] = [await enter(west.port, 'ann'), await enter(east.port, 'bob')];
+      await ann.hears('* bob@east has joined\r\n');
 
-        let line = 0;
-        const say = async (times: number): Promise<void> => {
-          for (const end = line + times; line < end; ) {
-            line += 1;
-            ann.send(`line ${line}\n`);
-            bob.send(`line ${line}\n`);
-            await new Promise((resolve) => setTimeout(resolve, 5));
-          }
-        };
-        const arrive = async (): Promise<void> => {
-          await ann.hears(`bob@east: line ${line}\r\n`, 9000);
-          await bob.hears(`ann@west: line ${line}\r\n`, 9000);
-        };
-        const heard = (one: Client, whom: string): number[] =>
-          [...one.received.matchAll(new RegExp(`${whom}: line (\\d+)\r`, 'g'))].map((match) =>
-            Number(match[1]),
-          );
-
-        for (let kills = 0; kills < 2; kills += 1) {
-          await say(40);
-          await redis.kill();
-          await say(40);
-          expect(heard(bob, 'ann@west')).not.toContain(line);
-          redis = await startRedis(redisPort, ...args);
-          await say(40);
-          await arrive();
+      let line = 0;
+      const say = async (times: number): Promise<void> => {
+        for (const end = line + times; line < end; ) {
+          line += 1;
+          ann.send(`line ${line}\n`);
+          bob.send(`line ${line}\n`);
+          await new Promise((resolve) => setTimeout(resolve, 5));
         }
-        expect(west.program.output).toMatch(/Redis is lost: .*\n[\s\S]*Redis is there\n/);
+      };
+      const arrive = async (): Promise<void> => {
+        await ann.hears(`bob@east: line ${line}\r\n`);
+        await bob.hears(`ann@west: line ${line}\r\n`);
+      };
+      const heard = (one: Client, whom: string): number[] =>
+        [...one.received.matchAll(new RegExp(`${whom}: line (\\d+)\r`, 'g'))].map((match) =>
+          Number(match[1]),
+        );
 
-        const all = Array.from({ length: line }, (_, index) => index + 1);
-        for (const numbers of [heard(ann, 'bob@east'), heard(bob, 'ann@west')]) {
-          if (keeps) expect(numbers).toEqual(all);
-          // What it had not passed on when it was killed is lost; but nothing comes twice, or late.
-          expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
-          expect(numbers.length).toBeGreaterThan(all.length - 10);
-        }
-      },
-      60_000,
-    );
+      for (let kills = 0; kills < 2; kills += 1) {
+        await say(40);
+        await redis.kill();
+        await say(40);
+        expect(heard(bob, 'ann@west')).not.toContain(line);
+        redis = await startRedis(redisPort, ...args);
+        await say(40);
+        await arrive();
+      }
+      expect(west.program.output).toMatch(/Redis is lost: .*\n[\s\S]*Redis is there\n/);
+
+      const all = Array.from({ length: line }, (_, index) => index + 1);
+      for (const numbers of [heard(ann, 'bob@east'), heard(bob, 'ann@west')]) {
+        if (keeps) expect(numbers).toEqual(all);
+        // What it had not passed on when it was killed is lost; but nothing comes twice, or late.
+        expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
+        expect(numbers.length).toBeGreaterThan(all.length - 10);
+      }
+    });
 
     it('start without it, and find it later', async () => {
       const redisPort = await freePort();
@@ -521,11 +517,11 @@ async function startServer(...args: string[]): Promise<{ program: Program; port:
       ann.send('anybody?\n');
       await west.program.printed(/Redis is lost: ECONNREFUSED: .*; the next attempt is in/);
       await startRedis(redisPort);
-      await bob.hears('* ann@west has joined\r\nann@west: anybody?\r\n', 9000);
+      await bob.hears('* ann@west has joined\r\nann@west: anybody?\r\n');
       bob.send('yes\n');
       await ann.hears('bob@east: yes\r\n');
       expect(ann.received).not.toContain('@west');
-    }, 40_000);
+    });
 
     it('wait for one that refuses, and say why', async () => {
       const redisPort = await freePort();
@@ -536,6 +532,6 @@ async function startServer(...args: string[]): Promise<{ program: Program; port:
       );
       program.child.kill('SIGTERM');
       expect(await program.ended()).toBe(0);
-    }, 40_000);
+    });
   },
 );

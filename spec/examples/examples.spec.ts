@@ -16,10 +16,9 @@ describe('npm start', () => {
     demo = new Program('npm', ['start', '--', '--port', '0']);
     const [, http, echo, chat] = await demo.printed(
       /http:\/\/127\.0\.0\.1:(\d+)\/[\s\S]*127\.0\.0\.1 (\d+)[\s\S]*127\.0\.0\.1 (\d+)/,
-      20_000,
     );
     ports = [http, echo, chat].map(Number);
-  }, 25_000);
+  });
 
   afterAll(() => demo.kill());
 
@@ -42,7 +41,6 @@ describe('npm start', () => {
       await bob.printed(/ann: good morning/);
       await Promise.all(clients.map((client) => client.kill()));
     },
-    15_000,
   );
 
   it('closes everything on Ctrl-C', async () => {
@@ -51,22 +49,18 @@ describe('npm start', () => {
     own.child.kill('SIGINT');
     expect(await own.ended()).toBe(0);
     expect(own.output).toMatch(/Closed 3 channels\.\n$/);
-  }, 20_000);
+  });
 
   it.each([
     [['--port', '65536'], '--port takes 0 to 65533: 65536'],
     [['--port', 'http'], '--port takes 0 to 65533: http'],
     [['--prot', '1'], "Unknown option '--prot'"],
-  ])(
-    'refuses %j',
-    async (args, message) => {
-      const own = runTypeScript('docs/examples/demo.ts', args);
-      expect(await own.ended()).toBe(2);
-      expect(own.output).toContain(message);
-      expect(own.output).toContain('Usage:');
-    },
-    20_000,
-  );
+  ])('refuses %j', async (args, message) => {
+    const own = runTypeScript('docs/examples/demo.ts', args);
+    expect(await own.ended()).toBe(2);
+    expect(own.output).toContain(message);
+    expect(own.output).toContain('Usage:');
+  });
 });
 
 /** A server on a map of its own, run until the test is over. */
@@ -204,7 +198,7 @@ describe('EchoServer', () => {
     const data = 'x'.repeat(3_000_000);
     const one = client(port);
     one.socket.end(data, 'latin1');
-    expect((await one.ends(8000)).length).toBe(data.length);
+    expect((await one.ends()).length).toBe(data.length);
   });
 
   it('does not listen to a client that does not take its echo', async () => {
@@ -222,7 +216,7 @@ describe('EchoServer', () => {
     expect(map.size).toBe(3);
     one.socket.resume();
     one.socket.end();
-    await one.ends(9000);
+    await one.ends();
     expect(one.received.length).toBe(64 * 1024 * 1024);
-  }, 20_000);
+  });
 });

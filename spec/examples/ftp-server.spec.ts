@@ -197,7 +197,7 @@ const DIALOGUES: [what: string, who: string, said: string[], codes: string][] = 
   ['USER again', 'ann', ['USER nobody', 'PWD', 'PASS x'], '331 530 530'],
   ['too many attempts', '', ['USER ann', 'PASS a', 'PASS b', 'PASS c'], '331 530 530 421'],
   [
-    'whoever has not logged in',
+    'a client that has not logged in',
     '',
     ['PWD', 'CWD /', 'PASV', 'STOR a', 'ABOR'],
     '530 530 530 530 530',
@@ -241,7 +241,7 @@ const DIALOGUES: [what: string, who: string, said: string[], codes: string][] = 
   ['REST', 'ftp', ['REST 1', 'TYPE I', 'REST 1', 'REST -1', 'REST x'], '504 200 350 501 501'],
   ['transfers without a connection', 'ftp', ['LIST', 'RETR text', 'ABOR'], '425 425 226'],
   [
-    'whoever may only read',
+    'a user that may only read',
     'ftp',
     ['STOR a', 'APPE text', 'DELE text', 'MKD a', 'RMD sub', 'RNFR text', 'RNTO a'],
     '550 550 550 550 550 550 550',
@@ -445,10 +445,10 @@ describe('FtpServer', () => {
     // Tried character by character they took 25 ms each.
     const session = await reader();
     session.client.send(`${`${line}\n`.repeat(300)}QUIT\r\n`);
-    await session.client.hears('221', 3000);
+    await session.client.hears('221');
   });
 
-  it('does not listen to who does not take the replies, and answers all in order when he does', async () => {
+  it('stops reading from a client that does not take the replies, and answers all in order later', async () => {
     const session = new Session();
     await session.reply();
     const { client } = session;
@@ -464,7 +464,7 @@ describe('FtpServer', () => {
     expect(chat.writableLength).toBeLessThan(2 * 64 * 1024);
     client.socket.resume();
     const expected = order.map((which) => replies[which]).join('');
-    await until(() => client.received.length >= expected.length, 8000);
+    await until(() => client.received.length >= expected.length);
     expect(client.received === expected).toBe(true);
     expect(chat.readingPaused).toBe(false);
   });
@@ -682,7 +682,7 @@ describe('FtpServer and its data connections', () => {
     expect(await down).toBe(0);
   });
 
-  it('gives up on whoever does nothing', async () => {
+  it('disconnects an idle client', async () => {
     const session = await reader();
     const impatient = (): void => {
       for (const channel of map.values()) {
@@ -947,7 +947,7 @@ for passive in True, False:
 });
 
 describe('The program', () => {
-  it('serves a directory, and tells its options', async () => {
+  it('serves a directory, and refuses a user without a password', async () => {
     const file = 'docs/examples/ftp-server.ts';
     const program = runTypeScript(file, ['--port', '0', '--root', root, '--user', 'bob:x:y']);
     try {
@@ -959,9 +959,6 @@ describe('The program', () => {
     } finally {
       await program.kill();
     }
-    const help = runTypeScript(file, ['--help']);
-    expect(await help.ended()).toBe(0);
-    expect(help.output).toMatch(/--root PATH.*--user NAME:PASSWORD/s);
     const wrong = runTypeScript(file, ['--user', 'bob']);
     expect(await wrong.ended()).not.toBe(0);
     expect(wrong.output).toContain('--user takes NAME:PASSWORD');

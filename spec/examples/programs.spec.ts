@@ -8,12 +8,19 @@ const NAMES = readdirSync(join(ROOT, 'docs/examples'))
   .filter((file) => file.endsWith('.ts'))
   .map((file) => parse(file).name);
 
+/** Options of their own. */
+const OPTIONS: Record<string, RegExp> = {
+  'ftp-server': /--root PATH.*--user NAME:PASSWORD/s,
+  'smtp-server': /--domain NAME.*--maildir PATH.*--size BYTES/s,
+};
+
 it.each(NAMES)('%s tells its options', async (name) => {
   const program = runTypeScript(`docs/examples/${name}.ts`, ['--help']);
   expect(await program.ended()).toBe(0);
   // What `npm start` runs is called by that name.
   const called = name === 'demo' ? 'npm start' : `npm run example ${name}`;
   expect(program.output).toContain(`Usage: ${called} -- [`);
+  expect(program.output).toMatch(OPTIONS[name] ?? /--host ADDRESS|URL/);
 });
 
 /** Runs an example, sends it something, and waits for what it answers. */

@@ -1,6 +1,6 @@
 // docs/examples/support/run.ts and program.ts: how an example is run, with redis-server as the example.
 
-import { Client, Program, runTypeScript } from '../support/program';
+import { Client, Program, runTypeScript, TYPESCRIPT } from '../support/program';
 
 const EXAMPLE = 'docs/examples/redis-server.ts';
 
@@ -16,7 +16,7 @@ describe('npm run example', () => {
     } finally {
       await program.kill();
     }
-  }, 20_000);
+  });
 
   it.each([[[]], [['no-such-example']], [['support/run']]])(
     'tells what there is for %j',
@@ -83,7 +83,7 @@ Usage: npm run example redis-server -- [options]
       require('./docs/examples/support/program').run({
         name: 'x', about: 'About.', options: {}, start: () => ${does},
       });`;
-    const args = ['--import', 'tsx', '--input-type=commonjs', '--eval', script];
+    const args = [...TYPESCRIPT, '--input-type=commonjs', '--eval', script];
     const program = new Program(process.execPath, args);
     expect(await program.ended()).toBe(code);
     expect(program.output).toMatch(output);

@@ -4,7 +4,6 @@
 
 import {
   type Address,
-  AF_INET,
   AsyncChat,
   ChannelMap,
   closeAll,
@@ -22,6 +21,7 @@ import {
 import { registryOf } from '../../lib/loop/channel-map';
 import { drive, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
+import { bareListener, call, connection } from '../support/sockets';
 
 let map: ChannelMap;
 let warnings: string[];
@@ -37,28 +37,6 @@ beforeEach(() => {
 afterEach(() => {
   closeAll(map, true);
 });
-
-function bareListener(): Socket {
-  const listener = keep(Socket.socket(AF_INET));
-  listener.bind({ host: '127.0.0.1', port: 0 });
-  listener.listen();
-  return listener;
-}
-
-function call(address: Address): Socket {
-  const caller = keep(Socket.socket(AF_INET));
-  caller.connect(address);
-  return caller;
-}
-
-/** A TCP connection, as Unix sockets know no urgent data. */
-function connection(): [own: Socket, peer: Socket] {
-  const listener = bareListener();
-  const peer = call(listener.getSockName());
-  const { socket } = listener.accept() as { socket: Socket };
-  listener.close();
-  return [keep(socket), peer];
-}
 
 const LOGGED: ReadonlySet<string> = new Set(['error', 'warning', 'info']);
 
@@ -175,10 +153,10 @@ class Subject extends AsyncChat {
   override logInfo(): void {}
 
   /** Becomes one end of a connection. @returns the other */
-  connectTo(peer = connection()): Socket {
-    this.setSocket(peer[0]);
+  connectTo([peer, own] = connection()): Socket {
+    this.setSocket(own);
     this.connected = true;
-    return peer[1];
+    return peer;
   }
 }
 
@@ -309,7 +287,7 @@ const THROWN: [what: string, value: unknown][] = [
   ['an Error whose class has no text', new EvilClass('class')],
 ];
 
-/** These are asked for the log, or see an error in the end: whoever throws here has nobody to tell. */
+/** These write the log, or are the last to see an error: an exception in them is reported nowhere. */
 const AT_THE_END: readonly Handler[] = ['handleError', 'toString', 'logInfo'];
 
 describe.each(WAYS)('A handler that throws (%s)', (_, how) => {

@@ -46,7 +46,7 @@ const SESSION = `
   console.log('heard ' + heard);
 `;
 
-withBuild({ 'session.js': SESSION }, (directory) => {
+void withBuild({ 'session.js': SESSION }, (directory) => {
   const flags = ['--smc-check=all-non-file', '--error-limit=no', process.execPath, '--jitless'];
   const options = { encoding: 'utf8', timeout: 300_000 } as const;
   const { stdout, stderr } = spawnSync(

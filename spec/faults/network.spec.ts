@@ -3,7 +3,7 @@
 // real sockets, but for the errors that no kernel gives on demand: these come from a stand-in for one.
 //
 // Covered elsewhere: the peer's reset while connected, and during a partial send
-// (dispatcher-matrix, async-chat-output); EMFILE in accept within a process (mended); a descriptor
+// (dispatcher-matrix, chat/output); EMFILE in accept within a process (python-bugs); a descriptor
 // that was closed by number and not duplicated (loop).
 
 import { closeSync } from 'node:fs';
@@ -28,7 +28,7 @@ import koffi from 'koffi';
 import { registryOf } from '../../lib/loop/channel-map';
 import { drive, localAddress, MATRIX, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
-import { Client, Program, until } from '../support/program';
+import { Client, Program, TYPESCRIPT, until } from '../support/program';
 
 const LOGGED: ReadonlySet<string> = new Set(['error', 'warning', 'info']);
 
@@ -214,7 +214,7 @@ describe.each(TCP)('A reset (%s)', (_, family, how) => {
 
   it('within the tick in which there was input', async () => {
     const callers: Socket[] = [];
-    // Whoever is read first resets all.
+    // The first chat that is read resets all.
     server.welcome = (chat) => {
       chat.foundTerminator = () => {
         for (const caller of callers) reset(caller);
@@ -360,7 +360,7 @@ describe.each(WAYS)('Two thousand connections that hardly ever send (%s)', (_, h
     expect(last.events).toEqual(['line 0', 'line 1', 'line 2', 'line 3', 'line 4']);
     expect(registryOf(map).timers.next).toBe(Infinity);
     expect(map.size).toBe(2);
-  }, 30_000);
+  });
 });
 
 /** A socket whose next calls of one method fail, as the kernel's would when it is short of memory. */
@@ -474,7 +474,7 @@ describe.each([
     const server = new Server();
     const start = performance.now();
     const over = () => console.log('tried ' + told + ' times in ' + (performance.now() - start) + ' ms');
-    // Only now, as tsx keeps a descriptor for each file that it has compiled for the first time.
+    // Only now, as loading TypeScript takes descriptors of its own.
     const taken = new Set(require('node:fs').readdirSync('/proc/self/fd').map(Number));
     let limit = 0;
     for (let free = 0; free < 40; limit += 1) if (!taken.has(limit)) free += 1;
@@ -488,7 +488,7 @@ describe.each([
   `;
 
   it('serves all who call, one after the other', async () => {
-    const program = new Program(process.execPath, ['--require', 'tsx/cjs', '-e', SERVER]);
+    const program = new Program(process.execPath, [...TYPESCRIPT, '-e', SERVER]);
     const clients: Client[] = [];
     try {
       const port = Number((await program.printed(/port (\d+)/))[1]);
@@ -521,7 +521,7 @@ describe.each([
       for (const client of clients) client.socket.destroy();
       await program.kill();
     }
-  }, 20_000);
+  });
 });
 
 const libc = koffi.load(null);

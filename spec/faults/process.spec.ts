@@ -12,7 +12,7 @@ import { registryOf } from '../../lib/loop/channel-map';
 import { drive, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
 import { stopClock } from '../support/limits';
-import { Program, ROOT } from '../support/program';
+import { Program, ROOT, TYPESCRIPT, until } from '../support/program';
 
 /** What each of these programs begins with. */
 const HEAD = `
@@ -47,13 +47,7 @@ afterEach(async () => {
 });
 
 function run(code: string, ...flags: string[]): Program {
-  const program = new Program(process.execPath, [
-    ...flags,
-    '--require',
-    'tsx/cjs',
-    '-e',
-    HEAD + code,
-  ]);
+  const program = new Program(process.execPath, [...flags, ...TYPESCRIPT, '-e', HEAD + code]);
   programs.push(program);
   return program;
 }
@@ -62,13 +56,18 @@ function run(code: string, ...flags: string[]): Program {
 const RUNS = WAYS.map(([name, { sync, usePoll }]): [string, string, boolean] => [
   name,
   sync
-    ? `loopSync({ timeout: 500, usePoll: ${usePoll} })`
-    : `await loop({ timeout: 500, usePoll: ${usePoll} })`,
+    ? `loopSync({ timeout: 100, usePoll: ${usePoll} })`
+    : `await loop({ timeout: 100, usePoll: ${usePoll} })`,
   sync,
 ]);
 
 function inAsync(code: string): string {
   return `(async () => { ${code} })();`;
+}
+
+/** What the kernel says that a program does: `S` when it sleeps, `T` when it is stopped. */
+function stateOf({ child }: Program): string | undefined {
+  return /\) (\w)/.exec(readFileSync(`/proc/${child.pid}/stat`, 'latin1'))?.[1];
 }
 
 describe.each(RUNS)('A process (%s)', (_, running, sync) => {
@@ -103,12 +102,12 @@ describe.each(RUNS)('A process (%s)', (_, running, sync) => {
       `),
     );
     await program.printed(/ready/);
-    // Until it waits in the kernel.
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await until(() => stateOf(program) === 'S');
     process.kill(program.child.pid as number, 'SIGSTOP');
-    // Longer than a pass.
+    await until(() => stateOf(program) === 'T');
     program.child.stdin.write('while stopped\n');
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    // Longer than a pass.
+    await new Promise((resolve) => setTimeout(resolve, 250));
     expect(program.output).not.toContain('heard');
     process.kill(program.child.pid as number, 'SIGCONT');
     await program.printed(/heard while stopped/);
@@ -116,7 +115,7 @@ describe.each(RUNS)('A process (%s)', (_, running, sync) => {
     await program.printed(/heard end/);
     expect(await program.ended()).toBe(0);
     expect(program.output).toMatch(/ready\nheard while stopped\nheard end\nover\n$/);
-  }, 15_000);
+  });
 
   it('that is showered with signals loses no byte, and no wait is cut short', async () => {
     const program = run(
@@ -173,7 +172,7 @@ describe.each(RUNS)('A process (%s)', (_, running, sync) => {
     expect(await program.ended()).toBe(0);
     // A newer Node may collect what the program has dropped, and say so.
     expect(program.output).toMatch(/^16777216 true\nwaited\n/);
-  }, 15_000);
+  });
 
   it.each(['handleRead', 'handleClose', 'handleError', 'readable'])(
     'ends where %s calls process.exit(), with what was pushed before',
@@ -193,12 +192,12 @@ describe.each(RUNS)('A process (%s)', (_, running, sync) => {
             constructor(socket) { super(socket); this.setTerminator('\\n'); }
             collectIncomingData() {}
             foundTerminator() {
-              this.push('farewell');
+              this.push('last words');
               if ('${handler}' === 'handleRead') leave();
               if ('${handler}' === 'handleError') throw new Error('wrong');
             }
             readable() {
-              if ('${handler}' === 'readable') { this.push('farewell'); leave(); }
+              if ('${handler}' === 'readable') { this.push('last words'); leave(); }
               return true;
             }
             handleClose() { leave(); }
@@ -212,7 +211,7 @@ describe.each(RUNS)('A process (%s)', (_, running, sync) => {
         `),
       );
       expect(await program.ended()).toBe(7);
-      expect(program.output).toBe('exit farewell');
+      expect(program.output).toBe('exit last words');
     },
   );
 
@@ -354,17 +353,16 @@ describe.each(WAYS.filter(([, { sync }]) => sync))('A wait (%s)', (_, how) => {
 describe('Worker threads', () => {
   it('that run loops can be terminated at any moment', async () => {
     const program = new Program(process.execPath, [
-      '--import',
-      'tsx',
+      ...TYPESCRIPT,
       join(__dirname, 'terminate-workers.ts'),
       '--rounds',
       '4',
     ]);
     programs.push(program);
-    const status = await program.ended(40_000);
+    const status = await program.ended();
     expect(program.output).toMatch(
       /^4 rounds of 8 workers, seed \d+: \d+ terminated in their loops; left over: 0 sockets, 0 epoll/m,
     );
     expect(status).toBe(0);
-  }, 60_000);
+  });
 });

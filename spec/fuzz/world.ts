@@ -291,7 +291,7 @@ export class World implements Watcher {
     const counts = collects || name === 'foundTerminator';
     if (name !== 'handleClose' && !counts && this.#random.chance(this.#mischief)) this.#misbehave();
     if (actor.closed) {
-      // Nobody else will: his caller would wait for ever.
+      // Nothing else will: its caller would wait for ever.
       if (name === 'handleAccepted') (args[0] as Socket).close();
       return;
     }
@@ -903,7 +903,7 @@ export class World implements Watcher {
 
   /**
    * Two channels neither of which would ever close; and one that was never accepted: a full backlog
-   * drops the last step of the handshake, and the caller is connected to nobody until he sends.
+   * drops the last step of the handshake, and the caller has no connection until it sends.
    */
   #partFriends(): void {
     const waiting = new Set([...this.#callers.values()].map(([fromCaller]) => fromCaller));

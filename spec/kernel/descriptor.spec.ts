@@ -1,19 +1,11 @@
-import { closeSync, fstatSync, openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { Descriptor } from '../../lib/kernel/descriptor';
-import { Program } from '../support/program';
+import { isOpen } from '../support/descriptors';
+import { Program, TYPESCRIPT } from '../support/program';
 
 function open(): number {
   return openSync(__filename, 'r');
-}
-
-function isOpen(fd: number): boolean {
-  try {
-    fstatSync(fd);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 describe('Descriptor', () => {
@@ -104,8 +96,7 @@ describe('A descriptor that is dropped', () => {
     const program = new Program(process.execPath, [
       '--expose-gc',
       '--no-warnings',
-      '--require',
-      'tsx/cjs',
+      ...TYPESCRIPT,
       '-e',
       code,
     ]);
@@ -187,8 +178,7 @@ describe('A descriptor of a worker thread', () => {
     `;
     const program = new Program(process.execPath, [
       '--no-warnings',
-      '--require',
-      'tsx/cjs',
+      ...TYPESCRIPT,
       '-e',
       `
       const { openSync, readdirSync, readlinkSync } = require('node:fs');

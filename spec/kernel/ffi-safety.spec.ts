@@ -33,7 +33,7 @@ import { EpollSelector } from '../../lib/kernel/selectors/epoll';
 import { PollSelector } from '../../lib/kernel/selectors/poll';
 import { drive, FAMILIES, localAddress, temporaryPath, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
-import { Program, runTypeScript } from '../support/program';
+import { Program, runTypeScript, TYPESCRIPT } from '../support/program';
 
 type CFunction = (...args: unknown[]) => unknown;
 
@@ -421,8 +421,7 @@ describe('Memory that was received into', () => {
   it('keeps its bytes while garbage is collected, whatever is dropped', async () => {
     const program = new Program(process.execPath, [
       '--expose-gc',
-      '--require',
-      'tsx/cjs',
+      ...TYPESCRIPT,
       '-e',
       `
       const { Socket } = require('./lib/index.ts');

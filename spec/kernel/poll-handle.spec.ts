@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { AF_UNIX, SOCK_NONBLOCK, SOCK_STREAM } from 'asyncore';
 import { PollHandle } from '../../lib/kernel/poll-handle';
 import * as libc from '../../lib/kernel/syscalls';
-import { Program } from '../support/program';
+import { Program, TYPESCRIPT } from '../support/program';
 
 const KERNEL = join(__dirname, '..', '..', 'lib', 'kernel');
 const LIBC = JSON.stringify(join(KERNEL, 'syscalls.ts'));
@@ -24,7 +24,7 @@ afterEach(() => {
 
 /** Runs JavaScript that may `require` TypeScript, in a process of its own. */
 async function runScript(code: string, ...flags: string[]): Promise<[number | null, string]> {
-  const program = new Program(process.execPath, [...flags, '--require', 'tsx/cjs', '-e', code]);
+  const program = new Program(process.execPath, [...flags, ...TYPESCRIPT, '-e', code]);
   const status = await program.ended();
   return [status, program.output];
 }
@@ -106,7 +106,7 @@ describe('A poll handle', () => {
 
   it('does not crash the process when its worker ends with it open', async () => {
     const worker = `
-      require('tsx/cjs');
+      require(${JSON.stringify(TYPESCRIPT[1])});
       const libc = require(${LIBC});
       const { PollHandle } = require(${HANDLE});
       const [fd] = libc.socketpair(${AF_UNIX}, ${SOCK_STREAM}, 0);

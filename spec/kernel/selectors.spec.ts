@@ -5,9 +5,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import {
-  AF_INET,
   FileWrapper,
-  type InternetAddress,
   MSG_OOB,
   POLLERR,
   POLLHUP,
@@ -17,7 +15,7 @@ import {
   POLLPRI,
   SHUT_RDWR,
   SHUT_WR,
-  Socket,
+  type Socket,
 } from 'asyncore';
 import { PollHandle } from '../../lib/kernel/poll-handle';
 import { createSelector, type Selector } from '../../lib/kernel/selectors';
@@ -25,36 +23,12 @@ import { EpollSelector } from '../../lib/kernel/selectors/epoll';
 import { IntervalPoller } from '../../lib/kernel/selectors/interval';
 import { PollSelector } from '../../lib/kernel/selectors/poll';
 import { temporaryPath } from '../support/drive';
+import { connection, pair } from '../support/sockets';
 
 const BYTE = Buffer.from('x');
 
 const selectors: Selector[] = [];
-const sockets: Socket[] = [];
 const files: number[] = [];
-
-/** A pair that is closed when the test is over. */
-function pair(): [Socket, Socket] {
-  const both = Socket.pair();
-  sockets.push(...both);
-  return both;
-}
-
-/** Two ends of a TCP connection. */
-function tcpPair(): [Socket, Socket] {
-  const listener = Socket.socket(AF_INET);
-  const client = Socket.socket(AF_INET);
-  sockets.push(listener, client);
-  listener.bind({ host: '127.0.0.1', port: 0 });
-  listener.listen(1);
-  const errno = client.connectEx(listener.getSockName() as InternetAddress);
-  expect([0, 115]).toContain(errno);
-  const waiting = new PollSelector();
-  waiting.register(listener.fileno(), POLLIN);
-  expect(waiting.select(2000)).toBe(1);
-  const server = listener.accept()?.socket as Socket;
-  sockets.push(server);
-  return [client, server];
-}
 
 /** A regular file of a few bytes. */
 function regularFile(): number {
@@ -130,7 +104,6 @@ const countEpolls = (): number =>
 
 afterEach(() => {
   for (const selector of selectors.splice(0)) selector.close();
-  for (const socket of sockets.splice(0)) socket.close();
   for (const fd of files.splice(0)) closeSync(fd);
   jest.restoreAllMocks();
 });
@@ -178,7 +151,7 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
 
     it('starts to watch for urgent data', () => {
       const selector = open();
-      const [a, b] = tcpPair();
+      const [a, b] = connection();
       selector.register(a.fileno(), POLLIN | POLLPRI);
       expect(look(selector)).toEqual([]);
       b.send(BYTE, MSG_OOB);
@@ -569,7 +542,7 @@ describe.each(CASES)('the %s selector', (name, Implementation) => {
 
     it('wakes for urgent data', async () => {
       const selector = open();
-      const [a, b] = tcpPair();
+      const [a, b] = connection();
       selector.register(a.fileno(), POLLIN | POLLPRI);
       let wakes = 0;
       const watch = watched(selector, () => {

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, openSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import {
@@ -44,25 +44,11 @@ import { Memory } from '../../lib/kernel/koffi';
 import { ERRNO, LAYOUT } from '../../lib/kernel/platform/linux';
 import { sendFrom, setNonBlocking } from '../../lib/kernel/socket';
 import * as libc from '../../lib/kernel/syscalls';
+import { flagsOf as descriptorFlags, O_CLOEXEC, O_NONBLOCK } from '../support/descriptors';
 import { FAMILIES, localAddress, temporaryPath } from '../support/drive';
-import { Program } from '../support/program';
-
-const opened: Socket[] = [];
-
-/** A socket that is closed after its test. */
-function keep(socket: Socket): Socket {
-  opened.push(socket);
-  return socket;
-}
-
-function pair(type = SOCK_STREAM): [Socket, Socket] {
-  const [a, b] = Socket.pair(AF_UNIX, type);
-  return [keep(a), keep(b)];
-}
-
-afterEach(() => {
-  for (const socket of opened.splice(0)) socket.close();
-});
+import { keep } from '../support/keep';
+import { Program, TYPESCRIPT } from '../support/program';
+import { pair } from '../support/sockets';
 
 const pollfd = new Memory(LAYOUT.pollfd);
 
@@ -135,11 +121,9 @@ function codeThrownBy(call: () => unknown): unknown {
   return 'nothing was thrown';
 }
 
-/** The flags of an open descriptor, as the kernel tells them. */
 function flagsOf(fd: number): { nonBlocking: boolean; closeOnExec: boolean } {
-  const text = readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8');
-  const flags = Number.parseInt(/^flags:\s*(\d+)$/m.exec(text)?.[1] ?? '', 8);
-  return { nonBlocking: (flags & 0o4000) !== 0, closeOnExec: (flags & 0o2000000) !== 0 };
+  const flags = descriptorFlags(fd);
+  return { nonBlocking: (flags & O_NONBLOCK) !== 0, closeOnExec: (flags & O_CLOEXEC) !== 0 };
 }
 
 const BOTH_FLAGS = { nonBlocking: true, closeOnExec: true };
@@ -986,8 +970,7 @@ describe('send', () => {
   it('to a peer that is gone is never a signal', async () => {
     const lib = JSON.stringify(join(__dirname, '..', '..', 'lib'));
     const program = new Program(process.execPath, [
-      '--require',
-      'tsx/cjs',
+      ...TYPESCRIPT,
       '-e',
       `
       const { Socket } = require(${lib} + '/index.ts');

@@ -30,7 +30,7 @@ import {
 } from '../../lib/kernel/platform/linux';
 import { PollHandle } from '../../lib/kernel/poll-handle';
 import * as libc from '../../lib/kernel/syscalls';
-import { Program } from '../support/program';
+import { Program, TYPESCRIPT } from '../support/program';
 
 /** A number that no descriptor of this process has. */
 const NOBODY = 999_999;
@@ -63,7 +63,7 @@ afterEach(() => {
 
 /** Runs JavaScript that may `require` TypeScript, in a process of its own. */
 async function runScript(code: string, ...flags: string[]): Promise<[number | null, string]> {
-  const program = new Program(process.execPath, [...flags, '--require', 'tsx/cjs', '-e', code]);
+  const program = new Program(process.execPath, [...flags, ...TYPESCRIPT, '-e', code]);
   const status = await program.ended();
   return [status, program.output];
 }

@@ -26,31 +26,16 @@ import {
 import fc from 'fast-check';
 import { registryOf } from '../../lib/loop/channel-map';
 import { temporaryPath } from '../support/drive';
+import { newMap } from '../support/keep';
+import { pair } from '../support/sockets';
 
 const BYTE = Buffer.from('x');
 const EPOLL = process.env.ASYNCORE_SELECTOR !== 'poll';
 
-const sockets: Socket[] = [];
 const files: number[] = [];
-const maps: ChannelMap[] = [];
-
-function pair(): [Socket, Socket] {
-  const both = Socket.pair();
-  sockets.push(...both);
-  return both;
-}
-
-function newMap(): ChannelMap {
-  const map = new ChannelMap();
-  maps.push(map);
-  return map;
-}
 
 afterEach(() => {
-  for (const map of maps.splice(0)) map.clear();
-  for (const socket of sockets.splice(0)) socket.close();
   for (const fd of files.splice(0)) closeSync(fd);
-  jest.restoreAllMocks();
 });
 
 /** A channel that only tells what happens to it. */

@@ -1,11 +1,10 @@
 // What is called when, and what becomes of what goes wrong.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { getEventListeners, once } from 'node:events';
-import { closeSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import {
   AF_INET,
   AsyncChat,
@@ -38,41 +37,14 @@ import {
   write,
 } from 'asyncore';
 import { registryOf } from '../../lib/loop/channel-map';
+import { build } from '../support/build';
 import { WAYS, type Way } from '../support/drive';
+import { keep, newMap } from '../support/keep';
+import { connection, pair } from '../support/sockets';
 
 const BYTE = Buffer.from('x');
 
-const sockets: Socket[] = [];
-const maps: ChannelMap[] = [];
 const children: ReturnType<typeof spawn>[] = [];
-
-function pair(): [Socket, Socket] {
-  const both = Socket.pair();
-  sockets.push(...both);
-  return both;
-}
-
-/** Two TCP ends, so that there can be urgent data. */
-function tcpPair(): [Socket, Socket] {
-  const [listener, client] = [Socket.socket(AF_INET), Socket.socket(AF_INET)];
-  sockets.push(listener, client);
-  listener.bind({ host: '127.0.0.1', port: 0 });
-  listener.listen(1);
-  client.connectEx(listener.getSockName() as InternetAddress);
-  let server: Socket | undefined;
-  for (const end = Date.now() + 2000; server === undefined && Date.now() < end; ) {
-    server = listener.accept()?.socket;
-  }
-  if (server === undefined) throw new Error('nobody has called');
-  sockets.push(server);
-  return [server, client];
-}
-
-function newMap(): ChannelMap {
-  const map = new ChannelMap();
-  maps.push(map);
-  return map;
-}
 
 let emitWarning: jest.SpyInstance;
 
@@ -81,13 +53,7 @@ beforeEach(() => {
 });
 
 afterEach(() => {
-  for (const map of maps.splice(0)) {
-    closeAll(map, true);
-    map.clear();
-  }
-  for (const socket of sockets.splice(0)) socket.close();
   for (const child of children.splice(0)) child.kill('SIGKILL');
-  jest.restoreAllMocks();
 });
 
 type Handler = () => unknown;
@@ -571,7 +537,7 @@ describe('one pass', () => {
     const map = newMap();
     const log: string[] = [];
     for (const name of ['A', 'B']) {
-      const [own, peer] = tcpPair();
+      const [peer, own] = connection();
       peer.send(BYTE);
       peer.send(Buffer.from('!'), MSG_OOB);
       for (const end = Date.now() + 2000; ; ) {
@@ -676,7 +642,7 @@ describe('one pass', () => {
   ])('%s looks up at once what a timeout handler connects to by name meanwhile', (_, pass) => {
     const map = newMap();
     const listener = Socket.socket(AF_INET);
-    sockets.push(listener);
+    keep(listener);
     listener.bind({ host: '127.0.0.1', port: 0 });
     listener.listen(1);
     const { port } = listener.getSockName() as InternetAddress;
@@ -1450,7 +1416,7 @@ describe('loop, inside Node', () => {
   it('hears of urgent data in select order after a pass in poll order, made while it waits', async () => {
     const map = newMap();
     const log: string[] = [];
-    const [own, peer] = tcpPair();
+    const [peer, own] = connection();
     const block = Buffer.alloc(65536);
     // There is no room for output, and so nothing else to be told.
     const fill = (): void => {
@@ -1856,19 +1822,8 @@ describe('in a worker thread', () => {
   let directory: string;
 
   beforeAll(() => {
-    directory = mkdtempSync(join(tmpdir(), 'asyncore-'));
-    const tsc = require.resolve('typescript/bin/tsc');
-    execFileSync(process.execPath, [
-      tsc,
-      '-p',
-      resolve(__dirname, '../../tsconfig.build.json'),
-      '--outDir',
-      directory,
-    ]);
-    symlinkSync(resolve(__dirname, '../../node_modules'), join(directory, 'node_modules'));
-    writeFileSync(
-      join(directory, 'worker.js'),
-      `
+    directory = build({
+      'worker.js': `
       const { parentPort, workerData } = require('node:worker_threads');
       const { Dispatcher, Socket, loop, loopSync } = require('./index.js');
       let passes = 0;
@@ -1893,10 +1848,7 @@ describe('in a worker thread', () => {
       if (workerData.sync) loopSync({ timeout: 50 });
       else void loop();
       `,
-    );
-    writeFileSync(
-      join(directory, 'main.js'),
-      `
+      'main.js': `
       const { Worker } = require('node:worker_threads');
       const { once } = require('node:events');
       const workerData = JSON.parse(process.argv[2]);
@@ -1914,7 +1866,7 @@ describe('in a worker thread', () => {
         console.log(JSON.stringify(codes));
       })();
       `,
-    );
+    });
   }, 60_000);
 
   afterAll(() => {

@@ -6,7 +6,7 @@ import { beforeBlocking } from '../../lib/kernel/blocking';
 import { registryOf } from '../../lib/loop/channel-map';
 import { outbox, type Sender } from '../../lib/loop/outbox';
 import { Deadline } from '../../lib/loop/timers';
-import { ROOT } from '../support/program';
+import { ROOT, TYPESCRIPT } from '../support/program';
 
 const BYTE = Buffer.from('x');
 const ORDERS: [string, (timeout: number, map: ChannelMap) => void][] = [
@@ -183,7 +183,7 @@ describe('The outbox', () => {
         handleError: console.log,
       }]]);
       poll(0, map);`;
-    const args = ['--require', 'tsx/cjs', '-e', program];
+    const args = [...TYPESCRIPT, '-e', program];
     expect(execFileSync(process.execPath, args, { cwd: ROOT, encoding: 'utf8' })).toBe('flushed\n');
   });
 });

@@ -22,18 +22,10 @@ import {
 } from 'asyncore';
 import { registryOf } from '../../lib/loop/channel-map';
 import { drive, WAYS, type Way } from '../support/drive';
-import { keep } from '../support/keep';
-import {
-  call,
-  chatWithPeer,
-  LineChat,
-  Listener,
-  newMap,
-  received,
-  tcpPair,
-  text,
-} from '../support/limits';
+import { keep, newMap } from '../support/keep';
+import { chatWithPeer, LineChat, Listener, text } from '../support/limits';
 import { Client, type Program, runTypeScript, until } from '../support/program';
+import { call, connection, received } from '../support/sockets';
 
 const newChat = (map = newMap()) => chatWithPeer((socket) => new LineChat(socket, map), map);
 
@@ -597,7 +589,7 @@ describe('shutdown', () => {
 
     it('because the peer has sent more', async () => {
       const map = newMap();
-      const [accepted, caller] = tcpPair();
+      const [caller, accepted] = connection();
       answer(accepted, map);
       caller.send(text('one more request\n'));
       const done = new Outcome(shutdown(map));
@@ -607,7 +599,7 @@ describe('shutdown', () => {
 
     it('because the peer ends his stream meanwhile', async () => {
       const map = newMap();
-      const [accepted, caller] = tcpPair();
+      const [caller, accepted] = connection();
       answer(accepted, map);
       const done = new Outcome(shutdown(map));
       caller.shutdown(SHUT_WR);

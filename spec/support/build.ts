@@ -1,35 +1,44 @@
 // The library as plain JavaScript in a folder of its own, for programs that no loader may be part of.
 
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { ROOT } from './program';
+import transpiled from './transpiled.cjs';
 
-const ROOT = join(__dirname, '..', '..');
+/** Builds lib/ into a folder. */
+export function buildInto(directory: string): void {
+  const lib = join(ROOT, 'lib');
+  for (const name of readdirSync(lib, { recursive: true, encoding: 'utf8' })) {
+    if (!name.endsWith('.ts')) continue;
+    const file = join(directory, name.replace(/\.ts$/, '.js'));
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, transpiled(join(lib, name)));
+  }
+  symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'));
+}
 
 /**
- * Compiles lib/ beside `files`, which may `require('./index.js')`, and removes it all when `use` is done.
+ * Builds lib/ beside `files`, which may `require('./index.js')`.
  * @param files name -> JavaScript
+ * @returns the folder, which the caller removes
  */
-export function withBuild<Result>(
-  files: Record<string, string>,
-  use: (directory: string) => Result,
-): Result {
+export function build(files: Record<string, string>): string {
   const directory = mkdtempSync(join(tmpdir(), 'asyncore-'));
-  const remove = (): void => rmSync(directory, { recursive: true });
-  let result: Result;
+  buildInto(directory);
+  for (const [name, code] of Object.entries(files)) writeFileSync(join(directory, name), code);
+  return directory;
+}
+
+/** As `build`; the folder is removed when `use` is done. */
+export async function withBuild<Result>(
+  files: Record<string, string>,
+  use: (directory: string) => Result | Promise<Result>,
+): Promise<Result> {
+  const directory = build(files);
   try {
-    const tsc = require.resolve('typescript/bin/tsc');
-    const project = join(ROOT, 'tsconfig.build.json');
-    execFileSync(process.execPath, [tsc, '-p', project, '--outDir', directory]);
-    symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'));
-    for (const [name, code] of Object.entries(files)) writeFileSync(join(directory, name), code);
-    result = use(directory);
-  } catch (error) {
-    remove();
-    throw error;
+    return await use(directory);
+  } finally {
+    rmSync(directory, { recursive: true });
   }
-  if (result instanceof Promise) return result.finally(remove) as Result;
-  remove();
-  return result;
 }

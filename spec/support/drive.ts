@@ -14,6 +14,7 @@ import {
   loopSync,
   socketMap,
 } from 'asyncore';
+import { LIMIT } from './program';
 
 /** One way to run a map. */
 export interface Way {
@@ -64,7 +65,7 @@ export function localAddress(family: number): Address {
 export async function drive(
   how: Way,
   done: () => boolean,
-  { map = socketMap, limit = 4000 }: { map?: ChannelMap; limit?: number } = {},
+  { map = socketMap, limit = LIMIT }: { map?: ChannelMap; limit?: number } = {},
 ): Promise<void> {
   const end = performance.now() + limit;
   if (how.sync) {

@@ -1,16 +1,39 @@
-// What a test has opened and no channel closes is closed after it, and so is the default map.
+// What a test has opened, and no channel closes, is closed after the test; so is the default map.
 
-import { closeAll, socketMap } from 'asyncore';
+import { ChannelMap, closeAll, socketMap } from 'asyncore';
 
-const opened: { close(): void }[] = [];
+interface Closable {
+  close(): void;
+}
 
-export function keep<Closable extends { close(): void }>(closable: Closable): Closable {
+const maps: ChannelMap[] = [];
+const opened: Closable[] = [];
+
+/** Closes `closable` after the test. */
+export function keep<Kept extends Closable>(closable: Kept): Kept {
   opened.push(closable);
   return closable;
+}
+
+/** Closes all of them after the test, in this order. */
+export function keepAll(...closables: Closable[]): void {
+  opened.push(...closables);
+}
+
+/** A map whose channels are closed after the test. */
+export function newMap(): ChannelMap {
+  const map = new ChannelMap();
+  maps.push(map);
+  return map;
 }
 
 afterEach(() => {
   jest.restoreAllMocks();
   closeAll(socketMap, true);
+  for (const map of maps.splice(0)) {
+    closeAll(map, true);
+    // A channel of the test's own may stay in its map when it is closed.
+    map.clear();
+  }
   for (const closable of opened.splice(0)) closable.close();
 });

@@ -4,31 +4,19 @@
 import {
   type Address,
   AF_INET,
-  AF_INET6,
-  AF_UNIX,
   AsyncChat,
-  ChannelMap,
-  closeAll,
+  type ChannelMap,
   Dispatcher,
   type Handled,
   type ListenLimits,
   loop,
   loopSync,
-  SO_LINGER,
-  SOL_SOCKET,
   Socket,
 } from 'asyncore';
 import { localAddress, type Way } from './drive';
-import { keep } from './keep';
+import { keep, newMap } from './keep';
 
 const SILENT: ReadonlySet<string> = new Set(['warning', 'error']);
-
-/** A map whose channels are closed after the test. */
-export function newMap(): ChannelMap {
-  const map = new ChannelMap();
-  keep({ close: () => closeAll(map, true) });
-  return map;
-}
 
 /** A chat of lines. Writes down each one, and `overflow`, `timeout`, `error`, `eof`, `close`. */
 export class LineChat extends AsyncChat {
@@ -107,43 +95,6 @@ export function chatWithPeer<Chat extends LineChat>(
 ): { chat: Chat; peer: Socket; map: ChannelMap } {
   const [ours, theirs] = Socket.pair();
   return { chat: make(ours, map), peer: keep(theirs), map };
-}
-
-/** A TCP connection: the accepted end, and the caller's. */
-export function tcpPair(): [accepted: Socket, caller: Socket] {
-  const listener = keep(Socket.socket());
-  listener.bind(localAddress(AF_INET));
-  listener.listen(1);
-  const caller = call(listener.getSockName());
-  for (const end = performance.now() + 2000; performance.now() < end; ) {
-    const accepted = listener.accept();
-    if (accepted === null) continue;
-    listener.close();
-    return [keep(accepted.socket), caller];
-  }
-  throw new Error('nobody has called');
-}
-
-export function call(address: Address): Socket {
-  const inet = 'host' in address && address.host.includes(':') ? AF_INET6 : AF_INET;
-  const socket = keep(Socket.socket('path' in address ? AF_UNIX : inet));
-  socket.connect(address);
-  return socket;
-}
-
-/** close() of this socket will reset the connection. */
-export function willReset(socket: Socket): Socket {
-  socket.setSockOpt(SOL_SOCKET, SO_LINGER, Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]));
-  return socket;
-}
-
-/** What the peer has received so far. */
-export function received(peer: Socket): string {
-  let text = '';
-  for (let data = peer.recv(65536); data !== null && data.length > 0; data = peer.recv(65536)) {
-    text += data.toString('latin1');
-  }
-  return text;
 }
 
 /** Some passes that do not wait. */

@@ -2,7 +2,7 @@
 
 import { createServer } from 'node:net';
 
-/** Below the ports that Linux gives to whoever calls: those may be somebody's by the time it is used. */
+/** Below the ephemeral ports: a connection may have taken one of those by the time it is used. */
 const [LOWEST, HIGHEST] = [10_000, 32_000];
 
 /** One on which nobody listens. */

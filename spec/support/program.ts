@@ -6,6 +6,9 @@ import { join } from 'node:path';
 
 export const ROOT = join(__dirname, '..', '..');
 
+/** How long a test waits for anything, in ms: reached on no machine, but where something is wrong. */
+export const LIMIT = 20_000;
+
 export class Program {
   readonly child: ChildProcessWithoutNullStreams;
   /** All that it has printed. */
@@ -28,7 +31,7 @@ export class Program {
   }
 
   /** Waits until it has printed `pattern`. */
-  async printed(pattern: RegExp, limit = 8000): Promise<RegExpExecArray> {
+  async printed(pattern: RegExp, limit = LIMIT): Promise<RegExpExecArray> {
     await until(
       () => pattern.test(this.output),
       limit,
@@ -38,7 +41,7 @@ export class Program {
   }
 
   /** Waits for its end. */
-  async ended(limit = 8000): Promise<number | null> {
+  async ended(limit = LIMIT): Promise<number | null> {
     const timer = setTimeout(() => this.#killGroup(), limit);
     try {
       return await this.#exit;
@@ -61,15 +64,18 @@ export class Program {
   }
 }
 
+/** What Node takes to run TypeScript, and JavaScript that requires it, with 'asyncore' being lib/. */
+export const TYPESCRIPT = ['--require', join(__dirname, 'typescript.cjs')];
+
 /** Runs TypeScript, with 'asyncore' being lib/. */
 export function runTypeScript(file: string, args: string[] = [], env?: NodeJS.ProcessEnv): Program {
-  return new Program(process.execPath, ['--import', 'tsx', file, ...args], env);
+  return new Program(process.execPath, [...TYPESCRIPT, file, ...args], env);
 }
 
 /** Waits for something to become true, and fails when it does not. */
 export async function until(
   done: () => boolean,
-  limit = 4000,
+  limit = LIMIT,
   what: () => string = () => done.toString(),
 ): Promise<void> {
   for (const end = Date.now() + limit; !done(); ) {

@@ -1,6 +1,6 @@
 """Plays scenarios (scenario.ts) on CPython's asyncore, and writes down what happens.
 
-Reads {"scenarios": [...]} from stdin; writes {name: {"select": [lines], "poll": [lines]}} to stdout.
+Reads a scenario a line from stdin; writes {"select": [lines], "poll": [lines]} in a line to stdout.
 What must be believed: a verb does here what runner.ts does for it, through the Python name of the
 same call, and neither of the two knows what a scenario is expected to do. Lines are raw: what has to
 be made equal is made so by normalise.ts, for both sides.
@@ -563,12 +563,13 @@ class World:
 
 
 def main():
-    traces = {}
-    for scenario in json.load(sys.stdin)['scenarios']:
-        traces[scenario['name']] = {
+    for line in sys.stdin:
+        scenario = json.loads(line)
+        traces = {
             order: World(scenario, order).play(scenario['steps']) for order in ('select', 'poll')
         }
-    json.dump(traces, sys.stdout)
+        sys.stdout.write(json.dumps(traces) + '\n')
+        sys.stdout.flush()
 
 
 main()

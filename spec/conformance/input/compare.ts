@@ -20,7 +20,7 @@ export interface Difference {
 
 export interface Verdict {
   difference: Difference | null;
-  /** What was mended. */
+  /** The rows that were needed. */
   rows: Row[];
 }
 
@@ -30,20 +30,20 @@ export function compare(script: Script, cpython: Result, here: Result): Verdict 
     const difference: Difference = { what: 'model', script, cpython, here, expected: plain.result };
     return { difference, rows: [] };
   }
-  // What a row mends must come out mended: being as CPython is does not excuse.
-  const mended = model(script, ALL_ROWS);
-  if (!sameResult(here, mended.result)) {
+  // What a row fixes must come out fixed: to do what CPython does is a difference, too.
+  const fixed = model(script, ALL_ROWS);
+  if (!sameResult(here, fixed.result)) {
     const difference: Difference = {
       what: 'trace',
       script,
       cpython,
       here,
-      expected: mended.result,
+      expected: fixed.result,
     };
     return { difference, rows: [] };
   }
   if (sameResult(here, cpython)) return { difference: null, rows: [] };
-  return { difference: null, rows: rowsNeeded(script, mended.result, mended.met) };
+  return { difference: null, rows: rowsNeeded(script, fixed.result, fixed.met) };
 }
 
 /** Those without which it would come out differently; all that were met, when two do the same. */

@@ -29,7 +29,7 @@ export type Way = 'poll' | 'loopSync' | 'loop';
 /** Wait for no more than this in one pass, though all that is waited for is there already. */
 const TIMEOUT = 0;
 
-/** No script has so many events. Whoever calls a handler for ever is made to stop. */
+/** No script has so many events. A run that calls handlers for ever is stopped. */
 const ENDLESS = 10_000;
 
 class Raised extends Error {}

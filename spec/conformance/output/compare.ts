@@ -1,18 +1,18 @@
 // Our result against CPython's: the same, or different by rows of docs/differences.md, by name.
 //
 // A row is no excuse by itself. CPython says with each result what happened that has a row (`marks`),
-// and is run again with those rows mended, each by a few lines in its driver: the results must be the
-// same then. One row is about time, and cannot be mended in CPython: what is asked for and sent in
+// and is run again with those rows fixed, each by a few lines in its driver: the results must be the
+// same then. One row is about time, and cannot be fixed in CPython: what is asked for and sent in
 // one write event here takes several there. Then the first difference must be that we are ahead, and
 // both results must keep what asynchat promises (judge.ts).
 
-import type { PythonResult } from './cpython';
 import { judge } from './judge';
+import type { PythonResult } from './result';
 import { actsOf, type Result, type Script } from './script';
 
 const TIME = 'Each item on the fifo costs a tick and a send; an empty push as well.';
 
-/** What the driver can mend, and the row about it: the first column in docs/differences.md. */
+/** What the driver can fix, and the row about it: the first column in docs/differences.md. */
 export const ROWS: Readonly<{ [mark: string]: string }> = {
   time: TIME,
   gathered: 'Pushes inside a read event are sent one by one.',
@@ -54,33 +54,33 @@ function same(a: Result, b: Result): boolean {
   return events === otherEvents && end === otherEnd && received.equals(otherReceived);
 }
 
-/** @param cpython runs the script in CPython with these rows mended */
+/** @param cpython runs the script in CPython with these rows fixed */
 export async function compare(
   script: Script,
   ours: Result,
-  cpython: (mend: string[]) => Promise<PythonResult>,
+  cpython: (fixes: readonly string[]) => Promise<PythonResult>,
 ): Promise<Verdict> {
   const { wrong, lost } = judge(script, ours, script.acOutBufferSize);
   if (wrong !== null) return { rows: [], difference: `ours: ${wrong}` };
-  let mend: string[] = [];
+  let fixes: string[] = [];
   for (;;) {
-    const theirs = await cpython(mend);
-    if (same(ours, theirs)) return { rows: mend, difference: null };
-    const marked = marksOf(mend, theirs);
-    if (marked.length > mend.length) {
-      mend = marked;
+    const theirs = await cpython(fixes);
+    if (same(ours, theirs)) return { rows: fixes, difference: null };
+    const marked = marksOf(fixes, theirs);
+    if (marked.length > fixes.length) {
+      fixes = marked;
       continue;
     }
     const judged = judge(script, theirs, 0);
-    if (judged.wrong !== null) return { rows: mend, difference: `CPython: ${judged.wrong}` };
+    if (judged.wrong !== null) return { rows: fixes, difference: `CPython: ${judged.wrong}` };
     const { row, difference } = inTime(script, ours, theirs, lost);
-    return { rows: [...mend, row], difference };
+    return { rows: [...fixes, row], difference };
   }
 }
 
-/** What is to be mended, after a run with `mend`. */
-export function marksOf(mend: string[], { marks }: { marks: string[] }): string[] {
-  return [...new Set([...mend, ...marks])].sort();
+/** What is to be fixed, after a run with `fixes`. */
+export function marksOf(fixes: readonly string[], { marks }: { marks: string[] }): string[] {
+  return [...new Set([...fixes, ...marks])].sort();
 }
 
 interface Timing {

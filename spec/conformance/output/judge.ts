@@ -9,7 +9,7 @@
 // 2. A producer is asked when its turn has come, call by call, until it is exhausted; nothing but
 //    less than acOutBufferSize, and what the kernel holds, is then between it and the reader.
 // 3. What it raises is told once, after all that came before it has left, and ends nothing by itself.
-//    Whoever pushes hears of it only if nothing was sent in between.
+//    The caller of push learns of it only if nothing was sent in between.
 // 4. handleClose is called once: at the end by closeWhenDone, after an error, or for a reader's leaving.
 
 import { type Act, actsOf, pattern, type Result, type Script } from './script';

@@ -4,7 +4,7 @@ One script a line on stdin, as JSON, and one result a line on stdout. What must 
 
 - Nothing of asynchat is replaced. The chat below only writes down what it is called for.
 - `marks` says what happened that docs/differences.md has a row for, as CPython itself showed it. A
-  script may ask for some of these rows to be mended (`mend`): each is a few lines here, marked so,
+  script may ask for some of these rows to be fixed (`fixes`): each is a few lines here, marked so,
   and everything else remains CPython's own.
 """
 
@@ -42,7 +42,7 @@ class Producer:
         self.simple = None
         if act["act"] == "simple":
             self.simple = asynchat.simple_producer(pattern(act["id"], 0, act["size"]), act["chunk"])
-        self.falsy = act.get("falsy", False) and not chat.mends("falsy")
+        self.falsy = act.get("falsy", False) and not chat.fixes("falsy")
         if act.get("falsy"):
             chat.mark("falsy")
 
@@ -75,8 +75,8 @@ class Producer:
         data = pattern(self.act["id"], answer, piece["size"])
         if chat.discards != discards:
             chat.mark("discard")
-            if chat.mends("discard"):
-                # Mended: it has taken itself off. asynchat is about to drop the head.
+            if chat.fixes("discard"):
+                # Fixed: it has taken itself off. asynchat is about to drop the head.
                 chat.producer_fifo.appendleft(self)
                 return b""
         return data
@@ -101,8 +101,8 @@ class Chat(asynchat.async_chat):
     def mark(self, what):
         self.marks.add(what)
 
-    def mends(self, what):
-        return what in self.script.get("mend", ())
+    def fixes(self, what):
+        return what in self.script.get("fixes", ())
 
     # The program.
 
@@ -115,13 +115,13 @@ class Chat(asynchat.async_chat):
         if None not in self.producer_fifo:
             return False
         self.mark("late")
-        return self.mends("late")
+        return self.fixes("late")
 
     def empty(self, data):
         if data:
             return False
         self.mark("empty")
-        return self.mends("empty")
+        return self.fixes("empty")
 
     def do_push(self, act):
         data = pattern(act["id"], 0, act["size"])
@@ -155,8 +155,8 @@ class Chat(asynchat.async_chat):
             self.connected = True
 
     def initiate_send(self):
-        # Mended: a push within more() waits its turn.
-        if self.asking and self.mends("nested"):
+        # Fixed: a push within more() waits its turn.
+        if self.asking and self.fixes("nested"):
             return
         super().initiate_send()
 
@@ -169,7 +169,7 @@ class Chat(asynchat.async_chat):
         number = int(self._get_data())
         if self.gone:
             self.mark("record after close")
-            if self.mends("record after close"):
+            if self.fixes("record after close"):
                 return
         self.events.append("record %d" % number)
         try:
@@ -178,15 +178,15 @@ class Chat(asynchat.async_chat):
             if not self.ac_in_buffer:
                 raise
             self.mark("input lies")
-            if not self.mends("input lies"):
+            if not self.fixes("input lies"):
                 raise
-            # Mended: the records that have arrived after this one get their turn at once.
+            # Fixed: the records that have arrived after this one get their turn at once.
             self.handle_error()
 
     def handle_close(self):
         if self.gone:
             self.mark("close twice")
-            if self.mends("close twice"):
+            if self.fixes("close twice"):
                 return
         self.events.append("close")
         super().handle_close()
@@ -199,8 +199,8 @@ class Chat(asynchat.async_chat):
         self.events.append("error " + name_of(sys.exc_info()[1]))
         if self.gone:
             self.mark("error after close")
-            if self.mends("error after close"):
-                # Mended: told of, and nothing more.
+            if self.fixes("error after close"):
+                # Fixed: told of, and nothing more.
                 return
         if self.script["errorsClose"]:
             super().handle_error()

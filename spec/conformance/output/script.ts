@@ -6,7 +6,7 @@
 //   the passes of a step the program acts, and the reader may send records, at which it acts again.
 // - Every act has a number, `id`, and all bytes follow from it (`pattern`), so that a script holds
 //   sizes only, and a result can be told apart from any other by its bytes.
-// - `output_driver.py` runs it in CPython, `ours.ts` here.
+// - `output_driver.py` runs it in CPython, `here.ts` here.
 
 import * as fc from 'fast-check';
 

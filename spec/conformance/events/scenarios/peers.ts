@@ -226,7 +226,15 @@ export const PEERS: Scenario[] = [
   {
     name: 'an urgent byte that nobody takes',
     channels: { A: { wants: 'r' } },
-    steps: ['s pair p tcp', 'A new s', 'A ignore', 'p oob !', 'A ready pri', 'pass', 'pass'],
+    steps: [
+      's pair p tcp',
+      'A new s',
+      'A ignore',
+      'p oob !',
+      'A ready pri',
+      'pass',
+      'pass timeout=50',
+    ],
   },
   {
     name: 'an urgent byte, watched for nothing',
@@ -270,7 +278,7 @@ export const PEERS: Scenario[] = [
       'd connect L',
       'd ready out',
       'pass',
-      'pass',
+      'pass timeout=50',
       'pass timeout=0',
     ],
   },

@@ -1,17 +1,13 @@
-// CPython in a process of its own, which runs script after script.
+// A driver in a CPython of its own, kept running: scripts go in, results come out in the same order.
 
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { Result, Script } from './script';
 
-const DRIVER = join(__dirname, 'chat_driver.py');
-
-/** No batch takes a tenth of this. */
+/** How long one call of `run` may take, in ms: ten times what the slowest batch needs. */
 const LIMIT = 120_000;
 
 interface Waiting {
-  resolve(result: Result): void;
+  resolve(answer: unknown): void;
   reject(error: Error): void;
 }
 
@@ -19,24 +15,27 @@ export class CPython {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #waiting: Waiting[] = [];
   readonly #exit: Promise<void>;
-  #complaints = '';
-  /** Why it runs no more. */
+  #stderr = '';
+  /** Why the driver runs no more. */
   #over: Error | null = null;
 
-  /** @param command a Python that has asyncore */
-  constructor(command: string) {
-    this.#child = spawn(command, ['-W', 'ignore', DRIVER]);
+  /**
+   * @param command a Python that has asyncore
+   * @param driver the program that it runs
+   */
+  constructor(command: string, driver: string) {
+    this.#child = spawn(command, ['-B', '-W', 'ignore', driver]);
     this.#child.stderr.on('data', (data) => {
-      this.#complaints += data;
+      this.#stderr += data;
     });
-    // It may be gone; that is told by its exit.
+    // The pipe breaks when the driver ends, which 'close' tells of.
     this.#child.stdin.on('error', () => {});
     createInterface({ input: this.#child.stdout }).on('line', (line) => {
       this.#waiting.shift()?.resolve(JSON.parse(line));
     });
     this.#exit = new Promise((resolve) => {
       const over = (why: string): void => {
-        this.#over = new Error(`${command}: ${why}\n${this.#complaints}`);
+        this.#over = new Error(`${command} ${driver}: ${why}\n${this.#stderr}`);
         for (const waiting of this.#waiting.splice(0)) waiting.reject(this.#over);
         resolve();
       };
@@ -45,16 +44,18 @@ export class CPython {
     });
   }
 
-  /** Runs scripts, in the order in which they are given. Several batches may be under way. */
-  async run(scripts: readonly Script[]): Promise<Result[]> {
+  /** Runs scripts in the order in which they are given. Several calls may be under way. */
+  async run(scripts: readonly object[], fixes: readonly string[] = []): Promise<unknown[]> {
     if (this.#over !== null) throw this.#over;
-    const results = scripts.map(
-      () => new Promise<Result>((resolve, reject) => this.#waiting.push({ resolve, reject })),
+    const answers = scripts.map(
+      () => new Promise<unknown>((resolve, reject) => this.#waiting.push({ resolve, reject })),
     );
-    this.#child.stdin.write(scripts.map((script) => `${JSON.stringify(script)}\n`).join(''));
+    this.#child.stdin.write(
+      scripts.map((script) => `${JSON.stringify({ ...script, fixes })}\n`).join(''),
+    );
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), LIMIT);
     try {
-      return await Promise.all(results);
+      return await Promise.all(answers);
     } finally {
       clearTimeout(timer);
     }

@@ -217,7 +217,7 @@ function passOf({ way, order }: Script, map: ChannelMap): () => void | Promise<v
   return () => (usePoll ? poll2 : poll)(0, map);
 }
 
-export async function runOurs(script: Script): Promise<Result> {
+export async function runHere(script: Script): Promise<Result> {
   const [mine, theirs] = Socket.pair();
   if (script.sendBuffer > 0) mine.setSockOpt(SOL_SOCKET, SO_SNDBUF, script.sendBuffer);
   const sendBuffer = mine.getSockOpt(SOL_SOCKET, SO_SNDBUF);

@@ -1,29 +1,15 @@
-// Scripts and what CPython did with them, recorded: so that the ordinary specs need no Python.
+// Results in corpus.json, with long runs of one byte in brief.
 
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { bytesOf, type Event, type Part, type Result, type Script, type Seen } from './script';
-
-export const CORPUS = join(__dirname, 'corpus.json');
-
-export interface Recorded {
-  script: Script;
-  cpython: Result;
-}
+import { bytesOf, type Event, type Part, type Result, type Seen } from './script';
 
 /** A string as it stands in the file: in parts, when a byte is in it many times in a row. */
 type Packed = string | Part[];
 type PackedEvent = ['collect', Packed, Seen] | Exclude<Event, ['collect', ...unknown[]]>;
 
-interface PackedResult {
+export interface PackedResult {
   trace: PackedEvent[];
   sent: Packed;
   rest: { input: Packed; terminator: Seen } | null;
-}
-
-interface PackedRecord {
-  script: Script;
-  cpython: PackedResult;
 }
 
 const RUN = /(.)\1{63,}/gs;
@@ -45,7 +31,8 @@ function unpack(data: Packed): string {
   return typeof data === 'string' ? data : bytesOf(data);
 }
 
-function packed({ trace, sent, rest }: Result): PackedResult {
+/** A result as it stands in corpus.json. */
+export function packed({ trace, sent, rest }: Result): PackedResult {
   return {
     trace: trace.map((event) =>
       event[0] === 'collect' ? ['collect', pack(event[1]), event[2]] : event,
@@ -55,7 +42,7 @@ function packed({ trace, sent, rest }: Result): PackedResult {
   };
 }
 
-function unpacked({ trace, sent, rest }: PackedResult): Result {
+export function unpacked({ trace, sent, rest }: PackedResult): Result {
   return {
     trace: trace.map((event) =>
       event[0] === 'collect' ? ['collect', unpack(event[1]), event[2]] : event,
@@ -63,17 +50,4 @@ function unpacked({ trace, sent, rest }: PackedResult): Result {
     sent: unpack(sent),
     rest: rest && { ...rest, input: unpack(rest.input) },
   };
-}
-
-export function readCorpus(): Recorded[] {
-  const records: PackedRecord[] = JSON.parse(readFileSync(CORPUS, 'utf8'));
-  return records.map(({ script, cpython }) => ({ script, cpython: unpacked(cpython) }));
-}
-
-/** One record in a line. */
-export function writeCorpus(records: readonly Recorded[]): void {
-  const lines = records.map(({ script, cpython }) =>
-    JSON.stringify({ script, cpython: packed(cpython) } satisfies PackedRecord),
-  );
-  writeFileSync(CORPUS, `[\n${lines.join(',\n')}\n]\n`);
 }

@@ -1,0 +1,2 @@
+declare function transpiled(file: string): string;
+export = transpiled;
