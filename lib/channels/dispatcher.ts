@@ -13,7 +13,6 @@ import { inspect } from 'node:util';
 import { badRange, badType, codeOf, DISCONNECTED } from '../errors';
 import type { Address } from '../kernel/address';
 import { closedSocket } from '../kernel/errno';
-import type { Memory } from '../kernel/syscalls';
 import {
   AF_INET,
   SO_ERROR,
@@ -22,6 +21,7 @@ import {
   SOL_SOCKET,
 } from '../kernel/platform/constants';
 import { Socket, type SocketLike, sendFrom, socketClosing } from '../kernel/socket';
+import type { Memory } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { ChannelMap, registryOf, socketMap } from '../loop/channel-map';
 import { handleResult, runHandler } from '../loop/dispatch';

@@ -65,6 +65,7 @@ export class Session {
   close(): Session {
     const closed = new Session(this.socket, this.map, null);
     closed.closed = true;
+    closed.inputEnded = this.inputEnded;
     this.ended = true;
     this.closed = true;
     return closed;

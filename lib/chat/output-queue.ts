@@ -59,8 +59,8 @@ export class OutputQueue implements Sender, FifoWatcher {
   readonly #owner: Owner;
   readonly #stock: Steps;
   #fifo = new Fifo<FifoItem>();
-  /** What the fifo has told last. */
-  #fifoEmpty = true;
+  /** Something has gone to the fifo since the segment was opened: all other data follows it there. */
+  #fifoUsed = false;
   /** Taken from the fifo and not yet by the kernel. */
   #buffer: Uint8Array = NOTHING;
   #segmentStart = 0;
@@ -98,7 +98,7 @@ export class OutputQueue implements Sender, FifoWatcher {
 
   /** The fifo has become empty, or no longer is. */
   interestChanged(): void {
-    this.#fifoEmpty = this.#fifo.isEmpty();
+    this.#fifoUsed = true;
     this.#owner.interestChanged();
   }
 
@@ -129,22 +129,22 @@ export class OutputQueue implements Sender, FifoWatcher {
   /** Bytes that wait. A producer counts for what it has been asked for. */
   get byteLength(): number {
     const waiting = this.#segmentLength + this.#buffer.length;
-    return this.#fifoEmpty ? waiting : waiting + this.#fifo.byteLengthAs(this.#owner.encoding);
+    return this.#fifo.isEmpty() ? waiting : waiting + this.#fifo.byteLengthAs(this.#owner.encoding);
   }
 
   isEmpty(): boolean {
-    return this.#segmentLength === 0 && this.#buffer.length === 0 && this.#fifoEmpty;
+    return this.#segmentLength === 0 && this.#buffer.length === 0 && this.#fifo.isEmpty();
   }
 
   /** Whether the channel is to be closed after all this. */
   get closes(): boolean {
-    return !this.#fifoEmpty && this.#fifo.last() === null;
+    return !this.#fifo.isEmpty() && this.#fifo.last() === null;
   }
 
   /** Whether closing the channel is what comes next. Takes that off the fifo. */
   takeClose(): boolean {
     if (this.#flushing || this.#buffer.length > 0 || this.#failure !== null) return false;
-    if (this.#fifoEmpty || this.#fifo.first() !== null) return false;
+    if (this.#fifo.isEmpty() || this.#fifo.first() !== null) return false;
     this.#fifo.pop();
     return true;
   }
@@ -163,8 +163,7 @@ export class OutputQueue implements Sender, FifoWatcher {
    */
   extendSegment(data: Uint8Array | string): boolean {
     const length = this.#segmentLength;
-    // Once data that did not fit has gone to the fifo, all other data follows it there.
-    if (length === 0 || !this.#fifoEmpty || this.#buffer.length > 0) return false;
+    if (length === 0 || this.#fifoUsed || this.#buffer.length > 0) return false;
     // Another chat has written behind the segment.
     if (this.#segmentStart + length !== sendScratch.used || data.length > LONGEST_COPIED)
       return false;
@@ -189,17 +188,18 @@ export class OutputQueue implements Sender, FifoWatcher {
     return true;
   }
 
-  /** Opens a segment with `data`, if nothing waits and all steps are the library's own. */
+  /** Opens a segment with `data`, as nothing waits, if all steps are the library's own. */
   #openSegment(data: Uint8Array | string, size: number): boolean {
-    if (this.#segmentLength > 0 || this.#buffer.length > 0 || !this.#fifoEmpty) return false;
     if (data.length > LONGEST_COPIED || this.#sending) return false;
+    // Within a tick, the small pushes of the chat whose handler runs are contiguous.
+    if (outbox.open && !this.handlesRead) return false;
     const owner = this.#owner;
-    if (!(this.handlesRead || !outbox.open) || !this.#usesStockSteps || !owner.connected)
-      return false;
+    if (!this.#usesStockSteps || !owner.connected) return false;
     const start = sendScratch.used;
     if (!this.#copy(data, 0, size)) return false;
     this.#segmentStart = start;
     this.#segmentLimit = Math.min(size, owner.highWaterMark);
+    this.#fifoUsed = false;
     segments += 1;
     return true;
   }
@@ -211,21 +211,22 @@ export class OutputQueue implements Sender, FifoWatcher {
   push(data: Uint8Array | string): boolean {
     const size = this.chunkSize;
     const owner = this.#owner;
-    if (data.length > 0) {
-      const waited = !this.#listed && !this.isEmpty();
-      if (!this.#openSegment(data, size)) {
-        this.#append(typeof data === 'string' ? this.encode(data) : data, size);
-      }
-      if (!outbox.open || !owner.batchOutput || this.byteLength >= size) owner.initiateSend();
-      else if (waited) {
-        // What waits since before this tick is tried again, unless only a write event can help.
-        if (!this.#blocked) owner.initiateSend();
-      } else if (!this.#listed) {
-        this.#listed = true;
-        outbox.add(this);
-      }
-    }
-    return this.#isBelowMark();
+    if (data.length === 0) return this.#isBelowMark();
+    const empty = this.isEmpty();
+    const opened = empty && this.#openSegment(data, size);
+    if (!opened) this.#append(typeof data === 'string' ? this.encode(data) : data, size);
+    const waiting = opened ? this.#segmentLength : this.byteLength;
+    if (!outbox.open || !owner.batchOutput || waiting >= size) owner.initiateSend();
+    else if (empty) this.#list();
+    // What waits since before this tick is tried again, unless only a write event can help.
+    else if (!this.#listed && !this.#blocked) owner.initiateSend();
+    return opened && waiting <= owner.highWaterMark ? true : this.#isBelowMark();
+  }
+
+  #list(): void {
+    if (this.#listed) return;
+    this.#listed = true;
+    outbox.add(this);
   }
 
   /** Appends a producer, which is asked at once, as in Python. */
@@ -249,7 +250,7 @@ export class OutputQueue implements Sender, FifoWatcher {
       for (let at = 0; at < data.length; at += size) this.#fifo.push(data.subarray(at, at + size));
   }
 
-  /** Whether output may go past the steps of the owner: a subclass overrides none of them. */
+  /** Whether output may go past the steps of the owner and its fifo: a subclass overrides none of them. */
   get #usesStockSteps(): boolean {
     const owner = this.#owner;
     const stock = this.#stock;
@@ -258,7 +259,8 @@ export class OutputQueue implements Sender, FifoWatcher {
       owner.initiateSend === stock.initiateSend &&
       owner.refillBuffer === stock.refillBuffer &&
       owner.writable === stock.writable &&
-      sessionOf(owner).isStream
+      sessionOf(owner).isStream &&
+      this.#fifo.constructor === Fifo
     );
   }
 
@@ -277,7 +279,7 @@ export class OutputQueue implements Sender, FifoWatcher {
    */
   abandon(): void {
     this.#drainDue = false;
-    if (this.#fifoEmpty) return;
+    if (this.#fifo.isEmpty()) return;
     const items = [...this.#fifo];
     const closable = items.filter(isClosable);
     if (closable.length === 0) return;
@@ -408,7 +410,7 @@ export class OutputQueue implements Sender, FifoWatcher {
       if (sent < length && !session.ended) this.#putBack(start + sent, length - sent);
       releaseSegment();
     }
-    return sent < length || (this.#buffer.length === 0 && this.#fifoEmpty);
+    return sent < length || (this.#buffer.length === 0 && this.#fifo.isEmpty());
   }
 
   /** Makes a part of the shared memory the first that is sent next. */
@@ -520,7 +522,7 @@ export class OutputQueue implements Sender, FifoWatcher {
 
   /** The data at the head of the fifo, where producers leave theirs; null: none, or the end. */
   #nextData(): Uint8Array | null {
-    while (!this.#stopped && !this.#fifoEmpty) {
+    while (!this.#stopped && !this.#fifo.isEmpty()) {
       const head = this.#fifo.first();
       if (head === null) return null;
       if (head instanceof Uint8Array && head.length > 0) return head;
@@ -543,7 +545,7 @@ export class OutputQueue implements Sender, FifoWatcher {
     // The producer may have called discardBuffers or close, and taken itself off with all the rest.
     if (this.#clears !== clears || this.#stopped) return;
     if (data.length > 0) this.#fifo.pushFront(data);
-    else if (!this.#fifoEmpty && this.#fifo.first() === producer) this.#fifo.pop();
+    else if (!this.#fifo.isEmpty() && this.#fifo.first() === producer) this.#fifo.pop();
   }
 
   #piece(producer: Producer): Uint8Array {

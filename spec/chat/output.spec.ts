@@ -33,9 +33,9 @@ import {
   write,
 } from 'asyncore';
 import { drive, FAMILIES, localAddress, temporaryPath, WAYS, type Way } from '../support/drive';
-import { QuietChat } from '../support/quiet-chat';
 import { keep, keepAll } from '../support/keep';
 import { TYPESCRIPT } from '../support/program';
+import { QuietChat } from '../support/quiet-chat';
 
 /** Writes down `drain`, `close` and `error what`; does as it is told at each line of input. */
 class Talker extends AsyncChat {
