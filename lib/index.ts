@@ -8,7 +8,7 @@ export { FileDispatcher, FileWrapper, type HasDescriptor } from './channels/file
 export type { Handled, Handlers } from './channels/handlers';
 export { AsyncChat, type Terminator } from './chat/async-chat';
 export { Fifo } from './chat/fifo';
-export type { FifoItem } from './chat/output-queue';
+export type { FifoItem } from './chat/output-buffer';
 export {
   ChunkedProducer,
   CompositeProducer,

@@ -18,7 +18,8 @@ import { handleResult, routeError } from '../loop/dispatch';
 import { declarePredicates, declareState } from '../loop/interest';
 import { outbox } from '../loop/outbox';
 import { Fifo } from './fifo';
-import { type FifoItem, isClosable, OutputQueue, refusedText } from './output-queue';
+import { type FifoItem, isClosable, OutputBuffer, refusedText } from './output-buffer';
+import { OutputQueue } from './output-queue';
 import type { Producer } from './producers';
 import { type CheckedTerminator, RecordReader, Step } from './record-reader';
 
@@ -79,7 +80,8 @@ export abstract class AsyncChat extends Dispatcher {
   incoming: Buffer[] = [];
 
   readonly #reader = new RecordReader();
-  readonly #out = new OutputQueue(this, AsyncChat.prototype);
+  readonly #buffer = new OutputBuffer(this);
+  readonly #out = new OutputQueue(this, this.#buffer, AsyncChat.prototype);
   #terminator: Uint8Array | number | null | undefined;
   /** `pauseReading` has interrupted the delivery of records. */
   #interrupted = false;
@@ -383,13 +385,13 @@ export abstract class AsyncChat extends Dispatcher {
    * @throws {TypeError} when set to anything but a Fifo
    */
   get producerFifo(): Fifo<FifoItem> {
-    return this.#out.fifo;
+    return this.#buffer.fifo;
   }
 
   set producerFifo(fifo: Fifo<FifoItem>) {
     if (!(fifo instanceof Fifo)) throw badType('set producerFifo', 'a Fifo', fifo);
     this.#out.flushOutput();
-    this.#out.fifo = fifo;
+    this.#buffer.fifo = fifo;
   }
 
   /**
@@ -397,13 +399,13 @@ export abstract class AsyncChat extends Dispatcher {
    * @throws {TypeError} when set to anything but a Uint8Array
    */
   get acOutBuffer(): Buffer {
-    return asBuffer(this.#out.buffer);
+    return asBuffer(this.#buffer.data);
   }
 
   set acOutBuffer(data: Uint8Array) {
     if (!(data instanceof Uint8Array)) throw badType('set acOutBuffer', 'a Uint8Array', data);
     this.#out.flushOutput();
-    this.#out.buffer = data;
+    this.#buffer.data = data;
   }
 
   /** Bytes that wait to be sent. A producer counts for what it has been asked for. */
@@ -432,8 +434,7 @@ export abstract class AsyncChat extends Dispatcher {
       throw badType('push', 'a Uint8Array or a string', data);
     }
     const out = this.#out;
-    if (out.extendSegment(data)) return true;
-    return out.closes ? this.#refuse('push') : out.push(data);
+    return out.extendSegment(data) || out.push(data);
   }
 
   /**
@@ -452,15 +453,12 @@ export abstract class AsyncChat extends Dispatcher {
     if (typeof producer?.more !== 'function') {
       throw badType('pushWithProducer', 'an object with a method more()', producer);
     }
-    const out = this.#out;
     // The peer may have gone while the answer was prepared. A producer that holds a descriptor must close it.
-    const tooLate = sessionOf(this).closed && isClosable(producer);
-    if (tooLate || out.closes) {
-      if (!tooLate) this.#refuse('pushWithProducer');
-      producer.close?.();
+    if (sessionOf(this).closed && isClosable(producer)) {
+      producer.close();
       return false;
     }
-    return out.pushProducer(producer);
+    return this.#out.pushProducer(producer);
   }
 
   /**
@@ -468,12 +466,7 @@ export abstract class AsyncChat extends Dispatcher {
    * waits. Input goes on until then; to ignore it, call `setTerminator(null)`. Python's `close_when_done`.
    */
   closeWhenDone(): void {
-    if (!this.#out.closes) this.#out.fifo.push(null);
-  }
-
-  #refuse(method: string): false {
-    this.logInfo(`${method} after closeWhenDone: refused`, 'warning');
-    return false;
+    if (!this.#buffer.closes) this.#buffer.fifo.push(null);
   }
 
   /** All has been sent, after a `push` returned false. Does nothing, unless overridden. */
@@ -499,9 +492,7 @@ export abstract class AsyncChat extends Dispatcher {
    * channel is closed. Python's `refill_buffer`, which later versions lack.
    */
   refillBuffer(): void {
-    const out = this.#out;
-    out.refill();
-    if (!out.takeClose()) return;
+    if (!this.#out.refill()) return;
     drainInput(this.socket);
     handleResult(this, this.handleClose());
   }
@@ -527,7 +518,7 @@ export abstract class AsyncChat extends Dispatcher {
       this.#interrupted = false;
       // The record that is being delivered ends here.
       this.#reader.reset();
-      this.#out.abandon();
+      this.#abandonProducers();
     }
   }
 
@@ -535,12 +526,17 @@ export abstract class AsyncChat extends Dispatcher {
   discardBuffers(): void {
     const out = this.#out;
     out.flushOutput();
-    out.sendBeforeMore(false);
+    out.sendBeforeMore();
     this.#interrupted = false;
     this.#reader.reset();
     this.incoming.length = 0;
-    out.abandon();
-    out.clear();
+    this.#abandonProducers();
+    this.#buffer.clear();
+  }
+
+  #abandonProducers(): void {
+    this.#out.forgetDrain();
+    this.#buffer.abandon((error) => routeError(this, error));
   }
 
   // -------------------------------------------------------------------------------------------

@@ -1,0 +1,269 @@
+// The fifo of what a chat has yet to send, and the buffer that is filled from it: Python's producer_fifo
+// and ac_out_buffer. It knows no socket. What remains when a part is sent is not copied.
+
+import { badType } from '../errors';
+import { Fifo, type FifoWatcher } from './fifo';
+import type { Producer } from './producers';
+
+/** What stands on the fifo: data, producers of it, and null where the channel is to be closed. */
+export type FifoItem = Uint8Array | string | Producer | null;
+
+const NOTHING = new Uint8Array(0);
+
+/** A buffer this large is sent as it is; a smaller one is topped up first, by copying. */
+const WORTH_SENDING = 16384;
+
+/** What this file needs of the chat. */
+interface Owner extends FifoWatcher {
+  useEncoding: boolean;
+  encoding: BufferEncoding;
+}
+
+export class OutputBuffer {
+  readonly #owner: Owner;
+  #fifo = new Fifo<FifoItem>();
+  /** Taken from the fifo and not yet by the kernel. */
+  #data: Uint8Array = NOTHING;
+  /** A subclass of Fifo may keep its items elsewhere, and does not tell when it has some. */
+  hasStockFifo = true;
+  /** Counts what could put something on the fifo: its own news, and a change of it. */
+  changes = 0;
+  /** A producer is being asked. */
+  refilling = false;
+  /** During a refill: the channel has been closed, and no producer is asked any more. */
+  #stopped = false;
+  /** Taken off the fifo by the top-up under way, to follow `#data`. */
+  #pieces: Uint8Array[] = [];
+  /** What a producer threw while there was something to be sent before it. */
+  #failure: { readonly error: unknown } | null = null;
+  /** Counts the calls of `clear`: what was taken before one is not put back after it. */
+  #clears = 0;
+  readonly #watcher: FifoWatcher = {
+    interestChanged: () => {
+      this.changes += 1;
+      this.#owner.interestChanged();
+    },
+  };
+
+  /** @param owner told when there is something to send, and when there no longer is */
+  constructor(owner: Owner) {
+    this.#owner = owner;
+    this.#fifo.watch(this.#watcher);
+  }
+
+  get fifo(): Fifo<FifoItem> {
+    return this.#fifo;
+  }
+
+  set fifo(fifo: Fifo<FifoItem>) {
+    this.#fifo.unwatch(this.#watcher);
+    this.#fifo = fifo;
+    this.hasStockFifo = fifo.constructor === Fifo;
+    fifo.watch(this.#watcher);
+    this.#watcher.interestChanged();
+  }
+
+  get data(): Uint8Array {
+    return this.#data;
+  }
+
+  set data(data: Uint8Array) {
+    const wasEmpty = this.#data.length === 0;
+    this.#data = data.length === 0 ? NOTHING : data;
+    if (wasEmpty !== (data.length === 0)) this.#owner.interestChanged();
+  }
+
+  /** Bytes that wait. A producer counts for what it has been asked for. */
+  get byteLength(): number {
+    return this.#data.length + this.#fifo.byteLengthAs(this.#owner.encoding);
+  }
+
+  isEmpty(): boolean {
+    return this.#data.length === 0 && this.#fifo.isEmpty();
+  }
+
+  /** Whether the channel is to be closed after all this. */
+  get closes(): boolean {
+    return !this.#fifo.isEmpty() && this.#fifo.last() === null;
+  }
+
+  /** Whether closing the channel is what comes next. Takes that off the fifo. */
+  takeClose(): boolean {
+    if (this.#data.length > 0 || this.#failure !== null) return false;
+    if (this.#fifo.isEmpty() || this.#fifo.first() !== null) return false;
+    this.#fifo.pop();
+    return true;
+  }
+
+  /** Appends data, in pieces of `size` bytes at most. */
+  append(data: Uint8Array, size: number): void {
+    if (data.length <= size) this.#fifo.push(data);
+    else
+      for (let at = 0; at < data.length; at += size) this.#fifo.push(data.subarray(at, at + size));
+  }
+
+  /** Makes `data` the first that is sent next. */
+  unshift(data: Uint8Array): void {
+    this.data = this.#data.length === 0 ? data : Buffer.concat([data, this.#data]);
+  }
+
+  clear(): void {
+    this.#clears += 1;
+    this.#pieces = [];
+    this.#failure = null;
+    this.#fifo.clear();
+    this.data = NOTHING;
+  }
+
+  /**
+   * Closes the producers that wait, as nobody will ask them, and takes them off. What cannot be closed
+   * stays: as in Python, a channel that connects again goes on where it was.
+   * @param report told of an exception out of a producer's `close`. Only ExitNow may come out of it
+   */
+  abandon(report: (error: unknown) => void): void {
+    if (this.#fifo.isEmpty()) return;
+    const items = [...this.#fifo];
+    const closable = items.filter(isClosable);
+    if (closable.length === 0) return;
+    this.#fifo.clear();
+    for (const item of items) if (!isClosable(item)) this.#fifo.push(item);
+    let exit: { readonly error: unknown } | null = null;
+    for (const producer of closable) {
+      try {
+        producer.close();
+      } catch (error) {
+        try {
+          report(error);
+        } catch (thrown) {
+          // ExitNow: the other producers are closed all the same.
+          exit ??= { error: thrown };
+        }
+      }
+    }
+    if (exit !== null) throw exit.error;
+  }
+
+  /** @throws {TypeError} when the chat refuses strings */
+  encode(text: string): Buffer {
+    if (!this.#owner.useEncoding) throw refusedText('send', text);
+    return Buffer.from(text, this.#owner.encoding);
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // From the fifo to the buffer.
+
+  /**
+   * What a producer threw, when nothing is left to be sent before it.
+   * @param closed nothing ever will be: the channel has been closed
+   */
+  takeFailure(closed: boolean): { readonly error: unknown } | null {
+    const failure = closed || this.#data.length === 0 ? this.#failure : null;
+    if (failure !== null) this.#failure = null;
+    return failure;
+  }
+
+  /**
+   * Tops the buffer up to `size` bytes until null comes up.
+   * @param together false: one item at a time, which becomes a message of its own
+   *
+   * What a producer throws is thrown from here, but not before that is sent which came before it.
+   */
+  refill(size: number, together: boolean): void {
+    if (this.refilling) return;
+    const failure = this.takeFailure(false);
+    if (failure !== null) throw failure.error;
+    this.refilling = true;
+    this.#stopped = false;
+    try {
+      // A piece by itself is sent from where it is.
+      if (this.#data.length === 0) this.data = this.#take(size) ?? NOTHING;
+      const { length } = this.#data;
+      if (together && length > 0 && length < Math.min(size, WORTH_SENDING)) this.#topUp(size);
+    } finally {
+      this.refilling = false;
+    }
+  }
+
+  #topUp(size: number): void {
+    let { length } = this.#data;
+    try {
+      for (let piece = this.#take(size - length); piece; piece = this.#take(size - length)) {
+        this.#pieces.push(piece);
+        length += piece.length;
+      }
+    } catch (error) {
+      this.#failure = { error };
+    }
+    this.commit();
+  }
+
+  /** Puts what a top-up has taken so far into the buffer. */
+  commit(): void {
+    if (this.#pieces.length === 0) return;
+    this.data = Buffer.concat([this.#data, ...this.#pieces]);
+    this.#pieces = [];
+  }
+
+  /** Ends the refill under way: the producer that is being asked closes the channel. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** The next data, if it has `room` bytes at most or nothing is before it; null: none such. */
+  #take(room: number): Uint8Array | null {
+    const data = this.#nextData();
+    const first = this.#data.length === 0 && this.#pieces.length === 0;
+    if (data === null || (data.length > room && !first)) return null;
+    this.#fifo.pop();
+    return data;
+  }
+
+  /** The data at the head of the fifo, where producers leave theirs; null: none, or the end. */
+  #nextData(): Uint8Array | null {
+    while (!this.#stopped && !this.#fifo.isEmpty()) {
+      const head = this.#fifo.first();
+      if (head === null) return null;
+      if (head instanceof Uint8Array && head.length > 0) return head;
+      if (head instanceof Uint8Array || head === '') this.#fifo.pop();
+      else if (typeof head === 'string') this.#replaceHead(this.encode(head));
+      else this.#ask(head);
+    }
+    return null;
+  }
+
+  #replaceHead(data: Uint8Array): void {
+    this.#fifo.pop();
+    this.#fifo.pushFront(data);
+  }
+
+  /** Puts the next piece of the producer before it, or takes the producer off. */
+  #ask(producer: Producer): void {
+    const clears = this.#clears;
+    const data = this.#piece(producer);
+    // The producer may have called discardBuffers or close, and taken itself off with all the rest.
+    if (this.#clears !== clears || this.#stopped) return;
+    if (data.length > 0) this.#fifo.pushFront(data);
+    else if (!this.#fifo.isEmpty() && this.#fifo.first() === producer) this.#fifo.pop();
+  }
+
+  #piece(producer: Producer): Uint8Array {
+    if (typeof producer?.more !== 'function') {
+      throw badType('send', 'data or a producer on the fifo', producer);
+    }
+    const piece = producer.more();
+    if (piece === null || piece === undefined || piece === '') return NOTHING;
+    if (typeof piece === 'string') return this.encode(piece);
+    if (piece instanceof Uint8Array) return piece;
+    throw badType('send what more() returned', 'a Uint8Array, string, null or undefined', piece);
+  }
+}
+
+/** A string, where `useEncoding` is false. */
+export function refusedText(action: string, text: string): TypeError {
+  return badType(action, 'a Uint8Array (useEncoding is false)', text);
+}
+
+/** Whether it is a producer that wants to know when nobody will ask it again. */
+export function isClosable(item: FifoItem): item is Producer & { close(): void } {
+  return typeof item === 'object' && item !== null && 'close' in item && Boolean(item.close);
+}

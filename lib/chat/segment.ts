@@ -1,0 +1,71 @@
+// The small pushes of one chat in one tick, side by side in memory that all chats share
+// (kernel/buffers.ts), so that they are sent without a Buffer for each. Only the chat whose handler runs
+// writes there: a segment ends as soon as another one begins behind it.
+
+import { sendScratch } from '../kernel/buffers';
+import type { Memory } from '../kernel/syscalls';
+
+/** Longer data is not worth copying, in bytes. */
+const LONGEST = 16384;
+
+/** How many segments there are. Without any, the shared memory is used from its beginning again. */
+let segments = 0;
+
+export class Segment {
+  start = 0;
+  /** 0: there is none. */
+  length = 0;
+  /** What a push may make of it without a closer look, in bytes. */
+  limit = 0;
+
+  /** Begins with `data`. @returns false when that is too long, or there is no room */
+  open(data: Uint8Array | string, encoding: BufferEncoding, limit: number): boolean {
+    const start = sendScratch.used;
+    this.start = start;
+    this.limit = limit;
+    if (!this.#copy(data, encoding)) return false;
+    segments += 1;
+    return true;
+  }
+
+  /** Appends `data`. @returns false when it does not fit, or another segment stands behind this one */
+  extend(data: Uint8Array | string, encoding: BufferEncoding): boolean {
+    if (this.start + this.length !== sendScratch.used) return false;
+    return this.#copy(data, encoding);
+  }
+
+  #copy(data: Uint8Array | string, encoding: BufferEncoding): boolean {
+    if (data.length > LONGEST) return false;
+    const before = sendScratch.used;
+    const copied =
+      typeof data === 'string'
+        ? sendScratch.appendText(data, encoding) >= 0
+        : sendScratch.append(data);
+    if (!copied) return false;
+    const length = sendScratch.used - this.start;
+    if (length > this.limit) {
+      sendScratch.release(before);
+      return false;
+    }
+    this.length = length;
+    return true;
+  }
+
+  /** The memory that `start` and `length` are a range of. */
+  get memory(): Memory {
+    return sendScratch.memory;
+  }
+
+  /** A copy, from `offset` on: for an override or a stand-in for a socket, which may keep it. */
+  copy(offset: number): Buffer {
+    const { start, length } = this;
+    return Buffer.from(sendScratch.memory.buffer.subarray(start + offset, start + length));
+  }
+
+  /** Ends it. The memory may be used again. */
+  release(): void {
+    this.length = 0;
+    segments -= 1;
+    if (segments === 0) sendScratch.release(0);
+  }
+}
