@@ -6,7 +6,7 @@ export { Dispatcher } from './channels/dispatcher';
 export { DispatcherWithSend } from './channels/dispatcher-with-send';
 export { FileDispatcher, FileWrapper, type HasDescriptor } from './channels/file-dispatcher';
 export type { Handled, Handlers } from './channels/handlers';
-export { AsyncChat, type Terminator } from './chat/async-chat';
+export { AsyncChat } from './chat/async-chat';
 export { Fifo } from './chat/fifo';
 export type { FifoItem } from './chat/output-buffer';
 export {
@@ -21,6 +21,7 @@ export {
   type Source,
 } from './chat/producers';
 export { findPrefixAtEnd } from './chat/record-reader';
+export type { Terminator } from './chat/terminator';
 export {
   compactTraceback,
   DISCONNECTED,

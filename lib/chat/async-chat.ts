@@ -1,7 +1,7 @@
 /// <reference types="node" preserve="true" />
 // A chat: a channel that splits its input by terminators and sends its output from a queue of producers.
 //
-// Input. A read event receives once and then goes through what it has got (record-reader.ts).
+// Input. A read event receives once and then goes through what it has got (record-delivery.ts).
 // `collectIncomingData` gets what belongs to the record, `foundTerminator` is told that the record is
 // complete, and the terminator is asked for afresh before each step, so that a program may change it at
 // every record. What a program is given is its own to keep.
@@ -13,21 +13,16 @@ import { beforeClose, Dispatcher, endInput, flushPending, sessionOf } from '../c
 import type { Handled } from '../channels/handlers';
 import { drainInput } from '../channels/session';
 import { badRange, badType, notImplemented } from '../errors';
-import { keepable } from '../kernel/buffers';
 import { handleResult, routeError } from '../loop/dispatch';
 import { declarePredicates, declareState } from '../loop/interest';
 import { outbox } from '../loop/outbox';
 import { Fifo } from './fifo';
-import { type FifoItem, isClosable, OutputBuffer, refusedText } from './output-buffer';
+import { type FifoItem, isClosable, OutputBuffer } from './output-buffer';
 import { OutputQueue } from './output-queue';
 import type { Producer } from './producers';
-import { type CheckedTerminator, RecordReader, Step } from './record-reader';
-
-/**
- * What ends a record: these bytes, or after this many bytes. null, 0 and empty: nothing does, all
- * input is collected as it comes.
- */
-export type Terminator = Uint8Array | string | number | null;
+import { asBuffer, RecordDelivery } from './record-delivery';
+import type { CheckedTerminator } from './record-reader';
+import { checkTerminator, refusedText, type Terminator } from './terminator';
 
 /** How many pieces of input are looked through for small ones, and what is small, in bytes. */
 const PIECES = 256;
@@ -79,12 +74,10 @@ export abstract class AsyncChat extends Dispatcher {
   /** What `_collectIncomingData` has collected. */
   incoming: Buffer[] = [];
 
-  readonly #reader = new RecordReader();
+  readonly #input = new RecordDelivery(this, (missing) => this.#countDown(missing));
   readonly #buffer = new OutputBuffer(this);
   readonly #out = new OutputQueue(this, this.#buffer, AsyncChat.prototype);
   #terminator: Uint8Array | number | null | undefined;
-  /** `pauseReading` has interrupted the delivery of records. */
-  #interrupted = false;
   /** `handleShutdown` was called. */
   #leaving = false;
 
@@ -196,7 +189,7 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   #check(terminator: Terminator): CheckedTerminator {
-    const checked = this.#bytesOf(terminator, 'set a terminator');
+    const checked = checkTerminator(terminator, 'set a terminator', this);
     if (typeof checked === 'number' && checked > this.maxRecordLength) {
       const most = `at most maxRecordLength (${this.maxRecordLength})`;
       throw badRange('set a terminator', most, checked);
@@ -204,18 +197,10 @@ export abstract class AsyncChat extends Dispatcher {
     return checked;
   }
 
-  #bytesOf(terminator: Terminator | undefined, action: string): CheckedTerminator {
-    if (terminator instanceof Uint8Array || terminator === null) return terminator;
-    if (typeof terminator === 'string') {
-      if (!this.useEncoding) throw refusedText(action, terminator);
-      return Buffer.from(terminator, this.encoding);
-    }
-    if (typeof terminator !== 'number') {
-      const hint = terminator === undefined ? 'call setTerminator() first' : undefined;
-      throw badType(action, 'bytes, a string, a number or null', terminator, hint);
-    }
-    if (Number.isSafeInteger(terminator) && terminator >= 0) return terminator;
-    throw badRange(action, 'a number of bytes', terminator);
+  /** A class may have a field of this name, which hides the accessor. */
+  #countDown(missing: number): void {
+    if (Object.hasOwn(this, 'terminator')) this.terminator = missing;
+    else this.#terminator = missing;
   }
 
   /**
@@ -223,17 +208,17 @@ export abstract class AsyncChat extends Dispatcher {
    * @throws {TypeError} when set to anything but a Uint8Array
    */
   get acInBuffer(): Buffer {
-    return this.#reader.rest;
+    return this.#input.input;
   }
 
   set acInBuffer(data: Uint8Array) {
     if (!(data instanceof Uint8Array)) throw badType('set acInBuffer', 'a Uint8Array', data);
-    this.#reader.replace(asBuffer(data));
+    this.#input.input = data;
   }
 
   /** Whether `pauseReading` has kept records back. @internal */
   get hasBufferedInput(): boolean {
-    return this.#interrupted;
+    return this.#input.interrupted;
   }
 
   override handleReadEvent(): Handled {
@@ -253,24 +238,7 @@ export abstract class AsyncChat extends Dispatcher {
 
   /** Receives once, and goes through what there is. Python's `handle_read`. */
   override handleRead(): Handled {
-    // Records that pauseReading kept back come first, so that a slow program holds one read's worth at most.
-    if (!this.#interrupted && !this.#receive()) return;
-    this.#deliverRecords(false);
-  }
-
-  /** @returns false when that failed */
-  #receive(): boolean {
-    let data: Uint8Array | null;
-    try {
-      data = this.recv(this.acInBufferSize);
-    } catch (error) {
-      routeError(this, error);
-      return false;
-    }
-    if (data !== null && data.length > 0) {
-      this.#reader.feed(Buffer.isBuffer(data) ? data : asBuffer(data));
-    }
-    return true;
+    this.#input.read();
   }
 
   /** After `handleShutdown` it means that the last answer is there: closes when that is sent. */
@@ -279,101 +247,9 @@ export abstract class AsyncChat extends Dispatcher {
     else super.resumeReading();
   }
 
-  /**
-   * Goes through the input until it is used up or only the beginning of a delimiter is left. `close` and
-   * `discardBuffers` use it up. A handler that throws has had its record, so the next record follows as
-   * soon as `handleError` has been told. `pauseReading` interrupts the delivery.
-   * @param toTheEnd deliver everything, as there will be no other time
-   */
-  #deliverRecords(toTheEnd: boolean): void {
-    const reader = this.#reader;
-    this.#interrupted = false;
-    while (reader.at < reader.input.length) {
-      if (!toTheEnd && sessionOf(this).readingPaused) {
-        this.#interrupted = true;
-        return;
-      }
-      let terminator = reader.skipping ? reader.recordEnd : this.getTerminator();
-      if (!(terminator instanceof Uint8Array)) {
-        terminator = this.#bytesOf(terminator, 'use a terminator');
-      }
-      const { input, at } = reader;
-      const step = reader.next(terminator, this.maxRecordLength);
-      const { held } = reader;
-      try {
-        if (typeof terminator === 'number' && terminator > 0) {
-          this.#deliverCounted(step, terminator, reader.at - at);
-        } else if (this.#collect(step) && step === Step.Record) {
-          const result = this.foundTerminator();
-          if (result !== undefined) handleResult(this, result);
-        }
-        // Unless the program has dropped or replaced the input.
-        if (held && reader.input === input) return;
-      } catch (error) {
-        routeError(this, error);
-      }
-    }
-    this.#dropInput();
-  }
-
-  /** @param taken how many bytes of the `missing` ones the step has taken */
-  #deliverCounted(step: Step, missing: number, taken: number): void {
-    const session = sessionOf(this);
-    const { complete } = this.#reader;
-    const before = this.terminator;
-    let got = false;
-    try {
-      got = this.#collect(step);
-    } finally {
-      // Unless the program has set another one in its handler.
-      if (!complete && typeof before === 'number' && this.terminator === before) {
-        this.#countDown(before - taken);
-      }
-    }
-    if (!complete || session.ended) return;
-    // 0 means "for ever": a program that sets no new terminator now gets all that follows.
-    if (got || this.terminator === missing) this.#countDown(0);
-    if (got) handleResult(this, this.foundTerminator());
-  }
-
-  /** A class may have a field of this name, which hides the accessor. */
-  #countDown(missing: number): void {
-    if (Object.hasOwn(this, 'terminator')) this.terminator = missing;
-    else this.#terminator = missing;
-  }
-
-  /**
-   * Gives the piece of a step to the program. It counts as taken already: a nested poll() in the handler
-   * starts behind it.
-   * @returns false when the record is too long, or the program has closed the channel
-   */
-  #collect(step: Step): boolean {
-    const { start, end, input } = this.#reader;
-    if (step === Step.Skipped) return false;
-    if (step === Step.Overflow) {
-      handleResult(this, this.handleOverflow());
-      return false;
-    }
-    if (start === end) return true;
-    const session = sessionOf(this);
-    const result = this.collectIncomingData(keepable(input, start, end));
-    if (result !== undefined) handleResult(this, result);
-    return !session.ended;
-  }
-
-  #dropInput(): void {
-    this.#reader.clear();
-    this.#interrupted = false;
-  }
-
   /** The beginning of a delimiter that will never be completed is data. @internal */
   override [endInput](): void {
-    try {
-      this.#deliverRecords(true);
-      if (this.#reader.hasInput) this.#collect(this.#reader.last(this.maxRecordLength));
-    } finally {
-      this.#dropInput();
-    }
+    this.#input.end();
   }
 
   // -------------------------------------------------------------------------------------------
@@ -515,9 +391,7 @@ export abstract class AsyncChat extends Dispatcher {
       this.#out.beforeClose();
     } finally {
       this.#leaving = false;
-      this.#interrupted = false;
-      // The record that is being delivered ends here.
-      this.#reader.reset();
+      this.#input.reset();
       this.#abandonProducers();
     }
   }
@@ -527,8 +401,7 @@ export abstract class AsyncChat extends Dispatcher {
     const out = this.#out;
     out.flushOutput();
     out.sendBeforeMore();
-    this.#interrupted = false;
-    this.#reader.reset();
+    this.#input.reset();
     this.incoming.length = 0;
     this.#abandonProducers();
     this.#buffer.clear();
@@ -596,8 +469,4 @@ function compact(pieces: Buffer[]): void {
   while (start > 0 && (pieces[start - 1] as Buffer).length < SMALL) start -= 1;
   if (pieces.length - start < SMALL) return;
   pieces.push(Buffer.concat(pieces.splice(start)));
-}
-
-function asBuffer(data: Uint8Array): Buffer {
-  return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
 }

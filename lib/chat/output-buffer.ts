@@ -4,6 +4,7 @@
 import { badType } from '../errors';
 import { Fifo, type FifoWatcher } from './fifo';
 import type { Producer } from './producers';
+import { refusedText } from './terminator';
 
 /** What stands on the fifo: data, producers of it, and null where the channel is to be closed. */
 export type FifoItem = Uint8Array | string | Producer | null;
@@ -256,11 +257,6 @@ export class OutputBuffer {
     if (piece instanceof Uint8Array) return piece;
     throw badType('send what more() returned', 'a Uint8Array, string, null or undefined', piece);
   }
-}
-
-/** A string, where `useEncoding` is false. */
-export function refusedText(action: string, text: string): TypeError {
-  return badType(action, 'a Uint8Array (useEncoding is false)', text);
 }
 
 /** Whether it is a producer that wants to know when nobody will ask it again. */

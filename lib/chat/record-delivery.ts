@@ -1,0 +1,169 @@
+// From the socket to the program's handlers: receives into the reader of records, takes its steps, and
+// hands each piece and each end of a record to the chat. The steps and their order are asynchat's.
+
+import { type Dispatcher, sessionOf } from '../channels/dispatcher';
+import { keepable } from '../kernel/buffers';
+import { handleResult, routeError } from '../loop/dispatch';
+import { RecordReader, Step } from './record-reader';
+import { checkTerminator, type Terminator } from './terminator';
+
+/** The chat that the records are for. */
+interface Owner extends Dispatcher {
+  acInBufferSize: number;
+  maxRecordLength: number;
+  useEncoding: boolean;
+  encoding: BufferEncoding;
+  terminator: Terminator | undefined;
+  getTerminator(): Terminator | undefined;
+  collectIncomingData(data: Buffer): unknown;
+  foundTerminator(): unknown;
+  handleOverflow(): unknown;
+}
+
+export class RecordDelivery {
+  readonly #owner: Owner;
+  readonly #reader = new RecordReader();
+  /** What is missing of a counted record is written here, past the check of what a program sets. */
+  readonly #countDown: (missing: number) => void;
+  /** `pauseReading` has interrupted the delivery: there are records that the kernel knows nothing of. */
+  interrupted = false;
+
+  constructor(owner: Owner, countDown: (missing: number) => void) {
+    this.#owner = owner;
+    this.#countDown = countDown;
+  }
+
+  /** What has been received and not yet been given to the program. */
+  get input(): Buffer {
+    return this.#reader.rest;
+  }
+
+  set input(data: Uint8Array) {
+    this.#reader.replace(asBuffer(data));
+  }
+
+  /** A read event. */
+  read(): void {
+    // Records that pauseReading kept back come first, so that a slow program holds one read's worth at most.
+    if (this.interrupted || this.#receive()) this.#deliver(false);
+  }
+
+  /** @returns false when that failed */
+  #receive(): boolean {
+    const owner = this.#owner;
+    let data: Uint8Array | null;
+    try {
+      data = owner.recv(owner.acInBufferSize);
+    } catch (error) {
+      routeError(owner, error);
+      return false;
+    }
+    if (data !== null && data.length > 0) {
+      this.#reader.feed(Buffer.isBuffer(data) ? data : asBuffer(data));
+    }
+    return true;
+  }
+
+  /**
+   * Goes through the input until it is used up or only the beginning of a delimiter is left. `close` and
+   * `discardBuffers` use it up. A handler that throws has had its record, so the next record follows as
+   * soon as `handleError` has been told. `pauseReading` interrupts the delivery.
+   * @param toTheEnd deliver everything, as there will be no other time
+   */
+  #deliver(toTheEnd: boolean): void {
+    const owner = this.#owner;
+    const reader = this.#reader;
+    this.interrupted = false;
+    while (reader.at < reader.input.length) {
+      if (!toTheEnd && sessionOf(owner).readingPaused) {
+        this.interrupted = true;
+        return;
+      }
+      // Asked for afresh: the program may have set another one in its handler.
+      let terminator = reader.skipping ? reader.recordEnd : owner.getTerminator();
+      if (!(terminator instanceof Uint8Array)) {
+        terminator = checkTerminator(terminator, 'use a terminator', owner);
+      }
+      const { input, at } = reader;
+      const step = reader.next(terminator, owner.maxRecordLength);
+      const { held } = reader;
+      try {
+        if (typeof terminator === 'number' && terminator > 0) {
+          this.#handOverCounted(step, terminator, reader.at - at);
+        } else if (this.#handOver(step) && step === Step.Record) {
+          const result = owner.foundTerminator();
+          if (result !== undefined) handleResult(owner, result);
+        }
+        // Unless the program has dropped or replaced the input.
+        if (held && reader.input === input) return;
+      } catch (error) {
+        routeError(owner, error);
+      }
+    }
+    // So that nothing keeps memory that the program has let go of.
+    reader.clear();
+  }
+
+  /** @param taken how many of the `missing` bytes the step has taken */
+  #handOverCounted(step: Step, missing: number, taken: number): void {
+    const owner = this.#owner;
+    const session = sessionOf(owner);
+    const { complete } = this.#reader;
+    const before = owner.terminator;
+    let got = false;
+    try {
+      got = this.#handOver(step);
+    } finally {
+      // Unless the program has set another one in its handler.
+      if (!complete && typeof before === 'number' && owner.terminator === before) {
+        this.#countDown(before - taken);
+      }
+    }
+    if (!complete || session.ended) return;
+    // 0 means "for ever": a program that sets no new terminator now gets all that follows.
+    if (got || owner.terminator === missing) this.#countDown(0);
+    if (got) handleResult(owner, owner.foundTerminator());
+  }
+
+  /**
+   * Gives the piece of a step to the program. It counts as taken already: a nested poll() in the handler
+   * starts behind it.
+   * @returns false when the record is too long, or the program has closed the channel
+   */
+  #handOver(step: Step): boolean {
+    const owner = this.#owner;
+    const { start, end, input } = this.#reader;
+    if (step === Step.Skipped) return false;
+    if (step === Step.Overflow) {
+      handleResult(owner, owner.handleOverflow());
+      return false;
+    }
+    if (start === end) return true;
+    const session = sessionOf(owner);
+    const result = owner.collectIncomingData(keepable(input, start, end));
+    if (result !== undefined) handleResult(owner, result);
+    return !session.ended;
+  }
+
+  /** There will be no more input. The beginning of a delimiter that will never be completed is data. */
+  end(): void {
+    const reader = this.#reader;
+    try {
+      this.#deliver(true);
+      if (reader.hasInput) this.#handOver(reader.last(this.#owner.maxRecordLength));
+    } finally {
+      reader.clear();
+      this.interrupted = false;
+    }
+  }
+
+  /** Forgets all input. The record that is being delivered ends here. */
+  reset(): void {
+    this.#reader.reset();
+    this.interrupted = false;
+  }
+}
+
+export function asBuffer(data: Uint8Array): Buffer {
+  return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+}
