@@ -325,6 +325,8 @@ export class OutputQueue implements Sender {
 
   /** The channel is about to close: what this tick has pushed leaves, as far as the kernel takes it. */
   beforeClose(): void {
+    // close() calls no handler.
+    this.#drainDue = false;
     if (this.#listed) this.flushOutput();
     if (!this.#buffer.refilling) return;
     this.#buffer.stop();

@@ -135,7 +135,7 @@ export const GROUPS: Group[] = [
     names: [
       renamed('chat/async-chat.ts', 'async_chat', 'AsyncChat()'),
       renamed('chat/producers/data.ts', 'simple_producer', 'SimpleProducer()'),
-      ...translated('chat/async-chat.ts', 'find_prefix_at_end()'),
+      ...translated('chat/record-reader.ts', 'find_prefix_at_end()'),
       renamed('chat/fifo.ts', 'deque', 'Fifo()'),
       ...without(OF_A_MODULE, 'asyncore'),
       ...without('a warning that the module will be removed', '_DEPRECATION_MSG _deprecated()'),

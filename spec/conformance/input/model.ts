@@ -39,8 +39,8 @@ export interface Modelled {
   met: Set<Row>;
 }
 
-/** In bytes: what is a small push, which does not leave at once. */
-const GATHERED_AT_MOST = 16_384;
+/** In bytes: pushes of a read event do not leave at once until so much waits. */
+const SENT_AT_ONCE = 65_536;
 
 /** An exception in a handler. */
 class Thrown {
@@ -78,8 +78,8 @@ class Model {
   #collects = 0;
   #founds = 0;
   #cycled = 0;
-  /** Something was pushed that will not arrive, and nobody knows yet. */
-  #gathered = false;
+  /** How many bytes were pushed that will not arrive, which nobody knows yet. */
+  #gathered = 0;
 
   constructor(
     readonly script: Script,
@@ -267,7 +267,7 @@ class Model {
   #close(): void {
     this.open = false;
     // It goes to nobody now.
-    this.#gathered = false;
+    this.#gathered = 0;
     if (this.input !== '' && this.#mends('afterClose')) this.input = '';
   }
 
@@ -275,13 +275,14 @@ class Model {
   #push(data: string): void {
     if (!this.open) return;
     if (!this.peerGone) this.sent += data;
-    else if (data.length <= GATHERED_AT_MOST && this.#mends('gathered')) this.#gathered = true;
-    else this.#handleClose();
+    else if (this.#gathered + data.length < SENT_AT_ONCE && this.#mends('gathered')) {
+      this.#gathered += data.length;
+    } else this.#handleClose();
   }
 
   /** What was gathered is sent. */
   #flush(): void {
-    if (this.#gathered) this.#handleClose();
+    if (this.#gathered > 0) this.#handleClose();
   }
 }
 
