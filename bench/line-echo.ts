@@ -5,7 +5,7 @@
 import type { Bench, Shape } from './harness';
 import { LINE_METRICS, lineFigures, lineParameters, lineServers } from './support/line';
 import { findLoad, underLoad } from './support/load';
-import { inC, onNode, onPython } from './support/peers';
+import { inC, onAsyncore, onNode, onPython } from './support/peers';
 import { target } from './support/target';
 
 function nameOf(connections: number, inFlight: number): string {
@@ -56,7 +56,7 @@ const bench: Bench = {
     const servers = await lineServers();
     const byteServers = [
       await inC('C epoll', 'epoll-bytes'),
-      onNode('asyncore Dispatcher', 'asyncore-bytes'),
+      ...onAsyncore('asyncore Dispatcher', 'asyncore-bytes'),
       onNode('node:net', 'net-bytes'),
       onPython('CPython asyncore poll', 'cpython-bytes', 'poll'),
     ];

@@ -5,6 +5,7 @@
 //     --seconds S                   how long one measurement of a load lasts: 1
 //     --rounds N                    instead of what each shape asks for
 //     --json FILE                   the results there, and nowhere else
+//     --beside FOLDER               with another, built checkout of the library in the same rounds
 //     --list                        the names
 //     --render                      measures nothing: docs/ anew, from the results they have
 //
@@ -27,6 +28,7 @@ import parsing from './parsing';
 import { PLOTS, renderPlot } from './plot';
 import { describeShape, type Run, renderPage, resultTable, targetTable } from './report';
 import startUp from './start-up';
+import { measureBeside } from './support/beside';
 import tick from './tick';
 
 /** In the order of the page. */
@@ -141,6 +143,7 @@ async function main(): Promise<void> {
       seconds: { type: 'string', default: '1' },
       rounds: { type: 'string' },
       json: { type: 'string' },
+      beside: { type: 'string' },
       list: { type: 'boolean' },
       render: { type: 'boolean' },
     },
@@ -153,6 +156,7 @@ async function main(): Promise<void> {
     await writeDocs(JSON.parse(readFileSync(RESULTS, 'utf8')));
     return;
   }
+  if (values.beside !== undefined) measureBeside(values.beside);
   const results = await measure(chooseBenches(positionals), {
     seconds: positive('seconds', values.seconds),
     rounds:

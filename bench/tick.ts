@@ -8,7 +8,7 @@
 // are the other half of the shapes.
 
 import type { Bench, Contender, Shape } from './harness';
-import { missing, node, python } from './inside';
+import { missing, onAsyncore, python } from './inside';
 import { openFilesLimit } from './support/process';
 import { target } from './support/target';
 
@@ -33,12 +33,14 @@ function whyNot(name: string, idle: number): string | null {
 }
 
 function shape(predicates: Predicates, idle: number, seconds: number): Shape {
-  const contender = (whose: 'asyncore' | 'CPython', way: string): Contender => {
+  const contenders = (whose: 'asyncore' | 'CPython', way: string): readonly Contender[] => {
     const name = `${whose} ${way}()`;
     const reason = whyNot(name, idle);
-    if (reason !== null) return missing(name, reason);
-    const [start, file] = whose === 'CPython' ? [python, 'tick.py'] : [node, 'tick.cjs'];
-    return start(name, file, way, predicates, idle, seconds);
+    if (reason !== null) return [missing(name, reason)];
+    const args = [way, predicates, idle, seconds];
+    return whose === 'CPython'
+      ? [python(name, 'tick.py', ...args)]
+      : onAsyncore(name, 'tick.cjs', ...args);
   };
   return {
     name: nameOf(predicates, idle),
@@ -48,12 +50,12 @@ function shape(predicates: Predicates, idle: number, seconds: number): Shape {
       { name: 'ticks/s', better: 'higher' },
     ],
     contenders: [
-      contender('asyncore', 'poll'),
-      contender('asyncore', 'poll2'),
-      contender('asyncore', 'loop'),
-      contender('asyncore', 'loopSync'),
-      contender('CPython', 'poll'),
-      contender('CPython', 'poll2'),
+      ...contenders('asyncore', 'poll'),
+      ...contenders('asyncore', 'poll2'),
+      ...contenders('asyncore', 'loop'),
+      ...contenders('asyncore', 'loopSync'),
+      ...contenders('CPython', 'poll'),
+      ...contenders('CPython', 'poll2'),
     ],
     rounds: 3,
   };

@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import { findPython } from '../../spec/support/find-python';
 import type { Contender, Figures } from '../harness';
+import { beside, besideName } from '../support/beside';
 import { freshBuild } from '../support/build';
 import { Child, type Command, pinned } from '../support/process';
 
@@ -28,6 +29,19 @@ export function node(name: string, file: string, ...args: readonly Argument[]): 
   freshBuild();
   const command: Command = [process.execPath, join(__dirname, file), ...args.map(String)];
   return { name, measure: () => run(command) };
+}
+
+/** A program for this library, and with `--beside` the same for the other checkout's. */
+export function onAsyncore(
+  name: string,
+  file: string,
+  ...args: readonly Argument[]
+): readonly Contender[] {
+  const others = beside(join('bench', 'inside', file)).map((path): Contender => {
+    const command: Command = [process.execPath, path, ...args.map(String)];
+    return { name: besideName(name), measure: () => run(command) };
+  });
+  return [node(name, file, ...args), ...others];
 }
 
 let found: string | null | undefined;

@@ -2,7 +2,7 @@
 
 import type { Figures, Metric, Shape } from '../harness';
 import type { Charge, Load, Seen } from './load';
-import { inC, onNode, onPython, type Peer } from './peers';
+import { inC, onAsyncore, onNode, onPython, type Peer } from './peers';
 import { PINNING } from './process';
 
 /** @param args more of them, for each */
@@ -10,8 +10,8 @@ export async function lineServers(...args: readonly string[]): Promise<readonly 
   return [
     await inC('C epoll', 'epoll-line', args),
     await inC('C libuv', 'libuv-line', args, ['uv']),
-    onNode('asyncore loop()', 'asyncore-line', 'loop', ...args),
-    onNode('asyncore loopSync()', 'asyncore-line', 'loopSync', ...args),
+    ...onAsyncore('asyncore loop()', 'asyncore-line', 'loop', ...args),
+    ...onAsyncore('asyncore loopSync()', 'asyncore-line', 'loopSync', ...args),
     onNode('node:net', 'net-line', ...args),
     onNode('node:net expert', 'net-line-expert', ...args),
     onPython('CPython asynchat select', 'cpython-line', 'select', ...args),

@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import { findPython } from '../../spec/support/find-python';
+import { beside, besideName } from './beside';
 import { freshBuild } from './build';
 import { type Command, compile } from './process';
 
@@ -27,6 +28,14 @@ export async function inC(
 export function onNode(name: string, script: string, ...args: readonly string[]): Peer {
   freshBuild();
   return { name, command: [process.execPath, join(DIRECTORY, `${script}.mjs`), ...args] };
+}
+
+/** A server on this library, and with `--beside` the same on the other checkout's. */
+export function onAsyncore(name: string, script: string, ...args: readonly string[]): Peer[] {
+  const others = beside(join('bench', 'peers', `${script}.mjs`)).map((path): Peer => {
+    return { name: besideName(name), command: [process.execPath, path, ...args] };
+  });
+  return [onNode(name, script, ...args), ...others];
 }
 
 let python: string | null | undefined;
