@@ -1,7 +1,7 @@
 /// <reference types="node" preserve="true" />
 // The public names, bottom up.
 
-export type { ListenLimits } from './channels/accept';
+export type { Accepted, ListenLimits } from './channels/accept';
 export { Dispatcher } from './channels/dispatcher';
 export { DispatcherWithSend } from './channels/dispatcher-with-send';
 export { FileDispatcher, FileWrapper, type HasDescriptor } from './channels/file-dispatcher';

@@ -126,7 +126,7 @@ export class Acceptor {
     if (accepted === null) return false;
     const { socket, address } = accepted;
     const dropped = (_: Channel, error: unknown): void => {
-      // No channel has taken the socket, so that nobody would ever answer.
+      // No channel has taken the socket, so no reply would ever be sent.
       if (socket.owner === null) socket.close();
       this.#nonFatalError = { error };
       routeError(listener, error);

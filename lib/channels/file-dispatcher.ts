@@ -1,6 +1,6 @@
 /// <reference types="node" preserve="true" />
-// Pipes, terminals and regular files as channels: a descriptor that looks like a socket, just far
-// enough for a dispatcher.
+// Pipes, terminals and regular files as channels: a descriptor with as many methods of a socket as a
+// dispatcher needs.
 
 import { inspect } from 'node:util';
 import { badRange, badType, checkInteger } from '../errors';
@@ -22,7 +22,7 @@ import { Dispatcher } from './dispatcher';
 /**
  * A descriptor with the methods of a socket. Python's `asyncore.file_wrapper`.
  *
- * It works on a duplicate of the descriptor, which is its own to close.
+ * Works on a duplicate of the descriptor. Closing the wrapper closes the duplicate.
  */
 export class FileWrapper implements SocketLike, Disposable {
   /** @internal */
@@ -30,9 +30,9 @@ export class FileWrapper implements SocketLike, Disposable {
   readonly #descriptor: Descriptor;
 
   /**
-   * @param fd duplicated, and left to whom it belongs
+   * @param fd duplicated; the program goes on owning it
    * @throws {SocketError} `EBADF`, `EMFILE`
-   * @throws {RangeError|TypeError} for what is no descriptor
+   * @throws {RangeError|TypeError} for an invalid descriptor
    */
   constructor(fd: number) {
     this.#descriptor = new Descriptor(libc.check(libc.dup(fd), 'dup'), 'file');
@@ -81,7 +81,7 @@ export class FileWrapper implements SocketLike, Disposable {
   }
 
   /**
-   * `SO_ERROR` is what a dispatcher asks for, and a file has none: 0.
+   * 0 for `SO_ERROR`, which dispatchers ask for: a file has no pending error.
    * @throws {RangeError} for any other option
    */
   getSockOpt(level: number, option: number): number {
@@ -91,7 +91,7 @@ export class FileWrapper implements SocketLike, Disposable {
 
   /**
    * Closes the duplicate. Idempotent.
-   * @throws {SocketError} `EBADF` when somebody else has
+   * @throws {SocketError} `EBADF` when the number has been closed behind this object's back
    */
   close(): void {
     if (this.fileno() === -1) return;
@@ -113,14 +113,14 @@ export class FileWrapper implements SocketLike, Disposable {
   }
 }
 
-/** A descriptor, or what has one: an `fs.FileHandle`, a stream, a Socket. */
+/** A descriptor, or an object that has one: an `fs.FileHandle`, a stream, a Socket. */
 export type HasDescriptor = number | { readonly fd: number } | { fileno(): number };
 
 /**
  * A channel around a pipe, a terminal or a file. Python's `asyncore.file_dispatcher`.
  *
- * The descriptor itself becomes non-blocking, as its duplicate shares that with it. A regular file
- * is always ready, so such a channel is called at every tick.
+ * The original descriptor becomes non-blocking, too, because a duplicate shares its status flags. A
+ * regular file is always ready, so its channel has events at every tick.
  *
  * @example
  * class Stdin extends FileDispatcher {
@@ -136,7 +136,7 @@ export type HasDescriptor = number | { readonly fd: number } | { fileno(): numbe
  */
 export class FileDispatcher extends Dispatcher {
   /**
-   * @param file stays open: it is the program's to close
+   * @param file stays open; the program goes on owning it
    * @param map default `socketMap`
    * @throws {SocketError} `EBADF`, `EMFILE`
    * @throws {TypeError} for what has no descriptor
@@ -152,7 +152,7 @@ export class FileDispatcher extends Dispatcher {
   /**
    * Wraps a duplicate of `fd` and enters the map. Python's `set_file`.
    * @throws {SocketError} `EBADF`, `EMFILE`
-   * @throws {RangeError|TypeError} for what is no descriptor
+   * @throws {RangeError|TypeError} for an invalid descriptor
    */
   setFile(fd: number): void {
     this.setSocket(new FileWrapper(fd));

@@ -85,7 +85,7 @@ export class Session {
   }
 }
 
-/** What is dropped at a time of input that nobody will read, in bytes, and how often at most. */
+/** How much unread input is dropped at a time, in bytes, and how often at most. */
 const DRAIN_SIZE = 65536;
 const DRAINS = 128;
 

@@ -177,8 +177,9 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   /**
-   * As set by `setTerminator`. Python's `terminator`, which old programs assign directly: that is checked
-   * in the same way.
+   * As set by `setTerminator`. Python's `terminator`, which old programs assign directly. An assignment is
+   * checked as by `setTerminator`. In TypeScript, assign it in the constructor: a class field of this name
+   * does not compile.
    */
   get terminator(): Uint8Array | number | null | undefined {
     return this.#terminator;

@@ -33,8 +33,8 @@ export class Fifo<Item> implements Iterable<Item> {
   }
 
   /**
-   * How many bytes the items are together. A string counts as UTF-8; a producer counts as none, as nobody
-   * knows how much it will yield.
+   * How many bytes the items are together. A string counts as UTF-8. A producer counts as none, because
+   * its length is unknown until it is exhausted.
    */
   get byteLength(): number {
     return this.byteLengthAs('utf8');

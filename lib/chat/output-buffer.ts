@@ -117,8 +117,8 @@ export class OutputBuffer {
   }
 
   /**
-   * Closes the producers that wait, as nobody will ask them, and takes them off. What cannot be closed
-   * stays: as in Python, a channel that connects again goes on where it was.
+   * Closes the waiting producers and takes them off the fifo, because they will not be asked again. Items
+   * without `close` stay: as in Python, a channel that connects again goes on with them.
    * @param report told of an exception out of a producer's `close`. Only ExitNow may come out of it
    */
   abandon(report: (error: unknown) => void): void {
@@ -259,7 +259,7 @@ export class OutputBuffer {
   }
 }
 
-/** Whether it is a producer that wants to know when nobody will ask it again. */
+/** Whether an item is a producer that has to be closed when it is given up. */
 export function isClosable(item: FifoItem): item is Producer & { close(): void } {
   return typeof item === 'object' && item !== null && 'close' in item && Boolean(item.close);
 }

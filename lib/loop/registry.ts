@@ -1,8 +1,8 @@
-// Who is asked, what is registered in the selector, and who is suspended.
+// Which channels are asked, what is registered in the selector, and which channels are suspended.
 //
 // Beside each channel of a map stands an entry (entry.ts). Two invariants:
 //
-// 1. The predicates decide, at every tick, who is watched for what. A channel that tells of every
+// 1. The predicates decide, at every tick, what each channel is watched for. A channel that tells of every
 //    change (`tracksInterest`) is asked again only when it has told. All others are asked at every
 //    tick, in map order.
 // 2. A channel without interest is not registered at all: epoll would report its hang-up for ever.
