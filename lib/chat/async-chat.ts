@@ -402,6 +402,7 @@ export abstract class AsyncChat extends Dispatcher {
     const out = this.#out;
     out.flushOutput();
     out.sendBeforeMore();
+    out.discard();
     this.#input.reset();
     this.incoming.length = 0;
     this.#abandonProducers();
@@ -409,7 +410,6 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   #abandonProducers(): void {
-    this.#out.forgetDrain();
     this.#buffer.abandon((error) => routeError(this, error));
   }
 

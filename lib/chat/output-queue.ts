@@ -196,7 +196,7 @@ export class OutputQueue implements Sender {
     } finally {
       this.#flushing = outer;
       // There is no connection to send on, and the shared memory is about to be used again.
-      if (this.#segment.length > 0) this.#endSegment(0);
+      if (this.#segment.length > 0 && !this.#sending) this.#endSegment(0);
     }
   }
 
@@ -225,9 +225,10 @@ export class OutputQueue implements Sender {
     }
   }
 
-  /** Nothing has to be announced any more: the output is given up. */
-  forgetDrain(): void {
+  /** The output is given up: what is on its way does not come back, and no drain is announced. */
+  discard(): void {
     this.#drainDue = false;
+    this.#segment.drop();
   }
 
   /** @returns whether this is all for now: nothing else waits, or the kernel takes no more */

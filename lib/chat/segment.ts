@@ -13,8 +13,9 @@ let segments = 0;
 
 export class Segment {
   start = 0;
-  /** 0: there is none. */
+  /** 0: there is none, or what there was has been dropped. */
   length = 0;
+  #open = false;
   /** What a push may make of it without a closer look, in bytes. */
   limit = 0;
 
@@ -23,9 +24,9 @@ export class Segment {
     const start = sendScratch.used;
     this.start = start;
     this.limit = limit;
-    if (!this.#copy(data, encoding)) return false;
-    segments += 1;
-    return true;
+    this.#open = this.#copy(data, encoding);
+    if (this.#open) segments += 1;
+    return this.#open;
   }
 
   /** Appends `data`. @returns false when it does not fit, or another segment stands behind this one */
@@ -62,9 +63,16 @@ export class Segment {
     return Buffer.from(sendScratch.memory.buffer.subarray(start + offset, start + length));
   }
 
-  /** Ends it. The memory may be used again. */
+  /** Forgets the bytes. They may be on their way to the kernel at this moment, so their memory stays. */
+  drop(): void {
+    this.length = 0;
+  }
+
+  /** Ends the segment. The memory may be used again. */
   release(): void {
     this.length = 0;
+    if (!this.#open) return;
+    this.#open = false;
     segments -= 1;
     if (segments === 0) sendScratch.release(0);
   }

@@ -383,6 +383,87 @@ describe('An overridden step is called for every byte', () => {
   });
 });
 
+describe('Output that is on its way', () => {
+  /** Its send() takes a part, and does something in between. */
+  class Slow extends Member {
+    within: () => void = () => {};
+    override send(data: Uint8Array): number {
+      const { within } = this;
+      this.within = () => {};
+      within();
+      return super.send(data.subarray(0, 3));
+    }
+  }
+
+  /** A chat on a stand-in socket: an own send() of the socket, which is given a copy. */
+  function onStandIn(map: ChannelMap): Place & { during: (within: () => void) => void } {
+    const it = place(map, Member);
+    const socket = it.chat.socket as Socket;
+    const { send } = socket;
+    let within: () => void = () => {};
+    socket.send = (data) => {
+      const act = within;
+      within = () => {};
+      act();
+      return send.call(socket, data.subarray(0, 3));
+    };
+    return {
+      ...it,
+      during: (act) => {
+        within = act;
+      },
+    };
+  }
+
+  it('is followed by what is pushed, and flushed, meanwhile', () => {
+    const map = new ChannelMap();
+    const { chat, peer, during } = onStandIn(map);
+    const other = place(map, Member);
+    chat.onLine = () => chat.push('abcdef');
+    during(() => {
+      chat.push('ghi');
+      chat.push(Buffer.alloc(20_000, 'j'));
+      poll(0, map);
+    });
+    peer.send(LINE);
+    let all = '';
+    for (let tick = 0; tick < 10_000 && all.length < 20_009; tick += 1) {
+      poll(1000, map);
+      all += received(peer);
+    }
+    expect(all).toBe(`abcdefghi${'j'.repeat(20_000)}`);
+    // The memory that all chats share is whole: another chat's output is its own.
+    other.chat.onLine = () => other.chat.push('still well');
+    other.peer.send(LINE);
+    poll(1000, map);
+    expect(received(other.peer)).toBe('still well');
+  });
+
+  it('does not come back after discardBuffers()', () => {
+    const map = new ChannelMap();
+    const { chat, peer, during } = onStandIn(map);
+    chat.onLine = () => chat.push('abcdef');
+    during(() => chat.discardBuffers());
+    peer.send(LINE);
+    poll(1000, map);
+    expect(chat.writableLength).toBe(0);
+    expect(received(peer)).toBe('abc');
+  });
+
+  it('by an override of send(), too, is followed by what is pushed meanwhile', () => {
+    const map = new ChannelMap();
+    const { chat, peer } = place(map, Slow);
+    chat.onLine = () => chat.push('abcdef');
+    chat.within = () => {
+      chat.push('ghi');
+      poll(0, map);
+    };
+    peer.send(LINE);
+    for (let tick = 0; tick < 5; tick += 1) poll(10, map);
+    expect(received(peer)).toBe('abcdefghi');
+  });
+});
+
 describe('A dispatcher that is no chat', () => {
   it('may push to chats in its handlers, and that leaves once', () => {
     const map = new ChannelMap();
