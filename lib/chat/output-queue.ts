@@ -10,6 +10,7 @@
 
 import { type Dispatcher, sessionOf } from '../channels/dispatcher';
 import { badRange } from '../errors';
+import { sendScratch } from '../kernel/buffers';
 import { Socket, sendFrom } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
 import { routeError, runHandler } from '../loop/dispatch';
@@ -244,7 +245,7 @@ export class OutputQueue implements Sender {
       const direct = socket instanceof Socket && socket.send === Socket.prototype.send;
       sent =
         direct && owner.send === this.#stock.send
-          ? owner[sendFrom](socket, segment.memory, start, length)
+          ? owner[sendFrom](socket, sendScratch.memory, start, length)
           : checkSent(owner.send(segment.copy(0)), length);
     } catch (error) {
       routeError(owner, error);

@@ -3,7 +3,6 @@
 // writes there: a segment ends as soon as another one begins behind it.
 
 import { sendScratch } from '../kernel/buffers';
-import type { Memory } from '../kernel/syscalls';
 
 /** Longer data is not worth copying, in bytes. */
 const LONGEST = 16384;
@@ -21,23 +20,17 @@ export class Segment {
 
   /** Begins with `data`. @returns false when that is too long, or there is no room */
   open(data: Uint8Array | string, encoding: BufferEncoding, limit: number): boolean {
-    const start = sendScratch.used;
-    this.start = start;
+    this.start = sendScratch.used;
     this.limit = limit;
-    this.#open = this.#copy(data, encoding);
+    this.#open = this.extend(data, encoding);
     if (this.#open) segments += 1;
     return this.#open;
   }
 
   /** Appends `data`. @returns false when it does not fit, or another segment stands behind this one */
   extend(data: Uint8Array | string, encoding: BufferEncoding): boolean {
-    if (this.start + this.length !== sendScratch.used) return false;
-    return this.#copy(data, encoding);
-  }
-
-  #copy(data: Uint8Array | string, encoding: BufferEncoding): boolean {
-    if (data.length > LONGEST) return false;
     const before = sendScratch.used;
+    if (data.length > LONGEST || this.start + this.length !== before) return false;
     const copied =
       typeof data === 'string'
         ? sendScratch.appendText(data, encoding) >= 0
@@ -50,11 +43,6 @@ export class Segment {
     }
     this.length = length;
     return true;
-  }
-
-  /** The memory that `start` and `length` are a range of. */
-  get memory(): Memory {
-    return sendScratch.memory;
   }
 
   /** A copy, from `offset` on: for an override or a stand-in for a socket, which may keep it. */
