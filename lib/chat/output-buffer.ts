@@ -98,6 +98,7 @@ export class OutputBuffer {
 
   /** Appends data, in pieces of `size` bytes at most. */
   append(data: Uint8Array, size: number): void {
+    if (data.length === 0) return;
     if (data.length <= size) this.#fifo.push(data);
     else
       for (let at = 0; at < data.length; at += size) this.#fifo.push(data.subarray(at, at + size));

@@ -22,7 +22,8 @@ export class Segment {
   open(data: Uint8Array | string, encoding: BufferEncoding, limit: number): boolean {
     this.start = sendScratch.used;
     this.limit = limit;
-    this.#open = this.extend(data, encoding);
+    // Some text makes no bytes at all: half a digit of `hex`.
+    this.#open = this.extend(data, encoding) && this.length > 0;
     if (this.#open) segments += 1;
     return this.#open;
   }

@@ -222,6 +222,17 @@ describe('AsyncChat.push', () => {
     expect(arrived()).toBe('bytes');
   });
 
+  it('sends nothing for text that makes no bytes in the encoding of the chat', () => {
+    const { chat, arrived, sends } = talk();
+    chat.encoding = 'hex';
+    expect(chat.push('4')).toBe(true);
+    expect(chat.writableLength).toBe(0);
+    expect(chat.writable()).toBe(false);
+    chat.push('41');
+    expect(arrived()).toBe('A');
+    expect(sends).toEqual([1]);
+  });
+
   it('sends nothing for empty data, and it takes nobody’s turn', () => {
     const { chat, sends } = talk();
     for (const nothing of ['', Buffer.alloc(0), new Uint8Array(0)]) {
