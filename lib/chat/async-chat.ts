@@ -326,7 +326,10 @@ export abstract class AsyncChat extends Dispatcher {
    * chat.pushWithProducer({ more: () => lines.shift() });
    */
   pushWithProducer(producer: Producer | Uint8Array | string): boolean {
-    if (typeof producer === 'string' || producer instanceof Uint8Array) return this.push(producer);
+    if (typeof producer === 'string' || producer instanceof Uint8Array) {
+      // Not an override's: a push that frames its data may well call this method.
+      return AsyncChat.prototype.push.call(this, producer);
+    }
     if (typeof producer?.more !== 'function') {
       throw badType('pushWithProducer', 'an object with a method more()', producer);
     }

@@ -383,6 +383,20 @@ describe('An overridden step is called for every byte', () => {
   });
 });
 
+describe('pushWithProducer() with data', () => {
+  it('calls no override of push(), which may call it', () => {
+    class Framed extends Member {
+      override push(data: Uint8Array | string): boolean {
+        return this.pushWithProducer(`<${data}>`);
+      }
+    }
+    const { chat, peer } = place(new ChannelMap(), Framed);
+    chat.push('a');
+    chat.pushWithProducer('b');
+    expect(received(peer)).toBe('<a>b');
+  });
+});
+
 describe('Output that is on its way', () => {
   /** Its send() takes a part, and does something in between. */
   class Slow extends Member {
