@@ -116,7 +116,7 @@ function lookUpAndConnect(channel: Connecting, session: Session, address: Intern
   session.suspend(Infinity);
   lookUp(session, address.host, (found) => {
     // The channel has closed, has another socket, or connects elsewhere by now.
-    if (session.ended || session.lookup !== attempt) return;
+    if (session.replaced || session.lookup !== attempt) return;
     session.lookup = null;
     session.resume();
     try {
@@ -166,7 +166,7 @@ export function finishConnect(channel: Connecting, session: Session): void {
     session.handlesConnect = false;
   }
   // handleConnect may have closed the channel, which then is not connected.
-  if (session.ended) return;
+  if (session.replaced) return;
   channel.connected = true;
   channel.connecting = false;
 }

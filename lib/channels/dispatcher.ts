@@ -521,7 +521,7 @@ export class Dispatcher implements Channel, Handlers {
     if (session.inputEnded) return;
     this.#set('inputEnded', true);
     this.#deliverHeldInput();
-    if (!session.ended) handleResult(this, this.handleEof());
+    if (!session.replaced) handleResult(this, this.handleEof());
   }
 
   #deliverHeldInput(): void {
@@ -565,7 +565,7 @@ export class Dispatcher implements Channel, Handlers {
 
   #closeSocket(): void {
     this.delChannel();
-    this.#session = this.#session.close();
+    this.#session = this.#session.closedSuccessor();
     // A class field hides its accessor until the loop has seen the channel.
     for (const flag of FLAGS) if (Object.hasOwn(this, flag)) this[flag] = false;
     const { socket } = this.#session;
@@ -620,7 +620,7 @@ export class Dispatcher implements Channel, Handlers {
     if (this.accepting) return this.handleAccept();
     if (!this.connected && this.connecting) this.handleConnectEvent();
     // handleConnect may have paused it.
-    if (session.ended || session.readingPaused) return;
+    if (session.replaced || session.readingPaused) return;
     const result = this.handleRead();
     if (result !== undefined) handleResult(this, result);
   }
@@ -631,7 +631,7 @@ export class Dispatcher implements Channel, Handlers {
     if (this.accepting) return;
     const session = this.#session;
     if (!this.connected && this.connecting) this.handleConnectEvent();
-    if (!session.ended) handleResult(this, this.handleWrite());
+    if (!session.replaced) handleResult(this, this.handleWrite());
   }
 
   /**
@@ -681,7 +681,7 @@ export class Dispatcher implements Channel, Handlers {
     const acceptor = this.#accepts();
     for (let left = ACCEPTS_PER_EVENT; left > 0; left -= 1) {
       if (!acceptor.acceptOne()) return;
-      if (session.ended || !session.accepting || session.readingPaused) return;
+      if (session.replaced || !session.accepting || session.readingPaused) return;
       if (!this.readable()) return;
     }
   }

@@ -15,7 +15,7 @@ import {
   shortened,
   socketClosing,
 } from '../kernel/socket';
-import * as libc from '../kernel/syscalls';
+import * as syscalls from '../kernel/syscalls';
 import type { ChannelMap } from '../loop/channel-map';
 import { Dispatcher } from './dispatcher';
 
@@ -35,7 +35,7 @@ export class FileWrapper implements SocketLike, Disposable {
    * @throws {RangeError|TypeError} for an invalid descriptor
    */
   constructor(fd: number) {
-    this.#descriptor = new Descriptor(libc.check(libc.dup(fd), 'dup'), 'file');
+    this.#descriptor = new Descriptor(syscalls.check(syscalls.dup(fd), 'dup'), 'file');
   }
 
   /** The duplicate; -1 when closed. */
@@ -59,9 +59,9 @@ export class FileWrapper implements SocketLike, Disposable {
     const fd = this.#open('read');
     checkInteger('read', 'a size', size, 0, 2 ** 31 - 1);
     const buffer = Buffer.allocUnsafe(size);
-    const result = libc.read(fd, buffer);
+    const result = syscalls.read(fd, buffer);
     if (result === -ERRNO.EAGAIN) return null;
-    return shortened(buffer, libc.check(result, 'read'));
+    return shortened(buffer, syscalls.check(result, 'read'));
   }
 
   /** The same as `recv`. */
@@ -71,8 +71,8 @@ export class FileWrapper implements SocketLike, Disposable {
 
   /** How many bytes were written; null when it would block. @throws {SocketError} `EPIPE`, … */
   send(data: Uint8Array): number | null {
-    const result = libc.write(this.#open('write'), data);
-    return result === -ERRNO.EAGAIN ? null : libc.check(result, 'write');
+    const result = syscalls.write(this.#open('write'), data);
+    return result === -ERRNO.EAGAIN ? null : syscalls.check(result, 'write');
   }
 
   /** The same as `send`. */

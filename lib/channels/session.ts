@@ -1,7 +1,7 @@
 // The life of one attached socket.
 //
 // A channel has one session at a time, which `setSocket` and `close` replace. A step that calls a handler
-// and goes on afterwards keeps the session it began with and looks whether that has ended. The state that
+// and goes on afterwards keeps the session it began with and looks whether that has been replaced. The state that
 // hot loops read lives here, in a final class: a channel's own fields differ in shape from subclass to
 // subclass.
 
@@ -11,7 +11,7 @@ import { type ChannelMap, registryOf } from '../loop/channel-map';
 
 export class Session {
   /** Another session has taken its place. */
-  ended = false;
+  replaced = false;
   /** `close` has run, or is about to end. */
   closed = false;
   connected = false;
@@ -26,6 +26,8 @@ export class Session {
   handlesClose = false;
   /** The errno of a failed connect. The kernel tells it once, and then that all is well. */
   connectErrno = 0;
+  /** `connect` was called for this socket. */
+  connectStarted = false;
   /** The look-up of a host name that has to end before the kernel hears of the connect. */
   lookup: object | null = null;
   /** Set by `attach`: what is sent together arrives together. Otherwise each send is one message. */
@@ -57,18 +59,19 @@ export class Session {
     next.accepting = this.accepting;
     next.connecting = this.connecting;
     next.readingPaused = this.readingPaused;
-    this.ended = true;
+    next.handlesConnect = this.handlesConnect;
+    this.replaced = true;
     return next;
   }
 
-  /** The session of a channel that has closed. The closed socket stays in place. */
-  close(): Session {
-    const closed = new Session(this.socket, this.map, null);
-    closed.closed = true;
-    closed.inputEnded = this.inputEnded;
-    this.ended = true;
+  /** The session of the channel once it has closed. The closed socket stays in place. */
+  closedSuccessor(): Session {
+    const next = new Session(this.socket, this.map, null);
+    next.closed = true;
+    next.inputEnded = this.inputEnded;
+    this.replaced = true;
     this.closed = true;
-    return closed;
+    return next;
   }
 
   interestChanged(): void {

@@ -39,7 +39,7 @@ import {
   O_NONBLOCK,
   SOCK_TYPE_MASK,
 } from './platform/linux';
-import * as libc from './syscalls';
+import * as syscalls from './syscalls';
 
 /**
  * What a dispatcher calls on its `socket`. Anything with these methods may stand in for a Socket, as
@@ -147,8 +147,8 @@ export class Socket implements SocketLike, Disposable {
    */
   static socket(family: number = AF_INET, type: number = SOCK_STREAM, protocol = 0): Socket {
     checkInt('socket', 'type', type);
-    const result = libc.socket(family, type | NEW_SOCKET_FLAGS, protocol);
-    return new Socket(libc.check(result, 'socket'), family, type & SOCK_TYPE_MASK, protocol);
+    const result = syscalls.socket(family, type | NEW_SOCKET_FLAGS, protocol);
+    return new Socket(syscalls.check(result, 'socket'), family, type & SOCK_TYPE_MASK, protocol);
   }
 
   /**
@@ -161,8 +161,8 @@ export class Socket implements SocketLike, Disposable {
     protocol = 0,
   ): [Socket, Socket] {
     checkInt('socketpair', 'type', type);
-    const fds = libc.socketpair(family, type | NEW_SOCKET_FLAGS, protocol);
-    if (typeof fds === 'number') throw libc.failure(fds, 'socketpair');
+    const fds = syscalls.socketpair(family, type | NEW_SOCKET_FLAGS, protocol);
+    if (typeof fds === 'number') throw syscalls.failure(fds, 'socketpair');
     return [
       new Socket(fds[0], family, type & SOCK_TYPE_MASK, protocol),
       new Socket(fds[1], family, type & SOCK_TYPE_MASK, protocol),
@@ -177,12 +177,12 @@ export class Socket implements SocketLike, Disposable {
   static fromFd(fd: number): Socket {
     const option = (name: number): number => {
       const value = Buffer.alloc(4);
-      libc.check(libc.getsockopt(fd, SOL_SOCKET, name, value), 'getsockopt');
+      syscalls.check(syscalls.getsockopt(fd, SOL_SOCKET, name, value), 'getsockopt');
       return value.readInt32LE(0);
     };
     const [family, type, protocol] = [option(SO_DOMAIN), option(SO_TYPE), option(SO_PROTOCOL)];
     setNonBlocking(fd);
-    libc.check(libc.fcntl(fd, F_SETFD, libc.fcntl(fd, F_GETFD) | FD_CLOEXEC), 'fcntl');
+    syscalls.check(syscalls.fcntl(fd, F_SETFD, syscalls.fcntl(fd, F_GETFD) | FD_CLOEXEC), 'fcntl');
     return new Socket(fd, family, type, protocol);
   }
 
@@ -211,7 +211,7 @@ export class Socket implements SocketLike, Disposable {
   bind(address: Address): void {
     // The number is read last: the address may have getters, and one of them may close this socket.
     const sockaddr = resolveAddress(address, this.family, this.type, 'bind');
-    libc.check(libc.bind(this.#fd('bind'), sockaddr), 'bind', formatAddress(address));
+    syscalls.check(syscalls.bind(this.#fd('bind'), sockaddr), 'bind', formatAddress(address));
   }
 
   /**
@@ -220,7 +220,7 @@ export class Socket implements SocketLike, Disposable {
    * @throws {RangeError|TypeError} for a backlog that is no 32-bit integer
    */
   listen(backlog = 128): void {
-    libc.check(libc.listen(this.#fd('listen'), backlog), 'listen');
+    syscalls.check(syscalls.listen(this.#fd('listen'), backlog), 'listen');
   }
 
   /**
@@ -230,15 +230,15 @@ export class Socket implements SocketLike, Disposable {
   accept(): { socket: Socket; address: Address } | null {
     const { fd } = this.#descriptor;
     if (fd === -1) throw closedSocket('accept');
-    const result = libc.accept4(fd, slot, NEW_SOCKET_FLAGS);
+    const result = syscalls.accept4(fd, slot, NEW_SOCKET_FLAGS);
     if (result === -ERRNO.EAGAIN) return null;
-    if (result < 0) throw libc.failure(result, 'accept');
+    if (result < 0) throw syscalls.failure(result, 'accept');
     try {
       const address = decodeAddress(slot.written);
       const socket = new Socket(result, this.family, this.type, this.protocol, address);
       return { socket, address };
     } catch (error) {
-      libc.close(result);
+      syscalls.close(result);
       throw error;
     }
   }
@@ -253,7 +253,7 @@ export class Socket implements SocketLike, Disposable {
     const errno = this.connectEx(address);
     if (errno === 0) return true;
     if (errno === ERRNO.EINPROGRESS) return false;
-    throw libc.failure(-errno, 'connect', formatAddress(address));
+    throw syscalls.failure(-errno, 'connect', formatAddress(address));
   }
 
   /**
@@ -263,7 +263,7 @@ export class Socket implements SocketLike, Disposable {
    */
   connectEx(address: Address): number {
     const sockaddr = resolveAddress(address, this.family, this.type, 'connect');
-    return -libc.connect(this.#fd('connect'), sockaddr);
+    return -syscalls.connect(this.#fd('connect'), sockaddr);
   }
 
   /**
@@ -281,7 +281,7 @@ export class Socket implements SocketLike, Disposable {
     const received = receive(fd, size, flags);
     if (typeof received !== 'number') return received;
     if (received === -ERRNO.EAGAIN) return null;
-    throw libc.failure(received, 'recv');
+    throw syscalls.failure(received, 'recv');
   }
 
   /**
@@ -289,8 +289,8 @@ export class Socket implements SocketLike, Disposable {
    * @returns how many bytes, 0 at the end of the stream; null when there is nothing yet
    */
   recvInto(buffer: Uint8Array, flags = 0): number | null {
-    const result = libc.recvfrom(this.#fd('recv'), buffer, flags, null);
-    return result === -ERRNO.EAGAIN ? null : libc.check(result, 'recv');
+    const result = syscalls.recvfrom(this.#fd('recv'), buffer, flags, null);
+    return result === -ERRNO.EAGAIN ? null : syscalls.check(result, 'recv');
   }
 
   /**
@@ -304,9 +304,9 @@ export class Socket implements SocketLike, Disposable {
     checkInteger('recvfrom', 'a size', size, 0, 2 ** 31 - 1);
     // With MSG_TRUNC the kernel reports more bytes than it writes: no old memory may show through.
     const data = (flags & MSG_TRUNC) === 0 ? Buffer.allocUnsafe(size) : Buffer.alloc(size);
-    const result = libc.recvfrom(fd, data, flags, slot);
+    const result = syscalls.recvfrom(fd, data, flags, slot);
     if (result === -ERRNO.EAGAIN) return null;
-    libc.check(result, 'recvfrom');
+    syscalls.check(result, 'recvfrom');
     // A stream has one sender, and the kernel does not name it.
     const named = this.family === AF_UNIX || slot.written.length > 0;
     const address = named ? decodeAddress(slot.written) : this.getPeerName();
@@ -323,20 +323,20 @@ export class Socket implements SocketLike, Disposable {
     if ((flags | 0) !== flags) checkInt('send', 'flags', flags);
     const { fd } = this.#descriptor;
     if (fd === -1) throw closedSocket('send');
-    const result = libc.send(fd, data, flags | MSG_NOSIGNAL);
+    const result = syscalls.send(fd, data, flags | MSG_NOSIGNAL);
     if (result >= 0) return result;
     if (result === -ERRNO.EAGAIN) return null;
-    throw libc.failure(result, 'send');
+    throw syscalls.failure(result, 'send');
   }
 
   /** @internal */
   [sendFrom](memory: Memory, offset: number, length: number): number | null {
     const { fd } = this.#descriptor;
     if (fd === -1) throw closedSocket('send');
-    const result = libc.sendFrom(fd, memory, offset, length, MSG_NOSIGNAL);
+    const result = syscalls.sendFrom(fd, memory, offset, length, MSG_NOSIGNAL);
     if (result >= 0) return result;
     if (result === -ERRNO.EAGAIN) return null;
-    throw libc.failure(result, 'send');
+    throw syscalls.failure(result, 'send');
   }
 
   /**
@@ -346,9 +346,9 @@ export class Socket implements SocketLike, Disposable {
   sendTo(data: Uint8Array, address: Address, flags = 0): number | null {
     checkInt('sendto', 'flags', flags);
     const sockaddr = resolveAddress(address, this.family, this.type, 'sendto');
-    const result = libc.sendto(this.#fd('sendto'), data, flags | MSG_NOSIGNAL, sockaddr);
+    const result = syscalls.sendto(this.#fd('sendto'), data, flags | MSG_NOSIGNAL, sockaddr);
     if (result === -ERRNO.EAGAIN) return null;
-    return libc.check(result, 'sendto', formatAddress(address));
+    return syscalls.check(result, 'sendto', formatAddress(address));
   }
 
   /**
@@ -356,7 +356,7 @@ export class Socket implements SocketLike, Disposable {
    * @throws {SocketError} `ENOTCONN`
    */
   shutdown(how: number = SHUT_RDWR): void {
-    libc.check(libc.shutdown(this.#fd('shutdown'), how), 'shutdown');
+    syscalls.check(syscalls.shutdown(this.#fd('shutdown'), how), 'shutdown');
   }
 
   /** An option as an integer. @throws {SocketError} `ENOPROTOOPT`, … */
@@ -367,7 +367,7 @@ export class Socket implements SocketLike, Disposable {
     const fd = this.#fd('getsockopt');
     if (length !== undefined) checkInteger('getsockopt', 'a length', length, 1, 65536);
     const value = Buffer.alloc(length ?? 4);
-    const filled = libc.check(libc.getsockopt(fd, level, option, value), 'getsockopt');
+    const filled = syscalls.check(syscalls.getsockopt(fd, level, option, value), 'getsockopt');
     return length === undefined ? value.readInt32LE(0) : value.subarray(0, filled);
   }
 
@@ -383,19 +383,19 @@ export class Socket implements SocketLike, Disposable {
    */
   setSockOpt(level: number, option: number, value: number | boolean | Uint8Array): void {
     const fd = this.#fd('setsockopt');
-    const result = libc.setsockopt(fd, level, option, optionBytes(value));
-    libc.check(result, 'setsockopt');
+    const result = syscalls.setsockopt(fd, level, option, optionBytes(value));
+    syscalls.check(result, 'setsockopt');
   }
 
   /** This end's address. Python's `getsockname`. */
   getSockName(): Address {
-    libc.check(libc.getsockname(this.#fd('getsockname'), slot), 'getsockname');
+    syscalls.check(syscalls.getsockname(this.#fd('getsockname'), slot), 'getsockname');
     return decodeAddress(slot.written);
   }
 
   /** The other end's address. Python's `getpeername`. @throws {SocketError} `ENOTCONN` */
   getPeerName(): Address {
-    libc.check(libc.getpeername(this.#fd('getpeername'), slot), 'getpeername');
+    syscalls.check(syscalls.getpeername(this.#fd('getpeername'), slot), 'getpeername');
     return decodeAddress(slot.written);
   }
 
@@ -457,6 +457,7 @@ function optionBytes(value: number | boolean | Uint8Array): Uint8Array {
 
 /** @throws {SocketError} `EBADF` */
 export function setNonBlocking(fd: number): void {
-  const flags = libc.check(libc.fcntl(fd, F_GETFL), 'fcntl');
-  if ((flags & O_NONBLOCK) === 0) libc.check(libc.fcntl(fd, F_SETFL, flags | O_NONBLOCK), 'fcntl');
+  const flags = syscalls.check(syscalls.fcntl(fd, F_GETFL), 'fcntl');
+  if ((flags & O_NONBLOCK) === 0)
+    syscalls.check(syscalls.fcntl(fd, F_SETFL, flags | O_NONBLOCK), 'fcntl');
 }

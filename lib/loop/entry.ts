@@ -18,7 +18,7 @@ export type TickOrder = 'select' | 'poll';
 export const READ = 1;
 export const WRITE = 2;
 export const EXCEPTION = 4;
-export const HANG_UP = 8;
+export const INVALID = 8;
 
 export class Entry {
   /** False once the channel has left the map: nothing may be delivered any more. */

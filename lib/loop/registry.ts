@@ -12,7 +12,7 @@ import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from '../kernel/
 import { createSelector, type Selector } from '../kernel/selectors';
 import { isOpen } from '../kernel/syscalls';
 import type { Channel } from './channel';
-import { Entry, EXCEPTION, HANG_UP, READ, Suspension, type TickOrder, WRITE } from './entry';
+import { Entry, EXCEPTION, INVALID, READ, Suspension, type TickOrder, WRITE } from './entry';
 import { Snapshot, SoftwareReadiness } from './readiness';
 import { Timers } from './timers';
 
@@ -429,7 +429,7 @@ export class Registry {
       if ((fired & (POLLIN | POLLHUP | POLLERR)) !== 0) what |= wants & READ;
       if ((fired & (POLLOUT | POLLERR)) !== 0) what |= wants & WRITE;
       if ((fired & POLLPRI) !== 0) what |= EXCEPTION;
-      if ((fired & POLLNVAL) !== 0) what = HANG_UP;
+      if ((fired & POLLNVAL) !== 0) what = INVALID;
       // A hang-up that only a reader would be told of, on a channel that wants to write. select(2) says
       // nothing then, and epoll would say it for ever. There may be room for output later, though.
       if (what === 0) this.#muteHangup(entry);

@@ -18,7 +18,7 @@
 
 import { beforeBlocking } from '../kernel/blocking';
 import { deliver, exception, hangUp, read, routeError, write } from './dispatch';
-import { type Entry, EXCEPTION, HANG_UP, READ, Suspension, type TickOrder, WRITE } from './entry';
+import { type Entry, EXCEPTION, INVALID, READ, Suspension, type TickOrder, WRITE } from './entry';
 import { outbox } from './outbox';
 import type { Snapshot } from './readiness';
 import type { Registry } from './registry';
@@ -101,8 +101,8 @@ function deliverInSelectOrder(registry: Registry, { entries, due, count }: Snaps
     if (!entry.live) continue;
     if ((what & READ) !== 0) {
       read(entry.channel);
-      lookAtPredicates(registry, entry);
-    } else if ((what & HANG_UP) !== 0) endEntry(registry, entry);
+      checkPredicates(registry, entry);
+    } else if ((what & INVALID) !== 0) endEntry(registry, entry);
   }
   if (outbox.size > 0) outbox.flush();
   if ((later & WRITE) !== 0) {
@@ -110,7 +110,7 @@ function deliverInSelectOrder(registry: Registry, { entries, due, count }: Snaps
       const entry = entries[index] as Entry;
       if (((due[index] as number) & WRITE) === 0 || !entry.live) continue;
       write(entry.channel);
-      lookAtPredicates(registry, entry);
+      checkPredicates(registry, entry);
     }
   }
   if ((later & EXCEPTION) !== 0) {
@@ -118,7 +118,7 @@ function deliverInSelectOrder(registry: Registry, { entries, due, count }: Snaps
       const entry = entries[index] as Entry;
       if (((due[index] as number) & EXCEPTION) === 0 || !entry.live) continue;
       exception(entry.channel);
-      lookAtPredicates(registry, entry);
+      checkPredicates(registry, entry);
     }
   }
 }
@@ -130,7 +130,7 @@ function deliverInPollOrder(registry: Registry, { entries, due, count }: Snapsho
     if (entry.replaced) endEntry(registry, entry);
     else if (entry.live) {
       deliver(entry.channel, due[index] as number, entry);
-      lookAtPredicates(registry, entry);
+      checkPredicates(registry, entry);
     }
   }
 }
@@ -141,7 +141,7 @@ function endEntry(registry: Registry, entry: Entry): void {
 }
 
 /** A handler may have replaced a predicate of its own channel: then that is asked at every tick. */
-function lookAtPredicates(registry: Registry, entry: Entry): void {
+function checkPredicates(registry: Registry, entry: Entry): void {
   const { channel, tracked, readable, writable } = entry;
   if (!tracked || (channel.readable === readable && channel.writable === writable)) return;
   registry.interestChanged(entry.fd);
