@@ -1,6 +1,6 @@
 // The connecting side of a channel: from `connect` to `handleConnect`.
 //
-//   connect ──> host name? ──> connectEx ──> under way ──> event ──> finishConnect ──> handleConnect
+//   connect ──> host name? ──> connectEx ──> under way ──> event ──> isConnected ──> handleConnect
 //                  │              │                                       │
 //               look-up        at once (Unix, UDP)                     SO_ERROR: throws
 //
@@ -33,16 +33,14 @@ import { Socket, type SocketLike } from '../kernel/socket';
 import { failure } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { registryOf } from '../loop/channel-map';
-import { handleResult, routeErrorOutside } from '../loop/dispatch';
+import { routeErrorOutside } from '../loop/dispatch';
 import type { Session } from './session';
 
 /** What this file needs of a channel. */
 interface Connecting extends Channel {
   addr: Address | null;
-  connected: boolean;
   connecting: boolean;
   delChannel(): void;
-  handleConnect(): unknown;
   handleConnectEvent(): void;
 }
 
@@ -146,32 +144,21 @@ function lookUp(session: Session, host: string, arrived: (found: () => string) =
 }
 
 /**
- * A connect is over: looks how it ended, and calls `handleConnect`.
+ * Looks how a connect has ended.
+ * @returns false while a host name is being looked up: the kernel has not heard of the connect yet
  * @throws {SocketError} when it failed
  */
-export function finishConnect(channel: Connecting, session: Session): void {
+export function isConnected(channel: Connecting, session: Session): boolean {
+  if (session.awaitsLookup()) return false;
   const socket = session.socket as SocketLike;
   const errno = session.connectErrno || socket.getSockOpt(SOL_SOCKET, SO_ERROR);
-  if (errno !== 0) {
-    session.connectErrno = errno;
-    const address = channel.addr === null ? undefined : formatAddress(channel.addr);
-    throw failure(-errno, 'connect', address);
-  }
-  // Re-entrant: a pass that handleConnect runs has reported the connection again.
-  if (session.handlesConnect) return;
-  session.handlesConnect = true;
-  try {
-    handleResult(channel, channel.handleConnect());
-  } finally {
-    session.handlesConnect = false;
-  }
-  // handleConnect may have closed the channel, which then is not connected.
-  if (session.replaced) return;
-  channel.connected = true;
-  channel.connecting = false;
+  if (errno === 0) return true;
+  session.connectErrno = errno;
+  const address = channel.addr === null ? undefined : formatAddress(channel.addr);
+  throw failure(-errno, 'connect', address);
 }
 
-/** What a socket that was handed over tells of itself. */
+/** The connection state of a socket that was opened elsewhere. */
 export function inspectSocket(socket: SocketLike): {
   connected: boolean;
   connecting: boolean;

@@ -20,7 +20,7 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
 } from '../kernel/platform/constants';
-import { Socket, type SocketLike, sendFrom, socketClosing } from '../kernel/socket';
+import { flushPending, Socket, type SocketLike, sendRange, socketClosing } from '../kernel/socket';
 import type { Memory } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { ChannelMap, registryOf, socketMap } from '../loop/channel-map';
@@ -28,7 +28,7 @@ import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
 import { describeChannel, describeError } from './channel-log';
-import { checkTarget, finishConnect, inspectSocket, startConnect } from './connect';
+import { checkTarget, inspectSocket, isConnected, startConnect } from './connect';
 import type { Handled, Handlers } from './handlers';
 import { IdleTimeout } from './idle-timeout';
 import { dropUrgent, Session } from './session';
@@ -42,8 +42,6 @@ const FLAGS = ['connected', 'accepting', 'connecting'] as const;
 
 /** There will be no more input: what is held back of it goes to the program now. @internal */
 export const endInput = Symbol('endInput');
-/** The socket is about to be closed, replaced or given away: pending output leaves. @internal */
-export const flushPending = Symbol('flushPending');
 /** The channel is about to close. @internal */
 export const beforeClose = Symbol('beforeClose');
 
@@ -271,6 +269,8 @@ export class Dispatcher implements Channel, Handlers {
    * @param map default: its own, and the one that `addChannel` was given last
    */
   delChannel(map?: ChannelMap): void {
+    // Whatever takes the socket over comes after what was pushed here.
+    this[flushPending]();
     const session = this.#session;
     const { fd } = session;
     session.fd = null;
@@ -299,9 +299,10 @@ export class Dispatcher implements Channel, Handlers {
    * @throws {TypeError} when it is no socket
    */
   setSocket(socket: SocketLike, map: ChannelMap = this.map): void {
-    // What was pushed before belongs to the previous socket.
+    // What was pushed before belongs to the previous socket, or comes from the previous owner.
     this[flushPending]();
     if (typeof socket?.fileno !== 'function') throw badType('set a socket', 'a socket', socket);
+    if (socket.owner !== this) socket.owner?.[flushPending]();
     const fd = socket.fileno();
     if (!(fd >= 0)) throw closedSocket('set a socket');
     const previous = this.#session;
@@ -429,8 +430,10 @@ export class Dispatcher implements Channel, Handlers {
     session.connectErrno = 0;
     this.connected = false;
     this.connecting = true;
+    // A look-up for an earlier call has suspended the channel.
     if (session.fd !== null) session.resume();
     else if (socket.fileno() >= 0) this.setSocket(socket);
+    this.#session.connectStarted = true;
     startConnect(this, this.#session, address, named);
   }
 
@@ -467,9 +470,9 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   /** As `send`, from memory with a fixed address. @internal */
-  [sendFrom](socket: Socket, memory: Memory, offset: number, length: number): number {
+  [sendRange](socket: Socket, memory: Memory, offset: number, length: number): number {
     try {
-      return this.#sent(socket[sendFrom](memory, offset, length));
+      return this.#sent(socket[sendRange](memory, offset, length));
     } catch (error) {
       return this.#sendFailed(error);
     }
@@ -543,7 +546,7 @@ export class Dispatcher implements Channel, Handlers {
   /** @internal */
   [endInput](): void {}
 
-  /** @internal */
+  /** The socket is about to be closed, shut down, replaced or handed over. @internal */
   [flushPending](): void {}
 
   /** @internal */
@@ -615,7 +618,7 @@ export class Dispatcher implements Channel, Handlers {
   handleReadEvent(): Handled {
     const session = this.#session;
     // Another channel's handler may have paused reading in this very tick.
-    if (session.readingPaused) return;
+    if (session.readingPaused || session.awaitsLookup()) return;
     this.#idle?.touch();
     if (this.accepting) return this.handleAccept();
     if (!this.connected && this.connecting) this.handleConnectEvent();
@@ -628,8 +631,8 @@ export class Dispatcher implements Channel, Handlers {
   /** Output can be sent, or a connect is over. Python's `handle_write_event`. */
   handleWriteEvent(): Handled {
     // The loop never waits for a listener to become writable.
-    if (this.accepting) return;
     const session = this.#session;
+    if (this.accepting || session.awaitsLookup()) return;
     if (!this.connected && this.connecting) this.handleConnectEvent();
     if (!session.replaced) handleResult(this, this.handleWrite());
   }
@@ -640,8 +643,22 @@ export class Dispatcher implements Channel, Handlers {
    */
   handleConnectEvent(): void {
     this.#need('connect');
+    const session = this.#session;
+    // Re-entrant: a pass that handleConnect runs has reported the connection again.
+    if (!isConnected(this, session) || session.handlesConnect) return;
     this.#idle?.touch();
-    finishConnect(this, this.#session);
+    session.handlesConnect = true;
+    try {
+      handleResult(this, this.handleConnect());
+    } finally {
+      session.handlesConnect = false;
+      this.#session.handlesConnect = false;
+    }
+    // handleConnect may have closed the channel, or connected it elsewhere by another socket.
+    const now = this.#session;
+    if (session.closed || now.closed || (now !== session && now.connectStarted)) return;
+    this.connected = true;
+    this.connecting = false;
   }
 
   /** An error on the socket, or urgent data. Python's `handle_expt_event`. */

@@ -12,7 +12,7 @@ import { type ChannelMap, registryOf } from '../loop/channel-map';
 export class Session {
   /** Another session has taken its place. */
   replaced = false;
-  /** `close` has run, or is about to end. */
+  /** `close` was called. */
   closed = false;
   connected = false;
   accepting = false;
@@ -24,7 +24,7 @@ export class Session {
   handlesConnect = false;
   /** `handleClose` is running. What it sends to a dead peer must not start it again. */
   handlesClose = false;
-  /** The errno of a failed connect. The kernel tells it once, and then that all is well. */
+  /** The errno of a failed connect, kept because reading SO_ERROR clears it. */
   connectErrno = 0;
   /** `connect` was called for this socket. */
   connectStarted = false;
@@ -72,6 +72,16 @@ export class Session {
     this.replaced = true;
     this.closed = true;
     return next;
+  }
+
+  /**
+   * Whether an event comes too early, because a host name is being looked up. Another entry in the map has
+   * ended the suspension then: it is set again.
+   */
+  awaitsLookup(): boolean {
+    if (this.lookup === null) return false;
+    this.suspend(Infinity);
+    return true;
   }
 
   interestChanged(): void {

@@ -9,10 +9,11 @@
 // Output. What is pushed leaves in order (output-queue.ts): at once, or, while the loop delivers events,
 // after the reads of the tick.
 
-import { beforeClose, Dispatcher, endInput, flushPending, sessionOf } from '../channels/dispatcher';
+import { beforeClose, Dispatcher, endInput, sessionOf } from '../channels/dispatcher';
 import type { Handled } from '../channels/handlers';
 import { drainInput } from '../channels/session';
 import { badRange, badType, notImplemented } from '../errors';
+import { flushPending } from '../kernel/socket';
 import { handleResult, routeError } from '../loop/dispatch';
 import { declarePredicates, declareState } from '../loop/interest';
 import { outbox } from '../loop/outbox';
@@ -76,7 +77,7 @@ export abstract class AsyncChat extends Dispatcher {
 
   readonly #input = new RecordDelivery(this, (missing) => this.#countDown(missing));
   readonly #buffer = new OutputBuffer(this);
-  readonly #out = new OutputQueue(this, this.#buffer, AsyncChat.prototype);
+  readonly #out = new OutputQueue(this, this.#buffer, STOCK_STEPS);
   #terminator: Uint8Array | number | null | undefined;
   /** `handleShutdown` was called. */
   #leaving = false;
@@ -452,6 +453,10 @@ export abstract class AsyncChat extends Dispatcher {
     this.closeWhenDone();
   }
 }
+
+// Taken once: a program that patches a prototype, to trace or to inject faults, has overridden the method.
+const { initiateSend, refillBuffer, send, writable } = AsyncChat.prototype;
+const STOCK_STEPS = { initiateSend, refillBuffer, send, writable };
 
 // Abstract in types, so that a TypeScript subclass without them does not compile. JavaScript has no such
 // check, and gets Python's NotImplementedError.

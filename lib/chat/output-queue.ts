@@ -1,26 +1,37 @@
 // How a chat's output leaves.
 //
-//   segment   small pushes of the tick under way (segment.ts)
-//   buffer    taken from the fifo and not yet by the kernel (output-buffer.ts)
-//   fifo      data and producers; null where the channel is to be closed
+//   push ──> segment     small pushes of the tick under way (segment.ts)
+//     │        │
+//     └────> fifo ──> buffer     data and producers; what has been taken from the fifo (output-buffer.ts)
+//              │        │
+//            initiateSend ──> send ──> the kernel
 //
-// They leave in this order. While the loop delivers events, a push only puts data here and lists the
-// queue in the outbox, so that all that a tick brings leaves together (loop/outbox.ts). At any other time
-// a push sends at once.
+// The segment leaves first, then the buffer, then the fifo. While the loop delivers events, a push only
+// puts data here and lists the queue in the outbox, so that all that a tick brings leaves together
+// (loop/outbox.ts). At any other time a push sends at once.
+//
+// The steps are called through the chat (`initiateSend`, `refillBuffer`, `send`, `writable`), as a subclass
+// may override each. Re-entrant calls return at once: the outer one goes on with what has come.
+//
+// Invariant: while there is a segment, the queue is listed, or its `send` is running.
 
-import { type Dispatcher, sessionOf } from '../channels/dispatcher';
+import { Dispatcher, sessionOf } from '../channels/dispatcher';
 import { badRange } from '../errors';
 import { sendScratch } from '../kernel/buffers';
-import { Socket, sendFrom } from '../kernel/socket';
+import { Socket, sendRange } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
 import { routeError, runHandler } from '../loop/dispatch';
 import { outbox, type Sender } from '../loop/outbox';
 import type { OutputBuffer } from './output-buffer';
 import type { Producer } from './producers';
-import { Segment } from './segment';
+import { LONGEST_COPIED, Segment } from './segment';
 
 /** So that one fast reader of a long answer leaves the other channels their turn. */
 const SENDS_PER_EVENT = 16;
+
+// Taken once, so that a patched prototype is told from the library's own.
+const DISPATCHER_SEND = Dispatcher.prototype.send;
+const SOCKET_SEND = Socket.prototype.send;
 
 /** The methods that output goes through, which a subclass may override. */
 interface Steps {
@@ -47,13 +58,13 @@ export class OutputQueue implements Sender {
   readonly #stock: Steps;
   readonly #buffer: OutputBuffer;
   readonly #segment = new Segment();
-  /** `#buffer.changes` when the segment was opened: data that follows one that did not fit goes after it. */
+  /** `#buffer.changes` when the segment was opened. Once data has gone to the fifo, more data follows it. */
   #changes = 0;
   /** A read event of the owner is under way. */
   handlesRead = false;
   /** Stands in the outbox's list. */
   #listed = false;
-  /** The outbox sends. To close the channel is for a later write event. */
+  /** The outbox sends. Closing is left to a later write event. */
   #flushing = false;
   /** The owner's `send` is running. */
   #sending = false;
@@ -86,8 +97,7 @@ export class OutputQueue implements Sender {
 
   /**
    * Appends data to the segment of this tick.
-   * @returns whether that is all there is to do: the data has been taken, and no more than the high-water
-   *   mark waits
+   * @returns true: the data has been taken, and no more than the high-water mark waits. False: use `push`
    */
   extendSegment(data: Uint8Array | string): boolean {
     const segment = this.#segment;
@@ -108,16 +118,25 @@ export class OutputQueue implements Sender {
     const empty = this.isEmpty();
     if (!empty && buffer.closes) return this.#refuse('push');
     if (data.length > 0) {
+      const putOff = outbox.open && owner.batchOutput && data.length <= LONGEST_COPIED;
       const opened = empty && this.#openSegment(data, size);
-      if (!opened) buffer.append(typeof data === 'string' ? buffer.encode(data) : data, size);
+      if (!opened) buffer.append(this.#bytesOf(data, putOff), size);
       const waiting = opened ? this.#segment.length : this.byteLength;
-      if (!outbox.open || !owner.batchOutput || waiting >= size) owner.initiateSend();
-      else if (empty) this.#list();
-      // What waits since before this tick is tried again, unless only a write event can help.
-      else if (!this.#listed && !this.#blocked) owner.initiateSend();
-      if (opened && waiting <= owner.highWaterMark) return true;
+      if (putOff && waiting < size && waiting <= owner.highWaterMark) {
+        if (empty) this.#list();
+        // What waits since before this tick is tried again, unless only a write event can help.
+        else if (!this.#listed && !this.#blocked) owner.initiateSend();
+        return true;
+      }
+      owner.initiateSend();
     }
     return this.#isBelowMark();
+  }
+
+  /** @param copied the program may use its memory again before the data leaves */
+  #bytesOf(data: Uint8Array | string, copied: boolean): Uint8Array {
+    if (typeof data === 'string') return this.#buffer.encode(data);
+    return copied ? Buffer.from(data) : data;
   }
 
   /** Appends a producer, which is asked at once, as in Python. */
@@ -147,8 +166,9 @@ export class OutputQueue implements Sender {
   /** Opens a segment, as nothing waits, if all steps of the owner are the library's own. */
   #openSegment(data: Uint8Array | string, size: number): boolean {
     const owner = this.#owner;
-    // Within a tick, only the pushes of the chat whose handler runs are contiguous.
-    if (this.#sending || (outbox.open && !this.handlesRead)) return false;
+    // Re-entrant pushes wait for the outer send. Within a tick, only a chat's own read event is followed by
+    // more pushes of the same chat.
+    if (this.#sending || this.#buffer.refilling || (outbox.open && !this.handlesRead)) return false;
     if (!this.#usesStockSteps() || !owner.connected) return false;
     this.#changes = this.#buffer.changes;
     return this.#segment.open(data, owner.encoding, Math.min(size, owner.highWaterMark));
@@ -163,6 +183,7 @@ export class OutputQueue implements Sender {
       owner.initiateSend === stock.initiateSend &&
       owner.refillBuffer === stock.refillBuffer &&
       owner.writable === stock.writable &&
+      Dispatcher.prototype.send === DISPATCHER_SEND &&
       sessionOf(owner).isStream &&
       this.#buffer.hasStockFifo
     );
@@ -196,7 +217,7 @@ export class OutputQueue implements Sender {
       routeError(this.#owner, error);
     } finally {
       this.#flushing = outer;
-      // There is no connection to send on, and the shared memory is about to be used again.
+      // No connection: the segment moves to the buffer, because other chats will use the shared memory.
       if (this.#segment.length > 0 && !this.#sending) this.#endSegment(0);
     }
   }
@@ -211,19 +232,9 @@ export class OutputQueue implements Sender {
     this.#listed = false;
     const over = this.#segment.length > 0 && this.#sendSegment();
     if (!over) this.#sendBuffers();
-    if (this.#drainDue && this.isEmpty()) this.#announceDrain();
-  }
-
-  /** The kernel has room: what the handler pushes is sent at once. */
-  #announceDrain(): void {
+    if (!this.#drainDue || !this.isEmpty()) return;
     this.#drainDue = false;
-    const { open } = outbox;
-    outbox.open = false;
-    try {
-      runHandler(this.#owner, handleDrain);
-    } finally {
-      outbox.open = open;
-    }
+    runHandler(this.#owner, handleDrain);
   }
 
   /** The output is given up: what is on its way does not come back, and no drain is announced. */
@@ -242,10 +253,10 @@ export class OutputQueue implements Sender {
     let sent = 0;
     this.#sending = true;
     try {
-      const direct = socket instanceof Socket && socket.send === Socket.prototype.send;
+      const direct = socket instanceof Socket && socket.send === SOCKET_SEND;
       sent =
         direct && owner.send === this.#stock.send
-          ? owner[sendFrom](socket, sendScratch.memory, start, length)
+          ? owner[sendRange](socket, sendScratch.memory, start, length)
           : checkSent(owner.send(segment.copy(0)), length);
     } catch (error) {
       routeError(owner, error);

@@ -119,7 +119,7 @@ export class RecordDelivery {
         this.#countDown(before - taken);
       }
     }
-    if (!complete || session.replaced) return;
+    if (!complete || session.closed) return;
     // 0 means "for ever": a program that sets no new terminator now gets all that follows.
     if (got || owner.terminator === missing) this.#countDown(0);
     if (got) handleResult(owner, owner.foundTerminator());
@@ -142,7 +142,7 @@ export class RecordDelivery {
     const session = sessionOf(owner);
     const result = owner.collectIncomingData(keepable(input, start, end));
     if (result !== undefined) handleResult(owner, result);
-    return !session.replaced;
+    return !session.closed;
   }
 
   /** There will be no more input. The beginning of a delimiter that will never be completed is data. */

@@ -1,11 +1,11 @@
 // The small pushes of one chat in one tick, side by side in memory that all chats share
-// (kernel/buffers.ts), so that they are sent without a Buffer for each. Only the chat whose handler runs
-// writes there: a segment ends as soon as another one begins behind it.
+// (kernel/buffers.ts), so that they are sent without a Buffer for each. A chat begins a segment in its own
+// read event. The segment can be extended until another one begins behind it.
 
 import { sendScratch } from '../kernel/buffers';
 
 /** Longer data is not worth copying, in bytes. */
-const LONGEST = 16384;
+export const LONGEST_COPIED = 16384;
 
 /** How many segments there are. Without any, the shared memory is used from its beginning again. */
 let segments = 0;
@@ -15,7 +15,7 @@ export class Segment {
   /** 0: there is none, or what there was has been dropped. */
   length = 0;
   #open = false;
-  /** What a push may make of it without a closer look, in bytes. */
+  /** The maximum length, in bytes. */
   limit = 0;
 
   /** Begins with `data`. @returns false when that is too long, or there is no room */
@@ -31,7 +31,7 @@ export class Segment {
   /** Appends `data`. @returns false when it does not fit, or another segment stands behind this one */
   extend(data: Uint8Array | string, encoding: BufferEncoding): boolean {
     const before = sendScratch.used;
-    if (data.length > LONGEST || this.start + this.length !== before) return false;
+    if (data.length > LONGEST_COPIED || this.start + this.length !== before) return false;
     const copied =
       typeof data === 'string'
         ? sendScratch.appendText(data, encoding) >= 0

@@ -21,6 +21,7 @@ import {
   AF_UNIX,
   MSG_NOSIGNAL,
   MSG_TRUNC,
+  SHUT_RD,
   SHUT_RDWR,
   SO_DOMAIN,
   SO_PROTOCOL,
@@ -87,8 +88,11 @@ export interface SocketLike {
 /** Called on a socket's owner when the socket is about to be closed, not by its owner. @internal */
 export const socketClosing = Symbol('socketClosing');
 
-/** As `send`, from memory with a fixed address. @internal */
-export const sendFrom = Symbol('sendFrom');
+/** Called on a socket's owner when output that it still holds would come too late. @internal */
+export const flushPending = Symbol('flushPending');
+
+/** As `send`, of a range of memory with a fixed address. @internal */
+export const sendRange = Symbol('sendRange');
 
 /** Has a function called when a socket no longer holds its descriptor. @internal */
 export const onRelease = Symbol('onRelease');
@@ -96,6 +100,7 @@ export const onRelease = Symbol('onRelease');
 /** The channel that holds a socket. @internal */
 export interface SocketOwner {
   [socketClosing](): void;
+  [flushPending](): void;
 }
 
 const slot = new SockaddrSlot();
@@ -330,7 +335,7 @@ export class Socket implements SocketLike, Disposable {
   }
 
   /** @internal */
-  [sendFrom](memory: Memory, offset: number, length: number): number | null {
+  [sendRange](memory: Memory, offset: number, length: number): number | null {
     const { fd } = this.#descriptor;
     if (fd === -1) throw closedSocket('send');
     const result = syscalls.sendFrom(fd, memory, offset, length, MSG_NOSIGNAL);
@@ -356,6 +361,7 @@ export class Socket implements SocketLike, Disposable {
    * @throws {SocketError} `ENOTCONN`
    */
   shutdown(how: number = SHUT_RDWR): void {
+    if (how !== SHUT_RD) this.owner?.[flushPending]();
     syscalls.check(syscalls.shutdown(this.#fd('shutdown'), how), 'shutdown');
   }
 

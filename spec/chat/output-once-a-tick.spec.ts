@@ -1,14 +1,19 @@
 // Output leaves once a tick: what is pushed while the loop delivers events leaves after the reads of the
 // tick, in one send a chat, and never later than anything that waits.
 
+import { closeSync } from 'node:fs';
 import {
   AsyncChat,
   ChannelMap,
   Dispatcher,
+  DispatcherWithSend,
   ExitNow,
+  Fifo,
   poll,
   poll2,
   read,
+  SHUT_RDWR,
+  SHUT_WR,
   Socket,
   type SocketLike,
 } from 'asyncore';
@@ -78,6 +83,7 @@ function received(socket: Socket): string {
 }
 
 const LINE = Buffer.from('x\n');
+const rawSend = Socket.prototype.send;
 
 describe.each([
   ['select order', poll],
@@ -229,6 +235,154 @@ describe.each([
       pass(1000, map);
       // 8 x 40,000 bytes do not fit; each member gets its own in full all the same.
       for (const { peer } of members) expect(received(peer)).toBe('y'.repeat(40_000));
+    }
+  });
+});
+
+describe('What has been pushed in a tick is sent first', () => {
+  /** Pushes in a read event and then does `act`. @returns what has arrived right after that */
+  function arrivedAfter(act: (chat: Member, map: ChannelMap) => void): string {
+    const map = new ChannelMap();
+    const { chat, peer } = place(map, Member);
+    let seen = '';
+    chat.onLine = () => {
+      chat.push('pushed ');
+      act(chat, map);
+      seen = received(peer);
+    };
+    peer.send(LINE);
+    poll(1000, map);
+    expect(chat.errors).toEqual([]);
+    return seen;
+  }
+
+  it.each([
+    ['shutdown(SHUT_WR)', SHUT_WR],
+    ['shutdown(SHUT_RDWR)', SHUT_RDWR],
+  ])('by %s of the socket', (_, how) => {
+    expect(arrivedAfter((chat) => chat.socket?.shutdown?.(how))).toBe('pushed ');
+  });
+
+  it('by shutdown(SHUT_WR) of a socket that another channel’s handler has pushed to', () => {
+    const map = new ChannelMap();
+    const other = place(map, Member);
+    const { chat, peer } = place(map, Member);
+    chat.onLine = () => {
+      other.chat.push('relayed');
+      other.chat.socket?.shutdown?.(SHUT_WR);
+    };
+    peer.send(LINE);
+    poll(1000, map);
+    expect(received(other.peer)).toBe('relayed');
+    expect(map.size).toBe(2);
+  });
+
+  it('by delChannel() and by the channel that takes the socket over', () => {
+    const upgrade = (chat: Member, map: ChannelMap): void => {
+      const socket = chat.socket as Socket;
+      chat.delChannel();
+      const next = new DispatcherWithSend(socket, map);
+      next.send(Buffer.from('frame'));
+      opened.push(next);
+    };
+    expect(arrivedAfter(upgrade)).toBe('pushed frame');
+  });
+
+  it('by a new channel on the same socket, which closes it', () => {
+    const replace = (chat: Member, map: ChannelMap): void => {
+      new Member(chat.socket as Socket, map).close();
+    };
+    expect(arrivedAfter(replace)).toBe('pushed ');
+  });
+
+  it('by detach()', () => {
+    expect(arrivedAfter((chat) => closeSync((chat.socket as Socket).detach()))).toBe('pushed ');
+  });
+});
+
+describe('Memory that the program uses again after a push', () => {
+  it.each([4, 5000, 16_384, 20_000, 70_000])('is sent as it was: %i bytes', (size) => {
+    const map = new ChannelMap();
+    const other = place(map, Member);
+    const { chat, peer } = place(map, Member);
+    const reused = Buffer.alloc(size);
+    chat.onLine = () => {
+      for (const letter of 'abc') {
+        reused.fill(letter);
+        chat.push(reused);
+        other.chat.push(reused);
+      }
+      reused.fill('-');
+    };
+    peer.send(LINE);
+    const all = new Map([
+      [peer, ''],
+      [other.peer, ''],
+    ]);
+    const expected = ['a', 'b', 'c'].map((letter) => letter.repeat(size)).join('');
+    for (
+      let tick = 0;
+      tick < 1000 && [...all.values()].some((got) => got.length < 3 * size);
+      tick += 1
+    ) {
+      poll(10, map);
+      for (const [socket, got] of all) all.set(socket, got + received(socket));
+    }
+    expect([...all.values()]).toEqual([expected, expected]);
+  });
+});
+
+describe('A push from within more()', () => {
+  it.each<[string, (chat: Member) => void]>([
+    ['discardBuffers()', (chat) => chat.discardBuffers()],
+    ['producerFifo.pop()', (chat) => chat.producerFifo.pop()],
+    [
+      'another fifo',
+      (chat) => {
+        chat.producerFifo = new Fifo();
+      },
+    ],
+  ])('that has emptied the fifo by %s is sent', (_, empty) => {
+    const { chat, peer } = place(new ChannelMap(), Member);
+    chat.pushWithProducer({
+      more() {
+        empty(chat);
+        chat.push('within');
+        return null;
+      },
+    });
+    chat.push(' after');
+    chat.close();
+    expect(received(peer)).toBe('within after');
+  });
+});
+
+describe('A method of the library that is patched', () => {
+  it.each<[string, object]>([
+    ['AsyncChat.prototype.send', AsyncChat.prototype],
+    ['Dispatcher.prototype.send', Dispatcher.prototype],
+    ['Socket.prototype.send', Socket.prototype],
+  ])('%s is called for every byte', (_, prototype) => {
+    const patched = prototype as { send(data: Uint8Array): number };
+    const { send } = patched;
+    let given = '';
+    patched.send = function (data) {
+      given += Buffer.from(data).toString();
+      return send.call(this, data);
+    };
+    try {
+      const map = new ChannelMap();
+      const [mine, peer] = Socket.pair();
+      const chat = new Member(mine, map);
+      opened.push(chat, peer);
+      chat.onLine = () => chat.push('in an event ');
+      rawSend.call(peer, LINE);
+      poll(1000, map);
+      chat.push('outside');
+      expect(received(peer)).toBe('in an event outside');
+      expect(given).toContain('in an event outside');
+    } finally {
+      patched.send = send;
     }
   });
 });

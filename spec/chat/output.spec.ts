@@ -128,6 +128,14 @@ function waiting(): Talk & { connect(): void } {
   };
 }
 
+/** The next send of a chat takes nothing, as if the kernel were full. */
+function refuseOnce(chat: Talker): void {
+  chat.send = () => {
+    Reflect.deleteProperty(chat, 'send');
+    return 0;
+  };
+}
+
 /** All that a socket has got. */
 function receive(socket: Socket): Buffer {
   const pieces: Buffer[] = [];
@@ -1404,14 +1412,28 @@ describe('AsyncChat, pushes in one read event', () => {
     expect(Buffer.concat(got).equals(data)).toBe(true);
   });
 
-  it('count for highWaterMark and are announced when they have gone', () => {
-    const { chat, arrived, during } = talk();
+  it('are sent at once beyond highWaterMark, so that push says what the kernel has not taken', () => {
+    const { chat, arrived, during, sends } = talk();
     chat.highWaterMark = 2;
     during(() => {
       expect(chat.push('ab')).toBe(true);
-      expect(chat.push('c')).toBe(false);
+      expect(sends).toEqual([]);
+      expect(chat.push('c')).toBe(true);
+      expect(sends).toEqual([2, 1]);
+    });
+    expect(arrived()).toBe('abc');
+    expect(chat.events).toEqual([]);
+  });
+
+  it('are announced when they have gone, if the kernel did not take them at once', () => {
+    const { chat, arrived, during, map } = talk();
+    chat.highWaterMark = 2;
+    refuseOnce(chat);
+    during(() => {
+      expect(chat.push('abc')).toBe(false);
       expect(chat.events).toEqual([]);
     });
+    poll(1000, map);
     expect(arrived()).toBe('abc');
     expect(chat.events).toEqual(['drain']);
   });
@@ -1768,7 +1790,9 @@ describe('AsyncChat.highWaterMark', () => {
         throw new Error('a bug');
       };
       for (let round = 0; round < 3; round += 1) {
+        refuseOnce(chat);
         theirs.send(Buffer.from('\n'));
+        await pass(way, map);
         await pass(way, map);
         expect(arrived()).toBe('answer\n');
       }

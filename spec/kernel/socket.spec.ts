@@ -42,7 +42,7 @@ import {
 } from 'asyncore';
 import { Memory } from '../../lib/kernel/koffi';
 import { ERRNO, LAYOUT } from '../../lib/kernel/platform/linux';
-import { sendFrom, setNonBlocking } from '../../lib/kernel/socket';
+import { sendRange, setNonBlocking } from '../../lib/kernel/socket';
 import * as libc from '../../lib/kernel/syscalls';
 import { flagsOf as descriptorFlags, O_CLOEXEC, O_NONBLOCK } from '../support/descriptors';
 import { FAMILIES, localAddress, temporaryPath } from '../support/drive';
@@ -1107,7 +1107,7 @@ describe('A closed socket', () => {
     socket.close();
     const next = keep(Socket.socket());
     expect(next.fileno()).toBeGreaterThanOrEqual(0);
-    expect(() => socket[sendFrom](new Memory(8), 0, 8)).toThrow(/the socket is closed/);
+    expect(() => socket[sendRange](new Memory(8), 0, 8)).toThrow(/the socket is closed/);
   });
 
   it('has no other methods than these', () => {
