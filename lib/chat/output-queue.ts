@@ -68,8 +68,6 @@ export class OutputQueue implements Sender {
   #flushing = false;
   /** The owner's `send` is running. */
   #sending = false;
-  /** The last send was not taken in full. A write event tells when there is room again. */
-  #blocked = false;
   /** `handleDrain` is due when all has been sent. */
   #drainDue = false;
 
@@ -124,8 +122,8 @@ export class OutputQueue implements Sender {
       const waiting = opened ? this.#segment.length : this.byteLength;
       if (putOff && waiting < size && waiting <= owner.highWaterMark) {
         if (empty) this.#list();
-        // What waits since before this tick is tried again, unless only a write event can help.
-        else if (!this.#listed && !this.#blocked) owner.initiateSend();
+        // What waits since before this tick is tried again at each push, as in Python.
+        else if (!this.#listed) owner.initiateSend();
         return true;
       }
       owner.initiateSend();
@@ -262,10 +260,9 @@ export class OutputQueue implements Sender {
       routeError(owner, error);
     } finally {
       this.#sending = false;
-      this.#blocked = sent < length;
       this.#endSegment(sent);
     }
-    return this.#blocked || this.#buffer.isEmpty();
+    return sent < length || this.#buffer.isEmpty();
   }
 
   /** Ends the segment. What follows its first `sent` bytes is sent before all else. */
@@ -319,11 +316,10 @@ export class OutputQueue implements Sender {
       routeError(owner, error);
     } finally {
       this.#sending = false;
-      this.#blocked = sent < chunk.length;
     }
     // A handler, or an override of send, may have thrown the buffer away.
     if (this.#buffer.data === data && sent > 0) this.#buffer.data = data.subarray(sent);
-    return !this.#blocked;
+    return sent === chunk.length;
   }
 
   /**
