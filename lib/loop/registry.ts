@@ -360,7 +360,7 @@ export class Registry {
 
   release(): void {
     this.#users -= 1;
-    this.settle();
+    if (this.channels.size === 0) this.settle();
   }
 
   /** Makes `mask` what the selector knows of an entry. */

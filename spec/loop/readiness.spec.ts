@@ -110,7 +110,7 @@ describe.each(ORDERS)('Buffered input in %s', (_, pass) => {
     expect(log).toHaveLength(2);
   });
 
-  it('is told together with what the kernel has, once', () => {
+  it('is delivered together with what the kernel has, once', () => {
     const map = newMap();
     const log: string[] = [];
     const [own, peer] = pair();
@@ -136,6 +136,35 @@ describe.each(ORDERS)('Buffered input in %s', (_, pass) => {
     probe.wants = 'r';
     pass(0, map);
     expect(log).toEqual(['A.read']);
+  });
+
+  it('loses no event when the code of another channel throws while it is collected', () => {
+    const map = newMap();
+    const log: string[] = [];
+    const [ready, throwing, kernel] = ['A', 'B', 'C'].map((name) => new Probe(name, log));
+    const [own, peer] = pair();
+    const channels = [ready, throwing, kernel] as [Probe, Probe, Probe];
+    map.set(pair()[0].fileno(), channels[0]);
+    map.set(pair()[0].fileno(), channels[1]);
+    map.set(own.fileno(), channels[2]);
+    channels[0].hasBufferedInput = true;
+    let looks = 0;
+    Object.defineProperty(channels[1], 'hasBufferedInput', {
+      get() {
+        looks += 1;
+        // The first look is taken when the predicates are asked, and its error goes to the channel.
+        if (looks === 2) throw new Error('second look');
+        return true;
+      },
+    });
+    peer.send(BYTE);
+    expect(() => pass(0, map)).toThrow('second look');
+    expect(log).toEqual([]);
+    // The kernel has nothing for C any more, but the library has.
+    own.recv(1);
+    channels[2].hasBufferedInput = true;
+    pass(0, map);
+    expect(log.sort()).toEqual(['A.read', 'B.read', 'C.read']);
   });
 });
 
