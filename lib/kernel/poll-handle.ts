@@ -23,7 +23,7 @@ export class PollHandle {
   #handle: { close(): void } | null;
 
   /**
-   * Calls `wake` at each turn of Node's loop in which `fd` is ready. The callback runs outside
+   * Calls `wake` at each iteration of Node's loop in which `fd` is ready. The callback runs outside
    * Node's callback scope, where promises and nextTicks would not be served, so it may only
    * schedule. The handle costs a libuv handle and no thread, and keeps the process alive.
    *

@@ -39,10 +39,12 @@ export class Entry {
   wants: Interest = 0;
   /** What is registered in the selector, or stands for that if `alwaysReady`; 0: nothing. */
   mask: PollBits = 0;
-  /** What the kernel, or the library, reports in the tick under way: set and read within one `Registry.select`. */
+  // What is reported in the tick under way. Set and read within one `Registry.select`.
+  /** By the kernel and, once merged, by the library. */
   fired: PollBits = 0;
-  /** What the library itself reports in the tick under way: set and read within one `Registry.select`. */
+  /** By the library itself: software readiness. */
   ready: PollBits = 0;
+
   /** Waits to be asked, see `Registry.interestChanged`. */
   stale = true;
   /** The channel calls `interestChanged` at every change, so it need not be asked at every tick. */

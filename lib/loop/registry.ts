@@ -265,7 +265,7 @@ export class Registry {
     if (order !== this.#order) this.#follow(order);
     const stale = this.#stale;
     if (stale.length === 0 && this.#untracked.length === 0) return;
-    // A predicate may add channels: their turn is the next tick's, as with Python's copy of the map.
+    // A predicate may add channels. They are asked in the next tick, as with Python's copy of the map.
     this.#stale = [];
     try {
       for (const entry of stale) if (entry.live) this.#classify(entry, report);
@@ -360,7 +360,7 @@ export class Registry {
 
   release(): void {
     this.#users -= 1;
-    if (this.channels.size === 0) this.settle();
+    this.settle();
   }
 
   /** Makes `mask` what the selector knows of an entry. */

@@ -80,7 +80,10 @@ export function blockingPass(registry: Registry, order: TickOrder, timeout: numb
   }
 }
 
-/** Waits up to `wait` ms (as `milliseconds` returns them), and delivers. @returns whether anything was due */
+/**
+ * Waits up to `wait` ms, which `milliseconds` has rounded, and delivers.
+ * @returns whether anything was due
+ */
 export function step(registry: Registry, order: TickOrder, wait: number): boolean {
   const snapshot = registry.select(order, wait);
   if (snapshot.count === 0) {

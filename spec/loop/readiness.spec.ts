@@ -1,4 +1,4 @@
-// What is ready although the kernel does not say so: each reason, for as long as it holds, in map order
+// What is ready although the kernel does not report it: each reason, for as long as it holds, in map order
 // with what the kernel reports.
 
 import { closeSync, openSync } from 'node:fs';
@@ -169,7 +169,7 @@ describe.each(ORDERS)('Buffered input in %s', (_, pass) => {
 });
 
 describe.each(ORDERS)('A closed socket in %s', (_, pass) => {
-  it('is told of until its channel has left', () => {
+  it('is reported until its channel has left', () => {
     const map = newMap();
     const log: string[] = [];
     const [own] = pair();
@@ -220,7 +220,7 @@ describe.each(ORDERS)('A number that was lost to another channel in %s', (_, pas
     return { old, heir };
   }
 
-  it('is told once, in its place', () => {
+  it('is delivered once, in its place', () => {
     const map = newMap();
     const log: string[] = [];
     const [[before], [after]] = [pair(), pair()];
@@ -238,7 +238,7 @@ describe.each(ORDERS)('A number that was lost to another channel in %s', (_, pas
     expect(log).toEqual(['before.write', 'after.write']);
   });
 
-  it('is not told to a channel that has closed by then, or in the same tick', () => {
+  it('is not delivered to a channel that has closed by then, or in the same tick', () => {
     const map = newMap();
     const log: string[] = [];
     const { old } = lost(map, log);
@@ -256,7 +256,7 @@ describe.each(ORDERS)('A number that was lost to another channel in %s', (_, pas
     expect(log).toEqual(['killer.read']);
   });
 
-  it('is still told after a tick that ExitNow has cut short', () => {
+  it('is still delivered after a tick that ExitNow has cut short', () => {
     const map = newMap();
     const log: string[] = [];
     const [own, peer] = pair();
