@@ -18,7 +18,7 @@ export function checkInt(action: string, what: string, value: number): void {
 }
 
 /** The engine's own getter: a subclass, or an own property, may claim another length. */
-const byteLengthOf = Object.getOwnPropertyDescriptor(
+export const byteLengthOf = Object.getOwnPropertyDescriptor(
   Object.getPrototypeOf(Uint8Array.prototype),
   'byteLength',
 )?.get as (this: Uint8Array) => number;

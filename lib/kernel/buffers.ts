@@ -2,22 +2,19 @@
 // addresses.
 
 import { Buffer } from 'node:buffer';
+import { byteLengthOf } from './arguments';
 import { Memory } from './koffi';
 import { recv } from './syscalls';
-
-/** The engine's own getter: a subclass, or an own property, may claim another length. */
-const lengthOf = Object.getOwnPropertyDescriptor(
-  Object.getPrototypeOf(Uint8Array.prototype),
-  'length',
-)?.get as (this: Uint8Array) => number;
 
 // ---------------------------------------------------------------------------------------------
 // Receiving. What is handed out is the program's to keep, so the slab is never written twice. A large
 // read is handed out as a view, and uses the slab up; a small one is copied, so that a nickname kept for
-// a day pins Node's own pool and not the slab.
+// a day pins Node's own pool and not the slab. A view keeps all of its memory alive: this may be 16 times
+// its size and no more.
 
 const SLAB_SIZE = 256 * 1024;
 const SMALLEST_VIEW = 16 * 1024;
+const MOST_PINNED = SLAB_SIZE / SMALLEST_VIEW;
 let slab: Memory | null = null;
 let slabUsed = 0;
 
@@ -44,14 +41,17 @@ export function receive(fd: number, size: number, flags: number): Buffer | numbe
 }
 
 /**
- * A piece of what was received, for a program to keep: a view, or a copy where the piece would be a small
- * part of a large read, or of the slab.
+ * A piece of what was received, for a program to keep: a view, or a copy where the piece is a small part
+ * of a large read, of the slab, or of the memory of a read beyond the slab's size.
  */
 export function keepable(input: Buffer, start: number, end: number): Buffer {
-  if (end - start >= SMALLEST_VIEW || input.length < SMALLEST_VIEW) {
+  if (input.length < SMALLEST_VIEW) return input.subarray(start, end);
+  const size = end - start;
+  // The size of the memory is asked last, as `buffer` is slow: small pieces need no look at it.
+  if (size >= SMALLEST_VIEW && size * MOST_PINNED >= input.buffer.byteLength) {
     return input.subarray(start, end);
   }
-  const piece = Buffer.allocUnsafe(end - start);
+  const piece = Buffer.allocUnsafe(size);
   input.copy(piece, 0, start, end);
   return piece;
 }
@@ -93,7 +93,7 @@ export class SendScratch {
   /** Copies a piece to the end. @returns false when there is no room */
   append(data: Uint8Array): boolean {
     const bytes = this.#bytes ?? this.#allocate();
-    const length = lengthOf.call(data);
+    const length = byteLengthOf.call(data);
     const start = this.used;
     if (length > bytes.length - start) return false;
     if (length > HAND_COPIED) bytes.set(data, start);

@@ -1,19 +1,13 @@
 // A descriptor that Node's own loop watches.
 
 import { fstatSync } from 'node:fs';
-import { isMainThread } from 'node:worker_threads';
 import { checkFd } from './arguments';
 import { type Interest, raw } from './koffi';
 import { ERRNO } from './platform/linux';
 import { failure, isOpen } from './syscalls';
 
-/** A worker must not end with an open handle: koffi would call into a dead thread. */
+/** All that are open: libuv must not be given a descriptor twice. */
 const openHandles = new Set<PollHandle>();
-if (!isMainThread) {
-  process.on('exit', () => {
-    for (const handle of openHandles) handle.close();
-  });
-}
 
 /** The errno for which libuv would refuse `fd`, or 0. */
 function whyUnwatchable(fd: number): number {
@@ -29,7 +23,7 @@ export class PollHandle {
   #handle: { close(): void } | null;
 
   /**
-   * Calls `wake` at each turn of Node's loop in which `fd` is ready. The callback runs outside
+   * Calls `wake` at each iteration of Node's loop in which `fd` is ready. The callback runs outside
    * Node's callback scope, where promises and nextTicks would not be served, so it may only
    * schedule. The handle costs a libuv handle and no thread, and keeps the process alive.
    *
@@ -42,7 +36,7 @@ export class PollHandle {
     this.fd = fd;
     const errno = whyUnwatchable(fd);
     if (errno !== 0) throw failure(-errno, 'uv_poll');
-    // Held here: a poll handle that is collected stops without a word.
+    // Held here: a poll handle that is collected stops silently.
     this.#handle = raw.watch(fd, { ...interest }, wake);
     openHandles.add(this);
   }

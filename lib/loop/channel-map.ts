@@ -7,7 +7,11 @@ import { badRange, badType } from '../errors';
 import type { Channel } from './channel';
 import { Registry } from './registry';
 
-/** What the loop, and the library's channels, keep about a map. One registry belongs to each. @internal */
+/**
+ * The registry of a map. Package-private access: the class assigns this function in a static block, where
+ * it can read the private field, so that the registry is in no public method or type. `sessionOf` of the
+ * dispatcher works in the same way. @internal
+ */
 export let registryOf: (map: ChannelMap) => Registry;
 
 /**
@@ -58,8 +62,8 @@ export class ChannelMap extends Map<number, Channel> {
   }
 
   /**
-   * Tells that the predicates of channel `fd` may answer otherwise now. Wakes a waiting loop.
-   * Dispatchers do it by themselves while their predicates are the library's own.
+   * Asks the predicates of channel `fd` again, which may answer otherwise now. Wakes a waiting loop.
+   * Dispatchers call it by themselves while their predicates are the library's own.
    */
   interestChanged(fd: number): void {
     this.#registry.interestChanged(fd);

@@ -1,4 +1,4 @@
-// The one thing that the loop knows about what it drives.
+// The interface between the loop and its channels.
 
 /** What stands in a channel map. Dispatchers are channels; a program may write its own. */
 export interface Channel {
@@ -14,7 +14,7 @@ export interface Channel {
   readonly readingPaused?: boolean;
   /**
    * The channel holds input that the kernel has already handed over: a read event is due. A change to
-   * true is told by `interestChanged`, like a change of a predicate. @internal
+   * true needs a call of `interestChanged`, like a change of a predicate. @internal
    */
   readonly hasBufferedInput?: boolean;
   /** There is input, a connection to accept, the end of a connect, or an error. */
@@ -25,7 +25,7 @@ export interface Channel {
   handleExptEvent(): void | Promise<void>;
   /** The descriptor is of no more use. */
   handleClose(): void | Promise<void>;
-  /** Another handler threw, or its promise was rejected. What this one throws closes the channel. */
+  /** Another handler threw, or its promise was rejected. An exception from `handleError` closes the channel. */
   handleError(error: unknown): void | Promise<void>;
   /** The program is about to end, see `shutdown`. Without this handler the channel is closed. */
   handleShutdown?(): void | Promise<void>;
@@ -33,8 +33,15 @@ export interface Channel {
   close(): void;
   /** The descriptor under which the channel stands in its map. */
   fileno?(): number | null;
-  /** The `ChannelMap` that this channel tells of its changes. */
+  /** The `ChannelMap` whose `interestChanged` this channel calls. */
   readonly map?: Map<number, Channel> & { interestChanged(fd: number): void };
-  /** Whether this channel calls `interestChanged` whenever a predicate would answer otherwise. */
+  /**
+   * Whether this channel calls `interestChanged` whenever a predicate would answer otherwise. The loop
+   * keeps the answer for as long as `readable` and `writable` are the same functions: `interestChanged`
+   * asks the predicates again, and not this method.
+   */
   tracksInterest?(): boolean;
 }
+
+/** Called with an error of a channel. @internal */
+export type Report = (channel: Channel, error: unknown) => void;

@@ -1,12 +1,12 @@
 // Runs a handler, and routes its error.
 //
 // An exception ends its channel, not the loop: it goes to the channel's handleError. An exception out of
-// handleError itself is reported as a process warning, and the channel is closed. A rejection of an async
+// handleError itself is emitted as a process warning, and the channel is closed. A rejection of an async
 // handler goes the same way, later. ExitNow alone leaves the loop.
 
 import { codeOf, DISCONNECTED, isExit, stackOf } from '../errors';
 import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from '../kernel/platform/constants';
-import type { Channel } from './channel';
+import type { Channel, Report } from './channel';
 import { ChannelMap, registryOf } from './channel-map';
 import type { Entry } from './entry';
 import type { Registry } from './registry';
@@ -67,7 +67,7 @@ export function deliver(channel: Channel, flags: number, entry: Entry | undefine
     if (over && entry?.live !== false) handleResult(channel, channel.handleClose());
   } catch (error) {
     if (!DISCONNECTED.has(codeOf(error) ?? '')) routeError(channel, error);
-    // Of a channel that its handler has closed already, a disconnect says nothing new.
+    // The handler has closed the channel: ignore the disconnect.
     else if (entry?.live !== false) hangUp(channel);
   }
 }
@@ -86,15 +86,12 @@ export function runHandler(channel: Channel, handler: Handler): void {
   }
 }
 
-/** Told of an error of a channel. */
-type Report = (channel: Channel, error: unknown) => void;
-
-/** A handler may be async: the rejection of its promise is its channel's, as an exception would be. */
+/** A handler may be async: a rejection of its promise goes to its channel, as an exception would. */
 export function handleResult(channel: Channel, result: unknown, report: Report = routeError): void {
   if (result === undefined || typeof (result as PromiseLike<unknown> | null)?.then !== 'function') {
     return;
   }
-  // What the handler has done by then may be what a predicate looks at.
+  // The handler may have changed state that a predicate reads.
   const settled = (): void => channel.map?.interestChanged(channel.fileno?.() ?? -1);
   (result as PromiseLike<unknown>).then(settled, (error: unknown) => {
     routeErrorOutside(channel, error, report);
@@ -131,7 +128,7 @@ function registryFor({ map }: Channel): Registry | null {
   return map instanceof ChannelMap ? registryOf(map) : null;
 }
 
-/** Even handleError threw: says so where it cannot be overlooked, and goes on without the channel. */
+/** handleError threw as well: emits a process warning and closes the channel. @throws {ExitNow} */
 function giveUp(channel: Channel, error: unknown): void {
   if (isExit(error)) throw error;
   process.emitWarning(`handleError of a channel threw, closing the channel: ${stackOf(error)}`, {
@@ -140,10 +137,16 @@ function giveUp(channel: Channel, error: unknown): void {
   });
   try {
     channel.close();
-  } catch {
-    // The first error has been reported.
+  } catch (third) {
+    // Any other error goes unreported: the warning has named the first one.
+    if (isExit(third)) throw third;
+  } finally {
+    removeFromMap(channel);
   }
-  // Whatever its close() did, the channel gets no more events.
+}
+
+/** Whatever its close() did, the channel gets no more events. */
+function removeFromMap(channel: Channel): void {
   const { map } = channel;
   const fd = channel.fileno?.();
   if (map === undefined || fd === null) return;

@@ -14,7 +14,19 @@ import { Deadline } from './timers';
  */
 export type TickOrder = 'select' | 'poll';
 
-// What a channel wants (READ, WRITE), and what it is due for in select order (all four).
+/**
+ * poll(2)'s bits: POLLIN, POLLOUT, POLLPRI, POLLHUP, POLLERR, POLLNVAL. The selector's vocabulary, and
+ * that of a snapshot in poll order.
+ */
+export type PollBits = number;
+/** What the predicates ask for: READ | WRITE. */
+export type Interest = number;
+/**
+ * The sets of select(2) that a channel is in: READ | WRITE | EXCEPTION, or INVALID alone. The vocabulary
+ * of a snapshot in select order.
+ */
+export type SelectSets = number;
+
 export const READ = 1;
 export const WRITE = 2;
 export const EXCEPTION = 4;
@@ -23,17 +35,21 @@ export const INVALID = 8;
 export class Entry {
   /** False once the channel has left the map: nothing may be delivered any more. */
   live = true;
-  /** What the predicates answered last: READ | WRITE. */
-  wants = 0;
+  /** What the predicates answered last. */
+  wants: Interest = 0;
   /** What is registered in the selector, or stands for that if `alwaysReady`; 0: nothing. */
-  mask = 0;
-  /** What is reported in the tick under way: set and read within one `Registry.select`. */
-  fired = 0;
+  mask: PollBits = 0;
+  // What is reported in the tick under way. Set and read within one `Registry.select`.
+  /** By the kernel and, once merged, by the library. */
+  fired: PollBits = 0;
+  /** By the library itself: software readiness. */
+  ready: PollBits = 0;
+
   /** Waits to be asked, see `Registry.interestChanged`. */
   stale = true;
-  /** The channel tells of every change of interest, so that it need not be asked at every tick. */
+  /** The channel calls `interestChanged` at every change, so it need not be asked at every tick. */
   tracked = false;
-  /** Stands in the list of those that are asked at every tick. */
+  /** The entry is in the registry's `#untracked` list. */
   listed = false;
   /** The predicates as they were when `tracked` was decided. Null: not decided yet. */
   readable: Channel['readable'] | null = null;
@@ -42,13 +58,13 @@ export class Entry {
   suspended = false;
   suspension: Suspension | null = null;
   /**
-   * Suspended because the kernel keeps reporting a hang-up that this channel cannot be told of now.
+   * Suspended because the kernel keeps reporting a hang-up that cannot be delivered to this channel now.
    * Ends early when the channel wants something else.
    */
   hangupMuted = false;
   /** The descriptor was closed, and not by the channel. */
   invalid = false;
-  /** Invalid, and the number went to another channel before this one was told. */
+  /** Invalid, and the number went to another channel before this channel's `handleClose` ran. */
   replaced = false;
   /** A regular file: the kernel cannot watch it, and select(2) calls it ready. */
   alwaysReady = false;

@@ -1,16 +1,18 @@
 // May a channel be skipped?
 //
 // Asking ten thousand idle channels two questions a tick is what made asyncore slow. The loop skips a
-// channel that tells of every change of interest, and asks it again when it has told. The library's own
-// channels tell for as long as only the library's code decides about their interest:
+// channel that calls interestChanged() at every change of interest, and asks the channel again after it
+// calls interestChanged(). The library's own channels make these calls while only the library's code
+// decides about their interest:
 //
 // - `readable` and `writable` are methods that the library has declared. An override, inherited or the
 //   channel's own, is the program's, and is asked at every tick.
 // - What these methods look at are accessors that the library has declared, which see every change. A
 //   class field of the same name, `connected = true`, hides its accessor; its value is moved behind it.
 //
-// The loop looks when a channel enters the map, after each of its events, and when it tells. So a
-// predicate that is assigned at any other time takes effect with the next `interestChanged`.
+// The loop compares the predicates when a channel enters the map, after each of its events, and when it
+// calls interestChanged(). So a predicate that is assigned at any other time takes effect with the next
+// interestChanged().
 
 const predicateNames = new Set<string>();
 const ownPredicates = new WeakSet<object>();
@@ -27,7 +29,7 @@ export function declareState(prototype: object, ...names: string[]): void {
   }
 }
 
-/** Declares methods of `prototype` to be predicates whose changes the library tells of. */
+/** Declares methods of `prototype` to be predicates for whose changes the library calls interestChanged(). */
 export function declarePredicates(prototype: object, ...names: string[]): void {
   for (const name of names) {
     predicateNames.add(name);

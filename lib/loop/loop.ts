@@ -4,7 +4,7 @@ import { badRange, badType, codeOf, isExit } from '../errors';
 import { ChannelMap, registryOf, socketMap } from './channel-map';
 import type { TickOrder } from './entry';
 import type { Registry } from './registry';
-import { blockingTick } from './tick';
+import { blockingPass } from './tick';
 
 /** Options of `loop` and `loopSync`. */
 export interface LoopOptions {
@@ -35,13 +35,13 @@ export interface LoopOptions {
  */
 export function poll(timeout = 0, map: ChannelMap = socketMap): void {
   checkPass('poll', timeout, map);
-  blockingTick(registryOf(map), 'select', timeout);
+  blockingPass(registryOf(map), 'select', timeout);
 }
 
 /** One pass in poll order. Otherwise as `poll`. Python's `asyncore.poll2`. */
 export function poll2(timeout = 0, map: ChannelMap = socketMap): void {
   checkPass('poll2', timeout, map);
-  blockingTick(registryOf(map), 'poll', timeout);
+  blockingPass(registryOf(map), 'poll', timeout);
 }
 
 /** The same as `poll2`, under the name that Python keeps for old programs. */
@@ -110,7 +110,7 @@ export function loopSync(options: LoopOptions = {}): void {
   try {
     for (let left = count; registry.channels.size > 0 && left > 0; left -= 1) {
       signal?.throwIfAborted();
-      blockingTick(registry, order, timeout);
+      blockingPass(registry, order, timeout);
     }
   } finally {
     registry.runner = null;

@@ -44,8 +44,8 @@ interface Watch {
  * what is due and begins the next pass.
  *
  * The watch is level-triggered and stays open. A selector that is still ready after a turn brings the
- * next turn by itself: one look into the kernel for each, none to find that there is nothing, and a
- * whole turn of Node's loop in between.
+ * next turn by itself. So each turn costs one look into the kernel, no look is spent on finding nothing,
+ * and a whole iteration of Node's loop lies between two turns.
  */
 class Runner {
   readonly #registry: Registry;

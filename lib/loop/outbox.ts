@@ -1,12 +1,12 @@
 // Output that leaves once a tick.
 //
-// While the loop delivers events, what a channel sends is put off: the channel's queue takes it and
-// puts itself on this list. The loop flushes the list after the read sweep and at the end of the
-// delivery. So a burst of requests is answered by one send, and what ten members of a chat room say in
-// one tick reaches each of the others in one send.
+// While the loop delivers events, output is put off: the channel's queue takes it and puts itself on this
+// list. The loop flushes the list after the read sweep and at the end of the delivery. So a burst of
+// requests is answered by one send, and what ten members of a chat room say in one tick reaches each of
+// the others in one send.
 //
-// Nothing waits here for longer than the handlers run. The list is flushed before anything blocks the
-// thread, when ExitNow cuts a tick short, and when a handler calls process.exit().
+// Output waits here until the tick's reads are done. The list is flushed earlier before anything blocks
+// the thread, when ExitNow cuts a tick short, and when a handler calls process.exit().
 
 import { onBlocking } from '../kernel/blocking';
 
@@ -17,14 +17,62 @@ export interface Sender {
 }
 
 class Outbox {
-  /** The loop is delivering events: output is to be put off. */
+  /** The loop is delivering events: output is to be put off. To be read only: `begin` and `pause` set it. */
   open = false;
-  /** How many senders wait for the flush. To be read only. */
+  /**
+   * How many senders wait for the flush. To be read only. It is always `#senders.length - #next`, and a
+   * plain field because each tick reads it several times.
+   */
   size = 0;
   readonly #senders: Sender[] = [];
   /** The sender that is flushed next. A flush within a flush goes on from here. */
   #next = 0;
   #registered = false;
+
+  /**
+   * The delivery of events begins: output is put off until `end`.
+   * @returns whether a delivery was under way already; to be given to `end`
+   */
+  begin(): boolean {
+    // Here, and not at the first `add`: a listener that 'exit' gets while it is emitted is not called.
+    if (!this.#registered) this.#register();
+    const former = this.open;
+    this.open = true;
+    return former;
+  }
+
+  /**
+   * The delivery of events ends, or ExitNow has cut it short: what was put off leaves now.
+   * @param former what `begin` returned: an outer delivery goes on
+   * @throws {ExitNow} as `flush` does
+   */
+  end(former: boolean): void {
+    try {
+      if (this.size > 0) this.flush();
+    } finally {
+      this.open = former;
+    }
+  }
+
+  /** The earlier name of `end`. */
+  endDelivery(open: boolean): void {
+    this.end(open);
+  }
+
+  /**
+   * Output is sent at once until `resume`, also within a delivery.
+   * @returns whether a delivery is under way; to be given to `resume`
+   */
+  pause(): boolean {
+    const former = this.open;
+    this.open = false;
+    return former;
+  }
+
+  /** @param former what `pause` returned */
+  resume(former: boolean): void {
+    this.open = former;
+  }
 
   /** Puts `sender` on the list. It keeps track of whether it is listed: each `add` is one flush. */
   add(sender: Sender): void {
@@ -34,16 +82,15 @@ class Outbox {
   }
 
   /**
-   * Has every sender on the list send, in the order of `add`. The outbox is not open meanwhile: what
-   * handlers send during a flush leaves at once.
+   * Has every sender on the list send, in the order of `add`. What handlers send during a flush leaves
+   * at once.
    * @throws {ExitNow} the first that came out of a sender, when all have been flushed
    */
   flush(): void {
     if (this.size === 0) return;
-    const { open } = this;
     const senders = this.#senders;
     let exit: { readonly error: unknown } | null = null;
-    this.open = false;
+    const former = this.pause();
     while (this.#next < senders.length) {
       const sender = senders[this.#next] as Sender;
       this.#next += 1;
@@ -56,27 +103,18 @@ class Outbox {
     }
     senders.length = 0;
     this.#next = 0;
-    this.open = open;
+    this.resume(former);
     if (exit !== null) throw exit.error;
-  }
-
-  /**
-   * The delivery of events ends, or ExitNow has cut it short: what was put off leaves now.
-   * @param open as `open` was before: an outer tick goes on
-   */
-  endDelivery(open: boolean): void {
-    try {
-      if (this.size > 0) this.flush();
-    } finally {
-      this.open = open;
-    }
   }
 
   #register(): void {
     this.#registered = true;
-    const flush = (): void => this.flush();
-    process.on('exit', flush);
-    onBlocking(flush);
+    process.on('exit', () => {
+      // For good: no later flush will come for what other 'exit' listeners push.
+      this.open = false;
+      this.flush();
+    });
+    onBlocking(() => this.flush());
   }
 }
 

@@ -1,19 +1,19 @@
-// What is ready: the kernel's word and the library's own, as one ordered snapshot.
+// What is ready: kernel events and software readiness, as one ordered snapshot.
 //
-// Some channels are ready although the kernel does not say so. They stand in one level-triggered set,
+// Some channels are ready although the kernel does not report them. They stand in one level-triggered set,
 // as in mio: an entry is reported by every tick for as long as its reason holds, and drops out when a
 // tick finds that it no longer does. The reasons:
 //
 //   buffered input     the channel holds bytes that the kernel has already handed over, and wants input
 //   a closed socket    until the channel has left the map, as poll(2) reports POLLNVAL
-//   a lost number      the same, where the number already belongs to another channel; told once
+//   a lost number      the same, where the number already belongs to another channel; delivered once
 //   a regular file     epoll refuses it; select(2) calls it ready for whatever is asked
 //
 // As the set is a level, a tick that ExitNow cuts short loses nothing: the next one reports it again.
 
 import { POLLIN, POLLNVAL, POLLOUT } from '../kernel/platform/constants';
 import type { Channel } from './channel';
-import { Entry, READ } from './entry';
+import { Entry, type PollBits, READ, type SelectSets } from './entry';
 
 /** Below this size a snapshot is sorted in place. Most are, and nearly sorted at that. */
 const FEW = 32;
@@ -22,13 +22,15 @@ const FEW = 32;
 const NO_ENTRY = new Entry(-1, {} as Channel, 0);
 NO_ENTRY.live = false;
 
-const inMapOrder = (a: Entry, b: Entry): number => a.order - b.order;
+/** A channel that replaces another in the map has the same place. */
+export const inMapOrder = (a: Entry, b: Entry): number => a.order - b.order;
 
 /** What is due in one tick, in map order: entries and, at the same index, what for. */
 export class Snapshot {
   /** Only the first `count` are of this tick: the arrays keep their size, so that no tick allocates. */
   readonly entries: Entry[] = [];
-  readonly due: number[] = [];
+  /** In select order SelectSets, in poll order PollBits. */
+  readonly due: (SelectSets | PollBits)[] = [];
   count = 0;
 
   /** The kernel reports in order of arrival. Which channel comes first is observable: restore it. */
@@ -55,11 +57,11 @@ export class Snapshot {
   }
 }
 
-/** The entries that may be ready although the kernel does not say so. */
+/** The entries that may be ready although the kernel does not report them. */
 export class SoftwareReadiness extends Set<Entry> {
   readonly #channels: ReadonlyMap<number, Channel>;
 
-  /** @param channels the map, which says to whom a number belongs */
+  /** @param channels maps a descriptor number to its channel */
   constructor(channels: ReadonlyMap<number, Channel>) {
     super();
     this.#channels = channels;
@@ -74,27 +76,39 @@ export class SoftwareReadiness extends Set<Entry> {
     return false;
   }
 
-  /** Adds what is ready to what the kernel has reported. @returns whether it appended an entry */
+  /**
+   * Sets `ready` of each entry, and drops the entries that are not ready. Runs code of the program
+   * (`fileno`, `hasBufferedInput`), which may throw: so it comes before the kernel's events are marked in
+   * the entries.
+   * @returns whether an entry is ready, so that a wait would be pointless
+   */
+  refresh(): boolean {
+    for (const entry of this) {
+      entry.ready = this.#of(entry);
+      if (entry.ready === 0) this.delete(entry);
+    }
+    return this.size > 0;
+  }
+
+  /**
+   * Adds what `refresh` has found to what the kernel has reported. Runs no code of the program.
+   * @returns whether it appended an entry
+   */
   mergeInto(snapshot: Snapshot): boolean {
     const before = snapshot.count;
     for (const entry of this) {
-      const ready = this.#of(entry);
-      if (ready === 0) {
-        this.delete(entry);
-        continue;
-      }
       if (entry.fired === 0) {
         snapshot.entries[snapshot.count] = entry;
         snapshot.count += 1;
       }
-      entry.fired |= ready;
+      entry.fired |= entry.ready;
     }
     return snapshot.count > before;
   }
 
   /**
-   * Takes off an entry whose number was lost to another channel.
-   * @returns whether its channel is still to be told: it has neither closed nor got another socket
+   * Removes a replaced entry from the set.
+   * @returns whether `handleClose` is still due: the channel has neither closed nor got another socket
    */
   takeReplaced(entry: Entry): boolean {
     return this.delete(entry) && this.#isLost(entry);
@@ -104,8 +118,8 @@ export class SoftwareReadiness extends Set<Entry> {
     return channel.fileno?.() === fd && this.#channels.get(fd) !== channel;
   }
 
-  /** What an entry is ready for, as poll(2)'s bits; 0: nothing. */
-  #of(entry: Entry): number {
+  /** What an entry is ready for; 0: nothing. */
+  #of(entry: Entry): PollBits {
     if (!entry.live || (entry.replaced && !this.#isLost(entry))) return 0;
     if (entry.invalid) return POLLNVAL;
     let ready = entry.alwaysReady ? entry.mask & (POLLIN | POLLOUT) : 0;

@@ -1,54 +1,63 @@
-// Which channels are asked, what is registered in the selector, and which channels are suspended.
+// Which channels to ask, which descriptors are registered, and which channels are suspended.
 //
 // Beside each channel of a map stands an entry (entry.ts). Two invariants:
 //
-// 1. The predicates decide, at every tick, what each channel is watched for. A channel that tells of every
-//    change (`tracksInterest`) is asked again only when it has told. All others are asked at every
-//    tick, in map order.
-// 2. A channel without interest is not registered at all: epoll would report its hang-up for ever.
+// 1. The predicates decide, at every tick, which events each channel is watched for. A channel that calls
+//    `interestChanged` at every change (`tracksInterest`) is asked again only after such a call. All
+//    others are asked at every tick, in map order.
+// 2. A channel without interest is not registered at all: epoll would report its hang-up forever.
 
 import { codeOf } from '../errors';
 import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from '../kernel/platform/constants';
 import { createSelector, type Selector } from '../kernel/selectors';
 import { isOpen } from '../kernel/syscalls';
-import type { Channel } from './channel';
-import { Entry, EXCEPTION, INVALID, READ, Suspension, type TickOrder, WRITE } from './entry';
-import { Snapshot, SoftwareReadiness } from './readiness';
+import type { Channel, Report } from './channel';
+import {
+  Entry,
+  EXCEPTION,
+  INVALID,
+  type Interest,
+  type PollBits,
+  READ,
+  type SelectSets,
+  Suspension,
+  type TickOrder,
+  WRITE,
+} from './entry';
+import { inMapOrder, Snapshot, SoftwareReadiness } from './readiness';
 import { Timers } from './timers';
 
-/** How long a hang-up that a channel cannot be told of is left alone, in ms. */
+/** How long a muted hang-up stays muted, in ms. */
 const HANGUP_PAUSE = 100;
 /** Between two searches for closed descriptors, in ms. */
 const SWEEP_PAUSE = 1000;
 /** A list of entries this long is searched for dead ones when a channel leaves. */
 const MANY = 64;
 
-/** What to register for what is wanted: index READ | WRITE. */
-const MASKS: Record<TickOrder, readonly number[]> = {
+/** What to register for an Interest, which is the index. */
+const MASKS: Record<TickOrder, readonly PollBits[]> = {
   select: [0, POLLIN | POLLPRI, POLLOUT | POLLPRI, POLLIN | POLLOUT | POLLPRI],
   poll: [0, POLLIN | POLLPRI, POLLOUT, POLLIN | POLLOUT | POLLPRI],
 };
 
-/** Told of an exception out of a predicate. */
-type Report = (channel: Channel, error: unknown) => void;
-
 const isLive = (entry: Entry): boolean => entry.live;
-const inMapOrder = (a: Entry, b: Entry): number => a.order - b.order;
 
 /** What a channel map keeps to itself. */
 export class Registry {
-  /** Of idle channels and of suspensions. */
+  /** Deadlines of idle timeouts, suspensions and shutdown. */
   readonly timers = new Timers();
-  /** Work that must be done before the thread blocks. Each piece takes itself back. */
+  /** Work that must be done before the thread blocks. Each callback removes itself. */
   readonly deferred = new Set<() => void>();
-  /** Called at each change that a waiting loop must hear of; null: no loop waits. */
+  /** Called at each change that a waiting loop must react to; null: no loop waits. */
   onChange: (() => void) | null = null;
   /** The loop that runs on this map. */
   runner: { fail(error: unknown): void } | null = null;
 
+  /** The entries that the library itself reports as ready. */
+  readonly software: SoftwareReadiness;
+
   /** By fd: descriptors are small, and an array is faster than a Map. */
   readonly #entries: (Entry | undefined)[] = [];
-  readonly #software: SoftwareReadiness;
   #lastOrder = 0;
   /** To be asked at the next tick. */
   #stale: Entry[] = [];
@@ -66,7 +75,7 @@ export class Registry {
 
   /** @param channels the map that this registry belongs to */
   constructor(readonly channels: ReadonlyMap<number, Channel>) {
-    this.#software = new SoftwareReadiness(channels);
+    this.software = new SoftwareReadiness(channels);
   }
 
   // Channels come and go.
@@ -102,12 +111,12 @@ export class Registry {
     this.wake();
   }
 
-  /** The channel of a closed socket is still to be told, though its number is another channel's. */
+  /** The channel has not received handleClose yet, and another channel now owns its descriptor number. */
   #keepReplaced({ fd, channel, order }: Entry): void {
     const lost = new Entry(fd, channel, order);
     lost.invalid = true;
     lost.replaced = true;
-    this.#software.add(lost);
+    this.software.add(lost);
   }
 
   /** The channel under `fd` is taken out of the map. @returns whether there was one */
@@ -124,7 +133,7 @@ export class Registry {
     entry.live = false;
     this.#register(entry, 0);
     if (entry.suspension !== null) this.timers.clear(entry.suspension);
-    if (this.#software.size > 0) this.#software.delete(entry);
+    if (this.software.size > 0) this.software.delete(entry);
     if (entry.listed) this.#unsorted = true;
     // The next tick may never come, and must not be needed for closed channels to be collected.
     const limit = Math.max(MANY, 2 * this.channels.size);
@@ -145,7 +154,7 @@ export class Registry {
 
   /**
    * Has `callback` called, once, when the last channel has left.
-   * @returns what takes that back
+   * @returns a function that cancels this
    */
   whenEmpty(callback: () => void): () => void {
     this.#whenEmpty.add(callback);
@@ -160,7 +169,7 @@ export class Registry {
     if (entry === undefined || entry.stale) return;
     entry.stale = true;
     this.#stale.push(entry);
-    this.onChange?.();
+    this.wake();
   }
 
   /** Has a waiting loop look again. */
@@ -179,12 +188,12 @@ export class Registry {
 
   #markInvalid(entry: Entry): void {
     entry.invalid = true;
-    this.#software.add(entry);
+    this.software.add(entry);
   }
 
   /**
-   * Looks for descriptors that were closed by number, which epoll forgets without a word where poll(2)
-   * would report them. Called when a pass has waited in vain. Does something once a second at most, as
+   * Looks for descriptors that were closed by number. epoll drops them silently, where poll(2) would
+   * report them. Called when a pass has waited in vain. Does something once a second at most, as
    * it costs a system call for each channel.
    */
   sweep(): void {
@@ -207,7 +216,7 @@ export class Registry {
       this.timers.set(entry.suspension, performance.now() + duration);
     } else if (entry.suspension !== null) this.timers.clear(entry.suspension);
     this.#register(entry, 0);
-    // A waiting loop has to wake up at the end of it.
+    // A waiting loop has to wake up at the end of the suspension.
     this.wake();
   }
 
@@ -230,7 +239,7 @@ export class Registry {
     this.deferred.add(work);
   }
 
-  /** Takes it back. @returns whether it was still to be done */
+  /** Cancels deferred work. @returns whether it had not been done */
   undefer(work: () => void): boolean {
     return this.deferred.delete(work);
   }
@@ -248,7 +257,7 @@ export class Registry {
 
   /** Whether waiting would be pointless: something can be delivered, or a channel must be asked. */
   get restless(): boolean {
-    return this.#stale.length > 0 || (this.#software.size > 0 && this.#software.any());
+    return this.#stale.length > 0 || (this.software.size > 0 && this.software.any());
   }
 
   /** Asks the predicates of all that must be asked, and brings the selector up to date. */
@@ -256,7 +265,7 @@ export class Registry {
     if (order !== this.#order) this.#follow(order);
     const stale = this.#stale;
     if (stale.length === 0 && this.#untracked.length === 0) return;
-    // A predicate may add channels: their turn is the next tick's, as with Python's copy of the map.
+    // A predicate may add channels. They are asked in the next tick, as with Python's copy of the map.
     this.#stale = [];
     try {
       for (const entry of stale) if (entry.live) this.#classify(entry, report);
@@ -275,7 +284,7 @@ export class Registry {
     for (const fd of this.channels.keys()) {
       const entry = this.#entries[fd] as Entry;
       if (entry.hangupMuted) this.resume(fd);
-      else if (entry.mask !== 0) this.#register(entry, MASKS[order][entry.wants] as number);
+      else if (entry.mask !== 0) this.#register(entry, MASKS[order][entry.wants] as PollBits);
     }
   }
 
@@ -316,14 +325,14 @@ export class Registry {
     const { channel } = entry;
     entry.stale = false;
     try {
-      let wants = 0;
+      let wants: Interest = 0;
       // Both are asked, whatever the first one says: they may have side effects.
       const readable = channel.readable();
       const writable = channel.writable();
       const inputWanted = channel.inputEnded !== true && channel.readingPaused !== true;
       if (readable && inputWanted) wants |= READ;
       if (writable && channel.accepting !== true) wants |= WRITE;
-      if ((wants & READ) !== 0 && channel.hasBufferedInput === true) this.#software.add(entry);
+      if ((wants & READ) !== 0 && channel.hasBufferedInput === true) this.software.add(entry);
       // A predicate may have closed its channel.
       if (entry.live) this.#apply(entry, wants);
     } catch (error) {
@@ -332,11 +341,11 @@ export class Registry {
     }
   }
 
-  #apply(entry: Entry, wants: number): void {
+  #apply(entry: Entry, wants: Interest): void {
     if (entry.hangupMuted && wants !== entry.wants) this.#endSuspension(entry);
     entry.wants = wants;
     if (entry.invalid || entry.suspended) return;
-    const mask = MASKS[this.#order][wants] as number;
+    const mask = MASKS[this.#order][wants] as PollBits;
     if (mask !== entry.mask) this.#register(entry, mask);
   }
 
@@ -355,7 +364,7 @@ export class Registry {
   }
 
   /** Makes `mask` what the selector knows of an entry. */
-  #register(entry: Entry, mask: number): void {
+  #register(entry: Entry, mask: PollBits): void {
     const selector = this.#selector;
     const known = entry.mask;
     if (selector === null || mask === known) return;
@@ -373,16 +382,16 @@ export class Registry {
       if (known !== 0) selector.modify(entry.fd, mask);
       else if (!selector.register(entry.fd, mask)) {
         entry.alwaysReady = true;
-        this.#software.add(entry);
+        this.software.add(entry);
       }
       entry.mask = mask;
     } catch (error) {
       const code = codeOf(error);
-      // The descriptor was closed behind the channel's back: what poll(2) reports as POLLNVAL. EINVAL:
-      // and the number has become the selector's own.
+      // The descriptor was closed, and not by the channel: what poll(2) reports as POLLNVAL. EINVAL: the
+      // number now belongs to the epoll descriptor itself.
       if (code === 'EBADF' || code === 'EINVAL') this.#markInvalid(entry);
       else {
-        // ENOSPC, ENOMEM: this channel's trouble alone.
+        // ENOSPC, ENOMEM: the failure affects this channel only.
         selector.unregister(entry.fd);
         throw error;
       }
@@ -392,12 +401,12 @@ export class Registry {
   /** Waits, up to `timeout` ms, and returns what is due, in map order. Give it back to `done`. */
   select(order: TickOrder, timeout: number): Snapshot {
     if (order !== this.#order) this.#follow(order);
-    const software = this.#software;
+    const { software } = this;
+    const ready = software.size > 0 && software.refresh();
     const selector = this.#selector as Selector;
-    const reported = selector.select(software.size > 0 && software.any() ? 0 : timeout);
+    const reported = selector.select(ready ? 0 : timeout);
     const { fds, masks } = selector;
     const snapshot = this.#snapshots.pop() ?? new Snapshot();
-    const { entries, due } = snapshot;
     let count = 0;
     let last = 0;
     let sorted = true;
@@ -406,43 +415,64 @@ export class Registry {
       // A descriptor that was closed by number while a duplicate is open: see the selector's contract.
       if (entry === undefined) continue;
       entry.fired = masks[index] as number;
-      entries[count] = entry;
+      snapshot.entries[count] = entry;
       count += 1;
       if (entry.order < last) sorted = false;
       last = entry.order;
     }
     snapshot.count = count;
-    if (software.size > 0 && software.mergeInto(snapshot)) sorted = false;
+    if (ready && software.mergeInto(snapshot)) sorted = false;
     if (!sorted) snapshot.sort();
-    count = snapshot.count;
+    if (order === 'select') this.#takeSelectSets(snapshot);
+    else this.#takePollBits(snapshot);
+    return snapshot;
+  }
+
+  /**
+   * Moves what has fired into the snapshot, as the sets of select(2). The kernel builds them from the same
+   * bits: a hang-up counts as input, an error as input and as output.
+   */
+  #takeSelectSets({ entries, due, count }: Snapshot): void {
     for (let index = 0; index < count; index += 1) {
       const entry = entries[index] as Entry;
       const { fired, wants } = entry;
       entry.fired = 0;
-      if (order === 'poll') {
-        due[index] = (fired & POLLHUP) === 0 ? fired : this.#withoutMutedHangup(entry, fired);
-        continue;
-      }
-      // The sets of select(2). The kernel builds them from the same bits: a hang-up counts as input, an
-      // error as input and as output.
-      let what = 0;
-      if ((fired & (POLLIN | POLLHUP | POLLERR)) !== 0) what |= wants & READ;
-      if ((fired & (POLLOUT | POLLERR)) !== 0) what |= wants & WRITE;
-      if ((fired & POLLPRI) !== 0) what |= EXCEPTION;
-      if ((fired & POLLNVAL) !== 0) what = INVALID;
-      // A hang-up that only a reader would be told of, on a channel that wants to write. select(2) says
-      // nothing then, and epoll would say it for ever. There may be room for output later, though.
-      if (what === 0) this.#muteHangup(entry);
-      due[index] = what;
+      let sets: SelectSets = 0;
+      if ((fired & (POLLIN | POLLHUP | POLLERR)) !== 0) sets |= wants & READ;
+      if ((fired & (POLLOUT | POLLERR)) !== 0) sets |= wants & WRITE;
+      if ((fired & POLLPRI) !== 0) sets |= EXCEPTION;
+      if ((fired & POLLNVAL) !== 0) sets = INVALID;
+      // select(2) reports a hang-up to readers only. This channel only writes, and epoll would report
+      // the hang-up forever. There may be room for output later, though.
+      if (sets === 0) this.#muteHangup(entry);
+      due[index] = sets;
     }
-    return snapshot;
+  }
+
+  /** Moves what has fired into the snapshot, as it is. */
+  #takePollBits({ entries, due, count }: Snapshot): void {
+    let all: PollBits = 0;
+    for (let index = 0; index < count; index += 1) {
+      const entry = entries[index] as Entry;
+      all |= entry.fired;
+      due[index] = entry.fired;
+      entry.fired = 0;
+    }
+    if ((all & POLLHUP) === 0) return;
+    // In a loop of its own, as it runs code of the program: the entries hold no events any more.
+    for (let index = 0; index < count; index += 1) {
+      const fired = due[index] as PollBits;
+      if ((fired & POLLHUP) !== 0) {
+        due[index] = this.#withoutMutedHangup(entries[index] as Entry, fired);
+      }
+    }
   }
 
   /**
    * In poll order a hang-up is the end of a channel (dispatch.ts). Where input may still be unread
    * because reading is paused, the end has to wait.
    */
-  #withoutMutedHangup(entry: Entry, fired: number): number {
+  #withoutMutedHangup(entry: Entry, fired: PollBits): PollBits {
     if (entry.channel.readingPaused !== true) return fired;
     const rest = fired & ~POLLHUP;
     if (rest === 0) this.#muteHangup(entry);
@@ -452,14 +482,6 @@ export class Registry {
   #muteHangup(entry: Entry): void {
     this.suspend(entry.fd, HANGUP_PAUSE);
     entry.hangupMuted = true;
-  }
-
-  /**
-   * An entry whose number was lost to another channel has its turn.
-   * @returns whether its channel is still to be told
-   */
-  takeReplaced(entry: Entry): boolean {
-    return this.#software.takeReplaced(entry);
   }
 
   /** Gives a snapshot back. */

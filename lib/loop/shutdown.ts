@@ -80,12 +80,12 @@ export async function shutdown(
   return cut;
 }
 
-/** Tells every channel, also after one has thrown ExitNow. The caller's promise then rejects with it. */
+/** Calls every channel's handleShutdown, also after one has thrown ExitNow. Then throws that ExitNow. */
 function notifyChannels(map: ChannelMap): void {
   let exit: { readonly error: unknown } | null = null;
   for (const [fd, channel] of [...map]) {
     try {
-      // A channel that was told before may have closed this one.
+      // An earlier handleShutdown may have closed this channel.
       if (map.get(fd) === channel) runHandler(channel, endChannel);
     } catch (error) {
       exit ??= { error };

@@ -1,5 +1,13 @@
 // One tick: ask, wait, deliver, flush, expire.
 //
+// Three words for three lengths of time:
+//
+//   tick    one walk through the steps below
+//   pass    what `poll` makes, and `count` counts: ticks until an event was delivered or the timeout is
+//           over. Nearly always one; a signal, or a deadline, makes a tick without events
+//   turn    one call from Node's own event loop (node-loop.ts), for at most one tick. A pass may take
+//           several turns
+//
 //   readable()/writable() of each channel      Registry.ask
 //          |
 //   one wait in the kernel                     Registry.select
@@ -8,13 +16,13 @@
 //          |
 //   read, write, expt, close                   through dispatch.ts
 //          |
-//   what the handlers have sent                outbox.flush: after the reads, and at the end
-//          |
-//   deadlines                                  suspensions, and what channels have set
+//   what the handlers have sent                outbox.flush: in select order after the reads and at the
+//          |                                   end, in poll order at the end
+//   deadlines                                  suspensions, idle timeouts, and that of shutdown
 //
-// Whether an event still has a receiver is looked up before every call: a handler may have closed any
-// other channel, and a descriptor number may have been handed out again in between. So an event is
-// delivered through the entry that it was reported for, or not at all.
+// A handler may close any other channel, and the kernel may hand the descriptor number out again within
+// the tick. So each event is delivered through the entry that it was reported for, and only while that
+// entry is live.
 
 import { beforeBlocking } from '../kernel/blocking';
 import { deliver, exception, hangUp, read, routeError, write } from './dispatch';
@@ -27,8 +35,8 @@ import type { Registry } from './registry';
 export const LONGEST_WAIT = 2 ** 31 - 1;
 
 /**
- * As the kernel counts: whole milliseconds, rounded up so that a short wait is not a spin, and -1
- * for ever.
+ * The timeout argument of epoll_wait(2): whole milliseconds, rounded up so that a short wait does not
+ * spin, and -1 for no limit.
  */
 export function milliseconds(timeout: number): number {
   if (timeout <= 0) return 0;
@@ -36,12 +44,12 @@ export function milliseconds(timeout: number): number {
   return timeout === Infinity ? -1 : LONGEST_WAIT;
 }
 
-/** One tick that blocks the thread for up to `timeout` ms. */
-export function blockingTick(registry: Registry, order: TickOrder, timeout: number): void {
+/** One pass, which blocks the thread for up to `timeout` ms. */
+export function blockingPass(registry: Registry, order: TickOrder, timeout: number): void {
   const { channels, deferred, timers } = registry;
   if (channels.size === 0) return;
-  // The handler of an outer tick calls poll(), and waits for the answer to what it has just sent.
-  if (outbox.open || outbox.size > 0) beforeBlocking();
+  // Nested poll(): the handler may wait for a reply to output that is still queued.
+  if (outbox.size > 0) beforeBlocking();
   registry.acquire();
   try {
     const end = timeout === 0 ? 0 : performance.now() + timeout;
@@ -56,12 +64,12 @@ export function blockingTick(registry: Registry, order: TickOrder, timeout: numb
       const wait =
         timers.next === Infinity ? left : Math.min(left, timers.next - performance.now());
       let some = step(registry, order, wait <= 0 ? 0 : milliseconds(wait));
-      // A wait that a signal has cut short, as when the process was stopped, has not looked.
+      // A signal may have interrupted the wait before the kernel checked readiness: poll once more.
       if (!some && timers.next <= performance.now()) some = step(registry, order, 0);
       resumed = expire(registry);
       if (some) return;
-      // A signal, or a deadline: Python, too, waits on for what is left. A channel whose suspension is
-      // over is looked at even if nothing is left.
+      // A signal, or a deadline. Python, too, waits on for the time that is left. A channel whose
+      // suspension is over gets one look even if no time is left.
       left = end - performance.now();
     } while ((left > 0 || resumed) && channels.size > 0);
     registry.sweep();
@@ -72,21 +80,23 @@ export function blockingTick(registry: Registry, order: TickOrder, timeout: numb
   }
 }
 
-/** Waits up to `wait` ms, as the kernel counts, and delivers. @returns whether anything was due */
+/**
+ * Waits up to `wait` ms, which `milliseconds` has rounded, and delivers.
+ * @returns whether anything was due
+ */
 export function step(registry: Registry, order: TickOrder, wait: number): boolean {
   const snapshot = registry.select(order, wait);
   if (snapshot.count === 0) {
     registry.done(snapshot);
     return false;
   }
-  const outer = outbox.open;
-  outbox.open = true;
+  const outer = outbox.begin();
   try {
     if (order === 'select') deliverInSelectOrder(registry, snapshot);
     else deliverInPollOrder(registry, snapshot);
   } finally {
     registry.done(snapshot);
-    outbox.endDelivery(outer);
+    outbox.end(outer);
   }
   return true;
 }
@@ -135,12 +145,12 @@ function deliverInPollOrder(registry: Registry, { entries, due, count }: Snapsho
   }
 }
 
-/** The socket was closed. Where the number belongs to another channel by now, this is told once. */
+/** The socket was closed. If the number belongs to another channel by now, handleClose is called once. */
 function endEntry(registry: Registry, entry: Entry): void {
-  if (!entry.replaced || registry.takeReplaced(entry)) hangUp(entry.channel);
+  if (!entry.replaced || registry.software.takeReplaced(entry)) hangUp(entry.channel);
 }
 
-/** A handler may have replaced a predicate of its own channel: then that is asked at every tick. */
+/** A handler may have replaced a predicate of its own channel, which is then asked at every tick. */
 function checkPredicates(registry: Registry, entry: Entry): void {
   const { channel, tracked, readable, writable } = entry;
   if (!tracked || (channel.readable === readable && channel.writable === writable)) return;
@@ -155,8 +165,7 @@ export function expire({ timers }: Registry): boolean {
   if (timers.next === Infinity) return false;
   const now = performance.now();
   if (timers.next > now) return false;
-  const outer = outbox.open;
-  outbox.open = true;
+  const outer = outbox.begin();
   let resumed = false;
   try {
     for (let due = timers.takeDue(now); due !== null; due = timers.takeDue(now)) {
@@ -164,7 +173,7 @@ export function expire({ timers }: Registry): boolean {
       due.reached(now);
     }
   } finally {
-    outbox.endDelivery(outer);
+    outbox.end(outer);
   }
   return resumed;
 }

@@ -53,12 +53,30 @@ describe('receive', () => {
   });
 });
 
+describe('receive, of more than the slab holds', () => {
+  const SIZE = 1024 * 1024;
+
+  it.each<[string, number, number]>([
+    ['copies a small part of its memory', 64 * 1024 - 1, 64 * 1024 - 1],
+    ['shows a larger part as it is', 64 * 1024, SIZE],
+  ])('%s', (_, sent, memory) => {
+    const [a, b] = pair();
+    expect(libc.send(a, Buffer.alloc(sent, 'x'), 0)).toBe(sent);
+    const data = receive(b, SIZE, 0) as Buffer;
+    expect(data.equals(Buffer.alloc(sent, 'x'))).toBe(true);
+    expect(data.buffer.byteLength).toBe(memory);
+  });
+});
+
 describe('keepable', () => {
   const large = Buffer.alloc(20_000, 'x');
+  const huge = Buffer.alloc(20_000 * 16 + 1, 'x');
 
   it.each<[string, Buffer, number, number, boolean]>([
     ['a large piece of a large read', large, 100, 16_484, true],
     ['a small piece of a large read', large, 100, 16_483, false],
+    ['a sixteenth of a larger read', huge, 1, 20_002, true],
+    ['less than a sixteenth of a larger read', huge, 0, 20_000, false],
     ['any piece of a small read', Buffer.alloc(16_383), 0, 1, true],
   ])('is a view of %s: %#', (_, input, start, end, isView) => {
     const piece = keepable(input, start, end);

@@ -182,7 +182,6 @@ describe("The C headers' values", () => {
     expectAsInC({
       'sizeof(struct sockaddr_in)': sizes.sockaddrIn,
       'sizeof(struct sockaddr_in6)': sizes.sockaddrIn6,
-      'sizeof(struct sockaddr_un)': sizes.sockaddrUn,
       'sizeof(((struct sockaddr_un *)0)->sun_path)': sizes.sunPath,
       'sizeof(struct sockaddr_storage)': sizes.sockaddrStorage,
       'sizeof(struct pollfd)': sizes.pollfd,

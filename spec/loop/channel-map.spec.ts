@@ -557,7 +557,7 @@ describe('who is asked', () => {
       expect(asksIn(10, chat)).toBe(10);
     });
 
-    it('is asked once in a tick in which it has told of a change', () => {
+    it('is asked once in a tick in which it has called interestChanged', () => {
       const log: string[] = [];
       const map = newMap();
       const [a] = pair();
@@ -570,7 +570,7 @@ describe('who is asked', () => {
       expect(log).toEqual(['A.readable?', 'A.writable?']);
     });
 
-    it('can say that it tells of its changes, and is then asked when it has told', () => {
+    it('can return true from tracksInterest, and is then asked after interestChanged only', () => {
       class Gate extends Chat {
         open = false;
         asked = 0;
@@ -714,7 +714,7 @@ describe('who is asked', () => {
     it.each([
       ['select order', poll],
       ['poll order', poll2],
-    ])('an assignment within an event of its channel need not be told of: %s', (_, pass) => {
+    ])('an assignment within an event of its channel needs no interestChanged: %s', (_, pass) => {
       const [chat, peer] = chatOf(Chat);
       let asked = 0;
       chat.collectIncomingData = (data) => {
@@ -734,7 +734,7 @@ describe('who is asked', () => {
       expect(chat.got).toEqual(['one']);
     });
 
-    it('an assignment on an idle channel that nobody tells of waits for its next event', () => {
+    it('an assignment on an idle channel without interestChanged waits for its next event', () => {
       const [chat, peer] = chatOf(Chat);
       poll(0, chat.map);
       chat.readable = () => false;
@@ -746,7 +746,7 @@ describe('who is asked', () => {
       expect(chat.got).toEqual(['one']);
     });
 
-    it('a channel that gets the library’s methods back is no longer asked, once it has told', () => {
+    it('a channel that gets the library’s methods back is no longer asked, after interestChanged', () => {
       const [chat] = chatOf(Chat);
       chat.readable = () => true;
       expect(asksIn(10, chat)).toBe(10);
@@ -1383,8 +1383,8 @@ describe('what reaches whom', () => {
   });
 });
 
-describe('a hang-up that nobody can be told of', () => {
-  /** Hung up, and neither readable nor writable: only a reader would be told. */
+describe('a hang-up that cannot be delivered', () => {
+  /** Hung up, and neither readable nor writable: only a reader would get an event. */
   function hungUp(): [own: Socket, peer: Socket] {
     const [own, peer] = pair();
     const block = Buffer.alloc(65536);
@@ -1413,7 +1413,7 @@ describe('a hang-up that nobody can be told of', () => {
     }
   });
 
-  it('is told as soon as the channel wants to read', () => {
+  it('is delivered as soon as the channel wants to read', () => {
     const map = newMap();
     const log: string[] = [];
     const [own] = hungUp();
@@ -1427,7 +1427,7 @@ describe('a hang-up that nobody can be told of', () => {
     expect(events(log)).toEqual(['A.read']);
   });
 
-  it('is told in poll order, to a channel that has been seen in select order, too', () => {
+  it('is delivered in poll order, also to a channel that has been in a tick in select order', () => {
     const map = newMap();
     const log: string[] = [];
     const [own] = hungUp();
@@ -1437,7 +1437,7 @@ describe('a hang-up that nobody can be told of', () => {
     expect(events(log)).toEqual(['A.close']);
   });
 
-  it('does not keep the channel from being told that it can write after all', async () => {
+  it('does not keep a later write event from the channel', async () => {
     const map = newMap();
     const log: string[] = [];
     const [own, peer] = hungUp();
@@ -1633,7 +1633,7 @@ describe('invalidate', () => {
     expect(events(log)).toEqual(['A.write', 'B.write']);
   });
 
-  it('tells nothing to a channel that has left by then', () => {
+  it('calls no handler of a channel that has left by then', () => {
     const map = newMap();
     const log: string[] = [];
     const [a, b] = pair();

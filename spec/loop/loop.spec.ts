@@ -295,6 +295,21 @@ describe('the guards', () => {
     });
   });
 
+  it('an ExitNow out of its close() leaves the loop, and the channel leaves the map', () => {
+    const map = newMap();
+    const channel = new Script('', [], '', map);
+    map.set(1000, channel).set(1001, new Script());
+    channel.close = () => {
+      throw new ExitNow('enough');
+    };
+    channel.onRead = channel.onError = () => {
+      throw new Error('no');
+    };
+    expect(() => read(channel)).toThrow(new ExitNow('enough'));
+    expect(emitWarning).toHaveBeenCalledTimes(1);
+    expect([...map.keys()]).toEqual([1001]);
+  });
+
   it('says so also when the channel cannot even be closed', () => {
     const channel = new Script();
     channel.close = () => {

@@ -186,6 +186,57 @@ describe('The outbox', () => {
     const args = [...TYPESCRIPT, '-e', program];
     expect(execFileSync(process.execPath, args, { cwd: ROOT, encoding: 'utf8' })).toBe('flushed\n');
   });
+
+  it("is closed in process.exit(): what a later 'exit' listener pushes is sent at once", () => {
+    const program = `
+      const { AsyncChat, ChannelMap, poll, Socket } = require('./lib/index.ts');
+      const { outbox } = require('./lib/loop/outbox.ts');
+      const [own, peer] = Socket.pair();
+      class Chat extends AsyncChat {
+        collectIncomingData() {}
+        foundTerminator() {
+          process.on('exit', () => this.push('bye'));
+          process.on('exit', () => console.log(outbox.open, outbox.size, String(peer.recv(100))));
+          process.exit();
+        }
+      }
+      const map = new ChannelMap();
+      new Chat(own, map).setTerminator('.');
+      peer.send(Buffer.from('.'));
+      poll(0, map);`;
+    const args = [...TYPESCRIPT, '-e', program];
+    const output = execFileSync(process.execPath, args, { cwd: ROOT, encoding: 'utf8' });
+    expect(output).toBe('false 0 bye\n');
+  });
+
+  it('is open from begin to end, which flushes, and a nested pair leaves it open', () => {
+    const queue = new Queue('a');
+    const outer = outbox.begin();
+    queue.send('1');
+    const inner = outbox.begin();
+    expect([outer, inner]).toEqual([false, true]);
+    queue.send('2');
+    outbox.end(inner);
+    expect(log).toEqual(['a flushes 1+2']);
+    expect(outbox.open).toBe(true);
+    queue.send('3');
+    outbox.end(outer);
+    expect(log).toEqual(['a flushes 1+2', 'a flushes 3']);
+    expect(outbox.open).toBe(false);
+  });
+
+  it('is not open from pause to resume, and what waits goes on waiting', () => {
+    const [a, b] = [new Queue('a'), new Queue('b')];
+    const outer = outbox.begin();
+    a.send('1');
+    const former = outbox.pause();
+    b.send('2');
+    expect(log).toEqual(['b sends 2']);
+    outbox.resume(former);
+    b.send('3');
+    outbox.end(outer);
+    expect(log).toEqual(['b sends 2', 'a flushes 1', 'b flushes 3']);
+  });
 });
 
 describe.each(ORDERS)('In a tick in %s', (order, pass) => {

@@ -1,4 +1,4 @@
-// What is ready although the kernel does not say so: each reason, for as long as it holds, in map order
+// What is ready although the kernel does not report it: each reason, for as long as it holds, in map order
 // with what the kernel reports.
 
 import { closeSync, openSync } from 'node:fs';
@@ -110,7 +110,7 @@ describe.each(ORDERS)('Buffered input in %s', (_, pass) => {
     expect(log).toHaveLength(2);
   });
 
-  it('is told together with what the kernel has, once', () => {
+  it('is delivered together with what the kernel has, once', () => {
     const map = newMap();
     const log: string[] = [];
     const [own, peer] = pair();
@@ -137,10 +137,39 @@ describe.each(ORDERS)('Buffered input in %s', (_, pass) => {
     pass(0, map);
     expect(log).toEqual(['A.read']);
   });
+
+  it('loses no event when the code of another channel throws while it is collected', () => {
+    const map = newMap();
+    const log: string[] = [];
+    const [ready, throwing, kernel] = ['A', 'B', 'C'].map((name) => new Probe(name, log));
+    const [own, peer] = pair();
+    const channels = [ready, throwing, kernel] as [Probe, Probe, Probe];
+    map.set(pair()[0].fileno(), channels[0]);
+    map.set(pair()[0].fileno(), channels[1]);
+    map.set(own.fileno(), channels[2]);
+    channels[0].hasBufferedInput = true;
+    let looks = 0;
+    Object.defineProperty(channels[1], 'hasBufferedInput', {
+      get() {
+        looks += 1;
+        // The first look is taken when the predicates are asked, and its error goes to the channel.
+        if (looks === 2) throw new Error('second look');
+        return true;
+      },
+    });
+    peer.send(BYTE);
+    expect(() => pass(0, map)).toThrow('second look');
+    expect(log).toEqual([]);
+    // The kernel has nothing for C any more, but the library has.
+    own.recv(1);
+    channels[2].hasBufferedInput = true;
+    pass(0, map);
+    expect(log.sort()).toEqual(['A.read', 'B.read', 'C.read']);
+  });
 });
 
 describe.each(ORDERS)('A closed socket in %s', (_, pass) => {
-  it('is told of until its channel has left', () => {
+  it('is reported until its channel has left', () => {
     const map = newMap();
     const log: string[] = [];
     const [own] = pair();
@@ -191,7 +220,7 @@ describe.each(ORDERS)('A number that was lost to another channel in %s', (_, pas
     return { old, heir };
   }
 
-  it('is told once, in its place', () => {
+  it('is delivered once, in its place', () => {
     const map = newMap();
     const log: string[] = [];
     const [[before], [after]] = [pair(), pair()];
@@ -209,7 +238,7 @@ describe.each(ORDERS)('A number that was lost to another channel in %s', (_, pas
     expect(log).toEqual(['before.write', 'after.write']);
   });
 
-  it('is not told to a channel that has closed by then, or in the same tick', () => {
+  it('is not delivered to a channel that has closed by then, or in the same tick', () => {
     const map = newMap();
     const log: string[] = [];
     const { old } = lost(map, log);
@@ -227,7 +256,7 @@ describe.each(ORDERS)('A number that was lost to another channel in %s', (_, pas
     expect(log).toEqual(['killer.read']);
   });
 
-  it('is still told after a tick that ExitNow has cut short', () => {
+  it('is still delivered after a tick that ExitNow has cut short', () => {
     const map = newMap();
     const log: string[] = [];
     const [own, peer] = pair();

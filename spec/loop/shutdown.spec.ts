@@ -112,7 +112,7 @@ describe.each(WAYS)('shutdown of a map whose loop runs (%s)', (_, how) => {
     chat.push(Buffer.alloc(4_000_000, 'x'));
     expect(chat.writableLength).toBeGreaterThan(0);
     const reader = new Reader(theirs, map);
-    // He is the map's, and stays until he has heard it all.
+    // The reader is in the same map, and stays until it has received everything.
     reader.handleShutdown = () => {};
     expect(await shutDown(how, map)).toBe(0);
     expect(reader.heard).toBe(4_000_000);
@@ -576,7 +576,7 @@ describe('shutdown', () => {
       },
     ],
   ])('loses nothing of what %s has queued', (_, answer) => {
-    /** He reads slowly, so that the kernel still has some of it when the channel has none any more. */
+    /** Reads slowly, so that the kernel still holds output when the channel holds none any more. */
     async function heardBy(caller: Socket): Promise<number> {
       let heard = 0;
       await until(() => {
@@ -597,7 +597,7 @@ describe('shutdown', () => {
       expect(await done.settled()).toBe('resolved: 0');
     });
 
-    it('because the peer ends his stream meanwhile', async () => {
+    it('because the peer ends its stream meanwhile', async () => {
       const map = newMap();
       const [caller, accepted] = connection();
       answer(accepted, map);

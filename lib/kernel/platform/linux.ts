@@ -56,7 +56,6 @@ export const TCP_LISTEN = 10;
 export const LAYOUT = {
   sockaddrIn: 16,
   sockaddrIn6: 28,
-  sockaddrUn: 110,
   /** The longest sun_path, its terminating NUL included. */
   sunPath: 108,
   sockaddrStorage: 128,

@@ -1,8 +1,7 @@
 // Waiting inside Node's loop without a libuv handle: by polling at intervals.
 //
-// Two cases need it. poll(2) has no descriptor for all that it watches, and libuv takes no regular
-// files, nothing that Node watches already, and no interest in urgent data. And a worker that is
-// terminated while Node calls back into koffi takes the whole process along.
+// Used where no handle is possible: with poll(2), and in worker threads. poll(2) has no descriptor for all
+// that it watches. And a worker that is terminated while Node calls back into koffi ends the whole process.
 
 /** Between two looks while nothing happens, in ms. */
 const PAUSE = 1;

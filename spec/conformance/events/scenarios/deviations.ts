@@ -17,7 +17,7 @@ export const DEVIATIONS: Record<string, Record<string, Deviation>> = {
       `,
     },
   },
-  'An urgent byte that nobody reads is told': {
+  'An urgent byte that is not read is reported': {
     'an urgent byte that nobody takes': {
       both: `
         A.expt connected
