@@ -618,7 +618,7 @@ export class Dispatcher implements Channel, Handlers {
   handleReadEvent(): Handled {
     const session = this.#session;
     // Another channel's handler may have paused reading in this very tick.
-    if (session.readingPaused || session.awaitsLookup()) return;
+    if (session.readingPaused || (session.lookup && session.awaitsLookup())) return;
     this.#idle?.touch();
     if (this.accepting) return this.handleAccept();
     if (!this.connected && this.connecting) this.handleConnectEvent();
@@ -632,7 +632,7 @@ export class Dispatcher implements Channel, Handlers {
   handleWriteEvent(): Handled {
     // The loop never waits for a listener to become writable.
     const session = this.#session;
-    if (this.accepting || session.awaitsLookup()) return;
+    if (this.accepting || (session.lookup && session.awaitsLookup())) return;
     if (!this.connected && this.connecting) this.handleConnectEvent();
     if (!session.replaced) handleResult(this, this.handleWrite());
   }

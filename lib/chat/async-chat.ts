@@ -228,13 +228,13 @@ export abstract class AsyncChat extends Dispatcher {
     const outer = out.handlesRead;
     out.handlesRead = true;
     // An event that the program delivers itself is a tick of its own.
-    const withinTick = outbox.open;
-    outbox.open = true;
+    const own = !outbox.open;
+    if (own) outbox.begin();
     try {
       return super.handleReadEvent();
     } finally {
       out.handlesRead = outer;
-      if (!withinTick) outbox.endDelivery(false);
+      if (own) outbox.end(false);
     }
   }
 

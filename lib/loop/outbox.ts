@@ -17,7 +17,7 @@ export interface Sender {
 }
 
 class Outbox {
-  /** The loop is delivering events: output is to be put off. To be read only: `begin` and `pause` set it. */
+  /** The loop is delivering events: output is to be put off. To be read only. */
   open = false;
   /**
    * How many senders wait for the flush. To be read only. It is always `#senders.length - #next`, and a
@@ -54,26 +54,6 @@ class Outbox {
     }
   }
 
-  /** The earlier name of `end`. */
-  endDelivery(open: boolean): void {
-    this.end(open);
-  }
-
-  /**
-   * Output is sent at once until `resume`, also within a delivery.
-   * @returns whether a delivery is under way; to be given to `resume`
-   */
-  pause(): boolean {
-    const former = this.open;
-    this.open = false;
-    return former;
-  }
-
-  /** @param former what `pause` returned */
-  resume(former: boolean): void {
-    this.open = former;
-  }
-
   /** Puts `sender` on the list. It keeps track of whether it is listed: each `add` is one flush. */
   add(sender: Sender): void {
     if (!this.#registered) this.#register();
@@ -90,7 +70,8 @@ class Outbox {
     if (this.size === 0) return;
     const senders = this.#senders;
     let exit: { readonly error: unknown } | null = null;
-    const former = this.pause();
+    const { open } = this;
+    this.open = false;
     while (this.#next < senders.length) {
       const sender = senders[this.#next] as Sender;
       this.#next += 1;
@@ -103,7 +84,7 @@ class Outbox {
     }
     senders.length = 0;
     this.#next = 0;
-    this.resume(former);
+    this.open = open;
     if (exit !== null) throw exit.error;
   }
 

@@ -224,19 +224,6 @@ describe('The outbox', () => {
     expect(log).toEqual(['a flushes 1+2', 'a flushes 3']);
     expect(outbox.open).toBe(false);
   });
-
-  it('is not open from pause to resume, and what waits goes on waiting', () => {
-    const [a, b] = [new Queue('a'), new Queue('b')];
-    const outer = outbox.begin();
-    a.send('1');
-    const former = outbox.pause();
-    b.send('2');
-    expect(log).toEqual(['b sends 2']);
-    outbox.resume(former);
-    b.send('3');
-    outbox.end(outer);
-    expect(log).toEqual(['b sends 2', 'a flushes 1', 'b flushes 3']);
-  });
 });
 
 describe.each(ORDERS)('In a tick in %s', (order, pass) => {
