@@ -70,7 +70,10 @@ function stateOf({ child }: Program): string | undefined {
   return /\) (\w)/.exec(readFileSync(`/proc/${child.pid}/stat`, 'latin1'))?.[1];
 }
 
-describe.each(RUNS)('A process (%s)', (_, running, sync) => {
+/** Both loops, each in another order: the order has no part in how a process ends. */
+const ENDS = RUNS.filter((_, at) => WAYS[at]?.[1].usePoll === WAYS[at]?.[1].sync);
+
+describe.each(RUNS)('A process (%s)', (_, running) => {
   it('that is stopped and continued goes on', async () => {
     const program = run(
       inAsync(`
@@ -128,7 +131,7 @@ describe.each(RUNS)('A process (%s)', (_, running, sync) => {
           setitimer(0, BigInt64Array.of(0n, interval, 0n, interval), null);
         };
         process.on('SIGALRM', () => {});
-        const SIZE = 16 * 1024 * 1024;
+        const SIZE = 4 * 1024 * 1024;
         const [a, b] = Socket.pair();
         const hash = () => require('node:crypto').createHash('sha1');
         const [out, into] = [hash(), hash()];
@@ -171,9 +174,11 @@ describe.each(RUNS)('A process (%s)', (_, running, sync) => {
     );
     expect(await program.ended()).toBe(0);
     // A newer Node may collect what the program has dropped, and say so.
-    expect(program.output).toMatch(/^16777216 true\nwaited\n/);
+    expect(program.output).toMatch(/^4194304 true\nwaited\n/);
   });
+});
 
+describe.each(ENDS)('A process (%s)', (_, running, sync) => {
   it.each(['handleRead', 'handleClose', 'handleError', 'readable'])(
     'ends where %s calls process.exit(), with what was pushed before',
     async (handler) => {

@@ -9,7 +9,12 @@ const TSCONFIG = join(__dirname, '..', '..', 'tsconfig.json');
 const VERSIONS = ['ts-jest', 'typescript', 'jest'].map((name) => {
   return `${name} ${require(`${name}/package.json`).version}`;
 });
-const SALT = [...VERSIONS, process.version, readFileSync(TSCONFIG), readFileSync(__filename)].join();
+const SALT = [
+  ...VERSIONS,
+  process.version,
+  readFileSync(TSCONFIG),
+  readFileSync(__filename),
+].join();
 
 let tsJest;
 
