@@ -29,6 +29,9 @@ export const WAYS: [string, Way][] = [
   ['poll order, loopSync', { usePoll: true, sync: true }],
 ];
 
+/** Both orders and both loops, for what depends on either, but not on the two together. */
+export const DIAGONAL = WAYS.filter(([, { usePoll, sync }]) => usePoll === sync);
+
 export const FAMILIES: [string, number][] = [
   ['IPv4', AF_INET],
   ['IPv6', AF_INET6],
