@@ -62,9 +62,6 @@ export function localAddress(family: number): Address {
   return { host: family === AF_INET6 ? '::1' : '127.0.0.1', port: 0 };
 }
 
-/** Turns of Node's loop after which `drive` looks once a millisecond. */
-const BUSY_TURNS = 200;
-
 /**
  * Runs `map` until `done()` is true. Fails after `limit` ms, and when the map is empty before.
  */
@@ -80,22 +77,27 @@ export async function drive(
     }
   } else {
     const stop = new AbortController();
-    let turns = 0;
+    const look = (): void => {
+      if (!stop.signal.aborted && (done() || performance.now() >= end)) stop.abort();
+    };
+    // Looks after every turn of Node's loop. The immediate has no reference, so that a turn may wait.
     const watch = (): void => {
-      if (stop.signal.aborted) return;
-      turns += 1;
-      if (done() || performance.now() >= end) stop.abort();
-      // A long wait is not to keep a core busy.
-      else if (turns < BUSY_TURNS) setImmediate(watch);
-      else setTimeout(watch, 1);
+      look();
+      if (!stop.signal.aborted) setImmediate(watch).unref();
     };
     watch();
-    if (!stop.signal.aborted) {
-      await loop({ map, usePoll: how.usePoll, signal: stop.signal }).catch((error) => {
-        if (error !== stop.signal.reason) throw error;
-      });
+    // What is no event of Node's loop, time above all, is looked at every millisecond.
+    const timer = setInterval(look, 1);
+    try {
+      if (!stop.signal.aborted) {
+        await loop({ map, usePoll: how.usePoll, signal: stop.signal }).catch((error) => {
+          if (error !== stop.signal.reason) throw error;
+        });
+      }
+    } finally {
+      clearInterval(timer);
+      stop.abort();
     }
-    stop.abort();
   }
   if (!done()) {
     throw new Error(
