@@ -5,7 +5,7 @@ module.exports = {
   testEnvironment: 'node',
   roots: ['<rootDir>/spec'],
   testMatch: ['**/*.spec.ts'],
-  transform: { '^.+\\.ts$': ['ts-jest', { tsconfig: '<rootDir>/tsconfig.json' }] },
+  transform: { '^.+\\.ts$': '<rootDir>/spec/support/transform.cjs' },
   moduleNameMapper: { '^asyncore$': '<rootDir>/lib/index.ts' },
   setupFilesAfterEnv: ['<rootDir>/spec/support/setup.ts'],
   collectCoverageFrom: ['lib/**/*.ts'],

@@ -2,7 +2,6 @@
 // about dispatchers, the loop, the map and sockets. Each is named after its symptom: lost data, a hang,
 // an event for the wrong channel, a dead server.
 
-import { execFileSync } from 'node:child_process';
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import {
   type Address,
@@ -28,6 +27,7 @@ import {
   socketMap,
 } from 'asyncore';
 import { drive, FAMILIES, temporaryPath, WAYS, type Way } from './support/drive';
+import { makePipe } from './support/files';
 import { keep } from './support/keep';
 import { Recorder, RecordingListener } from './support/recorder';
 import { giveDescriptorsBack, takeDescriptors } from './support/shortage';
@@ -163,7 +163,7 @@ describe.each(WAYS)('A channel map (%s)', (_, how) => {
 
   it('delivers all that was written into a pipe before it closed', async () => {
     const path = temporaryPath('pipe');
-    execFileSync('mkfifo', [path]);
+    makePipe(path);
     const input = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const output = openSync(path, constants.O_WRONLY);
     let received = 0;

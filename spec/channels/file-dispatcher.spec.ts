@@ -1,6 +1,6 @@
 // Pipes and files as channels.
 
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import {
   closeSync,
   constants,
@@ -30,6 +30,7 @@ import {
 } from 'asyncore';
 import { flagsOf, O_CLOEXEC, O_NONBLOCK } from '../support/descriptors';
 import { drive, temporaryPath, WAYS } from '../support/drive';
+import { makePipe } from '../support/files';
 import { keep, keepAll } from '../support/keep';
 import { TYPESCRIPT } from '../support/program';
 
@@ -53,7 +54,7 @@ afterEach(() => {
 /** A pipe, of which Node opens the ends. */
 function pipe(): [input: number, output: number] {
   const path = temporaryPath('pipe');
-  execFileSync('mkfifo', [path]);
+  makePipe(path);
   const input = own(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
   const output = own(openSync(path, constants.O_WRONLY));
   return [input, output];

@@ -53,7 +53,6 @@ describe('npm start', () => {
 
   it.each([
     [['--port', '65536'], '--port takes 0 to 65533: 65536'],
-    [['--port', 'http'], '--port takes 0 to 65533: http'],
     [['--prot', '1'], "Unknown option '--prot'"],
   ])('refuses %j', async (args, message) => {
     const own = runTypeScript('docs/examples/demo.ts', args);
@@ -206,7 +205,7 @@ describe('EchoServer', () => {
     const one = client(port);
     one.socket.pause();
     let taken = false;
-    one.socket.write(Buffer.alloc(64 * 1024 * 1024, 1), () => {
+    one.socket.write(Buffer.alloc(16 * 1024 * 1024, 1), () => {
       taken = true;
     });
     // The kernel's buffers fill, and then nothing moves: another client is served all the same.
@@ -217,6 +216,6 @@ describe('EchoServer', () => {
     one.socket.resume();
     one.socket.end();
     await one.ends();
-    expect(one.received.length).toBe(64 * 1024 * 1024);
+    expect(one.received.length).toBe(16 * 1024 * 1024);
   });
 });

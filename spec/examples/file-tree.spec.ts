@@ -1,6 +1,6 @@
 // docs/examples/support/file-tree.ts: what is there, and that nothing else is.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
@@ -16,6 +16,7 @@ import {
 import { join } from 'node:path';
 import { FileTree } from '../../docs/examples/support/file-tree';
 import { temporaryPath } from '../support/drive';
+import { makePipe } from '../support/files';
 
 const { O_RDONLY, O_WRONLY, O_CREAT, O_TRUNC } = constants;
 
@@ -93,7 +94,7 @@ describe('FileTree', () => {
   });
 
   it('neither opens nor waits for a pipe', () => {
-    execFileSync('mkfifo', [join(root, 'pipe')]);
+    makePipe(join(root, 'pipe'));
     expect(codeOf(() => tree.open('pipe', O_RDONLY))).toBe('EISDIR');
     expect(codeOf(() => tree.open('pipe', O_WRONLY))).toBe('ENXIO');
     expect(codeOf(() => tree.stat('pipe'))).toBe('ENOENT');

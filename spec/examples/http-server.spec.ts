@@ -1,7 +1,6 @@
 // docs/examples/http-server.ts and support/http.ts: literal bytes, whole and in pieces; what must be
 // refused; and clients that we did not write.
 
-import { spawnSync } from 'node:child_process';
 import {
   mkdirSync,
   openSync,
@@ -35,6 +34,7 @@ import { HttpError, type HttpRequest, type HttpResponse } from '../../docs/examp
 import { StaticFiles } from '../../docs/examples/support/static-files';
 import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
+import { makePipe, writeZeros } from '../support/files';
 import { Client, LIMIT, Program, runTypeScript, until } from '../support/program';
 
 /** A test with a client that may not be there. */
@@ -58,7 +58,7 @@ beforeAll(() => {
   symlinkSync(join(root, '..', 'outside.txt'), join(root, 'link-out.txt'));
   symlinkSync(join(root, '..'), join(root, 'folder-out'));
   symlinkSync('a.txt', join(root, 'link-in.txt'));
-  spawnSync('mkfifo', [join(root, 'fifo')]);
+  makePipe(join(root, 'fifo'));
 });
 
 let map: ChannelMap;
@@ -325,8 +325,9 @@ describe('HttpServer', () => {
   });
 
   it.each(CONVERSATIONS)('answers %s, in pieces', async (_what, requests, responses) => {
-    for (const size of [1, 2, 3, 7])
+    for (const size of [1, 3]) {
       expect([size, await ask(requests, size)]).toEqual([size, responses]);
+    }
   });
 
   it('sends a date', async () => {
@@ -467,8 +468,8 @@ describe('shutdown', () => {
 
   it('sends the file that has been begun, and opens no other', async () => {
     // More than the kernel keeps between two sockets, so that the first one is under way.
-    const huge = 32 * 1024 * 1024;
-    writeFileSync(join(root, 'huge.bin'), Buffer.alloc(huge, 'x'));
+    const huge = 16 * 1024 * 1024;
+    writeZeros(join(root, 'huge.bin'), huge);
     const one = client();
     one.socket.pause();
     one.send('GET /huge.bin HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3));
@@ -594,9 +595,9 @@ describe('What is refused', () => {
   });
 
   it('takes a body of chunks of one byte', async () => {
-    const body = '1\r\nx\r\n'.repeat(100_000);
+    const body = '1\r\nx\r\n'.repeat(20_000);
     const answer = await ask(`${CHUNKED}${body}0\r\n\r\n`);
-    expect(answer.replace(/[^x]/g, '').length).toBe(100_000);
+    expect(answer.replace(/[^x]/g, '').length).toBe(20_000);
   });
 
   it('in pieces, too', async () => {
@@ -696,7 +697,7 @@ describe('Limits', () => {
   });
 
   it('disconnects a client that sends its body byte by byte', async () => {
-    await limit({ headerTimeout: 0.5, requestTimeout: 1.5 });
+    await limit({ headerTimeout: 0.3, requestTimeout: 0.8 });
     for (const start of [`${POST}Content-Length: 1000\r\n\r\n`, `${CHUNKED}3e8\r\n`]) {
       const one = client();
       const drip = setInterval(() => one.send('x'), 50);
@@ -967,12 +968,12 @@ describe('A slow reader', () => {
   it('is not sent more than it has read', async () => {
     const one = client();
     one.socket.pause();
-    one.send('GET /large HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(20));
+    one.send('GET /large HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(10));
     await sleep(200);
     expect(connection().writableLength).toBeLessThan(3_000_000);
     one.socket.resume();
-    await until(() => one.received.length > 20 * 2_000_000);
-    expect(one.received.match(/HTTP\/1\.1 200/g)).toHaveLength(20);
+    await until(() => one.received.length > 10 * 2_000_000);
+    expect(one.received.match(/HTTP\/1\.1 200/g)).toHaveLength(10);
   });
 
   it('does not keep others waiting', async () => {
@@ -1091,26 +1092,20 @@ describe('Load generators (skipped where there are none)', () => {
     return program.output;
   }
 
-  itWith('wrk')('wrk', async () => {
-    const found = await output('wrk', '-t1', '-c20', '-d1s');
-    expect(found).toMatch(/ [1-9]\d+ requests in /);
-    expect(found).not.toMatch(/Socket errors|Non-2xx/);
-  });
-
   const itWithAb = has('ab') ? it : it.skip;
   itWithAb.each([[['-k']], [[]], [['-k', '-i']], [['-k', '-H', 'Accept-Encoding: gzip']]])(
     'ab %j',
     async (options) => {
-      const found = await output('ab', '-q', '-n', '1000', '-c', '10', ...options);
-      expect(found).toMatch(/Complete requests: +1000\nFailed requests: +0\n/);
-      if (options.includes('-k')) expect(found).toMatch(/Keep-Alive requests: +1000\n/);
+      const found = await output('ab', '-q', '-n', '300', '-c', '10', ...options);
+      expect(found).toMatch(/Complete requests: +300\nFailed requests: +0\n/);
+      if (options.includes('-k')) expect(found).toMatch(/Keep-Alive requests: +300\n/);
     },
   );
 
   itWith('h2load').each(['1', '16'])('h2load --h1 -m %s', async (pipelined) => {
-    const found = await output('h2load', '--h1', '-n', '2000', '-c', '10', '-m', pipelined);
-    expect(found).toContain('2000 succeeded, 0 failed, 0 errored, 0 timeout');
-    expect(found).toContain('status codes: 2000 2xx');
+    const found = await output('h2load', '--h1', '-n', '500', '-c', '10', '-m', pipelined);
+    expect(found).toContain('500 succeeded, 0 failed, 0 errored, 0 timeout');
+    expect(found).toContain('status codes: 500 2xx');
   });
 });
 

@@ -336,13 +336,13 @@ describe('The program', () => {
       return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
     };
     const before = memory();
-    for (let count = 0; count < 100; count += 1) call(port).pause();
-    for (let last = -1; sent !== last || sent < 100 * MIB; ) {
+    for (let count = 0; count < 50; count += 1) call(port).pause();
+    for (let last = -1; sent !== last || sent < 50 * MIB; ) {
       last = sent;
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      await new Promise((resolve) => setTimeout(resolve, 200));
     }
     // The kernel has taken 4 MiB for each; here, a piece for each, and what is left of its slab.
-    expect(sent).toBeGreaterThan(200 * MIB);
+    expect(sent).toBeGreaterThan(100 * MIB);
     expect(memory() - before).toBeLessThan(64 * MIB);
   });
 });
@@ -372,10 +372,10 @@ describe('iperf3 (skipped where there is none)', () => {
     ['the other direction', ['-R']],
     ['four streams', ['-P', '4']],
   ])('measures %s', async (_what, args) => {
-    const { sum_sent, sum_received } = await iperf([], ['-n', '200M', ...args]);
-    expect(sum_sent?.bytes).toBeGreaterThan(200e6);
+    const { sum_sent, sum_received } = await iperf([], ['-n', '50M', ...args]);
+    expect(sum_sent?.bytes).toBeGreaterThan(50e6);
     // What is under way when the client has sent all is not counted any more.
-    expect(sum_received?.bytes).toBeGreaterThan(100e6);
+    expect(sum_received?.bytes).toBeGreaterThan(25e6);
   });
 
   itWithIperf('measures both directions at a time', async () => {

@@ -18,14 +18,11 @@ describe('npm run example', () => {
     }
   });
 
-  it.each([[[]], [['no-such-example']], [['support/run']]])(
-    'tells what there is for %j',
-    async (args) => {
-      const program = runTypeScript('docs/examples/support/run.ts', args);
-      expect(await program.ended()).toBe(2);
-      expect(program.output).toMatch(/^Usage: npm run example NAME[\s\S]*\n {2}redis-server\n/);
-    },
-  );
+  it.each([[[]], [['support/run']]])('tells what there is for %j', async (args) => {
+    const program = runTypeScript('docs/examples/support/run.ts', args);
+    expect(await program.ended()).toBe(2);
+    expect(program.output).toMatch(/^Usage: npm run example NAME[\s\S]*\n {2}redis-server\n/);
+  });
 });
 
 describe('An example', () => {
@@ -44,11 +41,9 @@ Usage: npm run example redis-server -- [options]
   it.each([
     [['--prot', '1'], "Unknown option '--prot'"],
     [['extra'], "Unexpected argument 'extra'"],
-    [['--port'], "Option '--port <value>' argument missing"],
     [['--port', '65536'], '--port takes a number from 0 to 65535: 65536'],
     [['--port', 'http'], '--port takes a number from 0 to 65535: http'],
     [['--port='], '--port takes a number from 0 to 65535: '],
-    [['--help=yes'], "Option '--help' does not take an argument"],
   ])('refuses %j', async (args, message) => {
     const program = runTypeScript(EXAMPLE, args);
     expect(await program.ended()).toBe(2);

@@ -60,13 +60,13 @@ function descriptorsOf(pid: number): number {
 
 describe('A shell pipe', () => {
   it.each([
-    ['a pipe to a pipe', `seq 1 500000 | ${TAIL} | cat`],
+    ['a pipe to a pipe', `seq 1 100000 | ${TAIL} | cat`],
     ['a file to a pipe', `${TAIL} < input | cat`],
-    ['a pipe to a file', `seq 1 500000 | ${TAIL} > output; cat output`],
+    ['a pipe to a file', `seq 1 100000 | ${TAIL} > output; cat output`],
     ['a file to a file', `${TAIL} < input > output; cat output`],
   ])('has all that it is given: %s', async (_what, script) => {
     const [input, output] = [temporaryPath(), temporaryPath()];
-    const numbers = spawnSync('bash', ['-c', `seq 1 500000 | tee ${input}`], {
+    const numbers = spawnSync('bash', ['-c', `seq 1 100000 | tee ${input}`], {
       maxBuffer: 2 ** 24,
     });
     const named = script.replace('input', input).replaceAll('output', output);
@@ -173,17 +173,17 @@ describe('A viewer', () => {
   });
 
   it('is disconnected when it lags behind, and delays no other', async () => {
-    const program = shell(`(read; head -c 50000000 /dev/zero) | ${TAIL} | wc -c`);
+    const program = shell(`(read; head -c 20000000 /dev/zero) | ${TAIL} | wc -c`);
     const slow = await viewerOf(program);
     slow.socket.pause();
     await until(() => slow.socket.readyState === 'open');
     program.child.stdin.end('\n');
     expect(await program.ended()).toBe(0);
-    expect(program.output).toContain('\n50000000\n');
+    expect(program.output).toContain('\n20000000\n');
     slow.socket.resume();
     const { length } = await slow.ends();
     expect(length).toBeGreaterThan(0);
-    expect(length).toBeLessThan(50_000_000);
+    expect(length).toBeLessThan(20_000_000);
   });
 
   it('may read the rest slowly', async () => {

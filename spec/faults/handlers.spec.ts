@@ -19,7 +19,7 @@ import {
   shutdown,
 } from 'asyncore';
 import { registryOf } from '../../lib/loop/channel-map';
-import { drive, WAYS } from '../support/drive';
+import { DIAGONAL, drive, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
 import { bareListener, call, connection } from '../support/sockets';
 
@@ -421,7 +421,7 @@ function replaceSocket(subject: Subject, close: boolean): void {
   subject.connectTo();
 }
 
-describe.each(WAYS)('A handler (%s)', (_, how) => {
+describe.each(DIAGONAL)('A handler (%s)', (_, how) => {
   describe.each(HANDLERS)('%s', (handler) => {
     it.each(ACTIONS)('that %s', async (_what, act) => {
       const before = new Bystander();

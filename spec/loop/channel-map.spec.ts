@@ -1,6 +1,5 @@
 // The map as a Map, who is asked when, and what reaches whom.
 
-import { execFileSync } from 'node:child_process';
 import { closeSync, constants, openSync, readdirSync, readlinkSync } from 'node:fs';
 import {
   AsyncChat,
@@ -26,6 +25,7 @@ import {
 import fc from 'fast-check';
 import { registryOf } from '../../lib/loop/channel-map';
 import { temporaryPath } from '../support/drive';
+import { makePipe } from '../support/files';
 import { newMap } from '../support/keep';
 import { pair } from '../support/sockets';
 
@@ -1454,7 +1454,7 @@ describe('a hang-up that cannot be delivered', () => {
 
   it('does not spin on the read end of a pipe that is watched for output', () => {
     const path = temporaryPath('fifo');
-    execFileSync('mkfifo', [path]);
+    makePipe(path);
     const read = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     closeSync(openSync(path, constants.O_WRONLY | constants.O_NONBLOCK));
     class WriteOnly extends FileDispatcher {

@@ -1877,7 +1877,7 @@ describe('in a worker thread', () => {
       };
       (async () => {
         const codes = [];
-        for (let times = 0; times < 3; times += 1) codes.push(await round());
+        for (let times = 0; times < 1; times += 1) codes.push(await round());
         codes.push(...await Promise.all([round(), round()]));
         console.log(JSON.stringify(codes));
       })();
@@ -1916,7 +1916,7 @@ describe('in a worker thread', () => {
   ])(
     '%s runs to its end',
     async (_, data) => {
-      expect(await outcome(data)).toEqual([0, null, '[0,0,0,0,0]']);
+      expect(await outcome(data)).toEqual([0, null, '[0,0,0]']);
     },
     30_000,
   );
@@ -1929,7 +1929,7 @@ describe('in a worker thread', () => {
   ])(
     '%s can be terminated',
     async (_, data) => {
-      expect(await outcome(data)).toEqual([0, null, '[1,1,1,1,1]']);
+      expect(await outcome(data)).toEqual([0, null, '[1,1,1]']);
     },
     30_000,
   );

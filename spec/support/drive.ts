@@ -29,6 +29,9 @@ export const WAYS: [string, Way][] = [
   ['poll order, loopSync', { usePoll: true, sync: true }],
 ];
 
+/** Both orders and both loops, for what depends on either, but not on the two together. */
+export const DIAGONAL = WAYS.filter(([, { usePoll, sync }]) => usePoll === sync);
+
 export const FAMILIES: [string, number][] = [
   ['IPv4', AF_INET],
   ['IPv6', AF_INET6],
@@ -74,18 +77,27 @@ export async function drive(
     }
   } else {
     const stop = new AbortController();
+    const look = (): void => {
+      if (!stop.signal.aborted && (done() || performance.now() >= end)) stop.abort();
+    };
+    // Looks after every turn of Node's loop. The immediate has no reference, so that a turn may wait.
     const watch = (): void => {
-      if (stop.signal.aborted) return;
-      if (done() || performance.now() >= end) stop.abort();
-      else setImmediate(watch);
+      look();
+      if (!stop.signal.aborted) setImmediate(watch).unref();
     };
     watch();
-    if (!stop.signal.aborted) {
-      await loop({ map, usePoll: how.usePoll, signal: stop.signal }).catch((error) => {
-        if (error !== stop.signal.reason) throw error;
-      });
+    // What is no event of Node's loop, time above all, is looked at every millisecond.
+    const timer = setInterval(look, 1);
+    try {
+      if (!stop.signal.aborted) {
+        await loop({ map, usePoll: how.usePoll, signal: stop.signal }).catch((error) => {
+          if (error !== stop.signal.reason) throw error;
+        });
+      }
+    } finally {
+      clearInterval(timer);
+      stop.abort();
     }
-    stop.abort();
   }
   if (!done()) {
     throw new Error(

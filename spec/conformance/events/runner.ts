@@ -4,7 +4,6 @@
 // the same call, and neither of the two knows what a scenario is expected to do. Lines are raw: what
 // has to be made equal is made so by normalise.ts, for both sides.
 
-import { execFileSync } from 'node:child_process';
 import {
   closeSync,
   constants,
@@ -57,6 +56,7 @@ import { codeOf } from '../../../lib/errors';
 import { formatAddress } from '../../../lib/kernel/address';
 import { ERRNO } from '../../../lib/kernel/platform/linux';
 import { createSelector } from '../../../lib/kernel/selectors';
+import { makePipe } from '../../support/files';
 import type { Order, Scenario } from './scenario';
 
 /** One way to run a scenario: in which order, and by loop() or loopSync(). */
@@ -460,7 +460,7 @@ class World {
     },
     pipe: (name, other = '') => {
       const path = this.#path();
-      execFileSync('mkfifo', [path], { stdio: 'ignore' });
+      makePipe(path);
       this.#things.set(name, openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
       this.#things.set(other, openSync(path, constants.O_WRONLY | constants.O_NONBLOCK));
     },
