@@ -182,7 +182,7 @@ describe('The size of things', () => {
     expect(lines).toBeLessThanOrEqual(LONGER[name] ?? 500);
   });
 
-  it.each([...SOURCES])('%s has at most 450 lines of code', (_name, { code }) => {
-    expect(code.split('\n').filter((line) => line.trim() !== '').length).toBeLessThanOrEqual(450);
+  it.each([...SOURCES])('%s has at most 460 lines of code', (_name, { code }) => {
+    expect(code.split('\n').filter((line) => line.trim() !== '').length).toBeLessThanOrEqual(460);
   });
 });

@@ -1,6 +1,6 @@
 // The connecting side of a channel: from `connect` to `handleConnect`.
 //
-//   connect ──> host name? ──> connectEx ──> under way ──> event ──> isConnected ──> handleConnect
+//   connect ──> host name? ──> connectEx ──> under way ──> event ──> finishConnect ──> handleConnect
 //                  │              │                                       │
 //               look-up        at once (Unix, UDP)                     SO_ERROR: throws
 //
@@ -33,14 +33,16 @@ import { Socket, type SocketLike } from '../kernel/socket';
 import { failure } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { registryOf } from '../loop/channel-map';
-import { routeErrorOutside } from '../loop/dispatch';
+import { handleResult, routeErrorOutside } from '../loop/dispatch';
 import type { Session } from './session';
 
 /** What this file needs of a channel. */
 interface Connecting extends Channel {
   addr: Address | null;
+  connected: boolean;
   connecting: boolean;
   delChannel(): void;
+  handleConnect(): unknown;
   handleConnectEvent(): void;
 }
 
@@ -144,11 +146,33 @@ function lookUp(session: Session, host: string, arrived: (found: () => string) =
 }
 
 /**
- * Looks how a connect has ended.
- * @returns false while a host name is being looked up: the kernel has not heard of the connect yet
- * @throws {SocketError} when it failed
+ * A connect is over: looks how it ended, and calls `handleConnect`.
+ * @param sessionOf the session that the channel has now
+ * @throws {SocketError} when the connect failed
  */
-export function isConnected(channel: Connecting, session: Session): boolean {
+export function finishConnect<Channel extends Connecting>(
+  channel: Channel,
+  sessionOf: (channel: Channel) => Session,
+): void {
+  const session = sessionOf(channel);
+  // Re-entrant: a pass that handleConnect runs has reported the connection again.
+  if (!isConnected(channel, session) || session.handlesConnect) return;
+  session.handlesConnect = true;
+  try {
+    handleResult(channel, channel.handleConnect());
+  } finally {
+    session.handlesConnect = false;
+    sessionOf(channel).handlesConnect = false;
+  }
+  // handleConnect may have closed the channel, or begun to connect elsewhere by another socket.
+  const now = sessionOf(channel);
+  if (session.closed || now.closed || (now !== session && now.connectStarted)) return;
+  channel.connected = true;
+  channel.connecting = false;
+}
+
+/** @returns false while a host name is being looked up: the kernel knows nothing of the connect yet */
+function isConnected(channel: Connecting, session: Session): boolean {
   if (session.awaitsLookup()) return false;
   const socket = session.socket as SocketLike;
   const errno = session.connectErrno || socket.getSockOpt(SOL_SOCKET, SO_ERROR);

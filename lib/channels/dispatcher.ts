@@ -28,7 +28,7 @@ import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
 import { describeChannel, describeError } from './channel-log';
-import { checkTarget, inspectSocket, isConnected, startConnect } from './connect';
+import { checkTarget, finishConnect, inspectSocket, startConnect } from './connect';
 import type { Handled, Handlers } from './handlers';
 import { IdleTimeout } from './idle-timeout';
 import { dropUrgent, Session } from './session';
@@ -643,22 +643,8 @@ export class Dispatcher implements Channel, Handlers {
    */
   handleConnectEvent(): void {
     this.#need('connect');
-    const session = this.#session;
-    // Re-entrant: a pass that handleConnect runs has reported the connection again.
-    if (!isConnected(this, session) || session.handlesConnect) return;
     this.#idle?.touch();
-    session.handlesConnect = true;
-    try {
-      handleResult(this, this.handleConnect());
-    } finally {
-      session.handlesConnect = false;
-      this.#session.handlesConnect = false;
-    }
-    // handleConnect may have closed the channel, or connected it elsewhere by another socket.
-    const now = this.#session;
-    if (session.closed || now.closed || (now !== session && now.connectStarted)) return;
-    this.connected = true;
-    this.connecting = false;
+    finishConnect(this, sessionOf);
   }
 
   /** An error on the socket, or urgent data. Python's `handle_expt_event`. */
