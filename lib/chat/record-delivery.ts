@@ -2,7 +2,7 @@
 // hands each piece and each end of a record to the chat. The steps and their order are asynchat's.
 
 import { type Dispatcher, sessionOf } from '../channels/dispatcher';
-import { keepable } from '../kernel/buffers';
+import { keepable, SMALLEST_VIEW } from '../kernel/buffers';
 import { handleResult, routeError } from '../loop/dispatch';
 import { RecordReader, Step } from './record-reader';
 import { checkTerminator, type Terminator } from './terminator';
@@ -140,7 +140,8 @@ export class RecordDelivery {
     }
     if (start === end) return true;
     const session = sessionOf(owner);
-    const result = owner.collectIncomingData(keepable(input, start, end));
+    const piece = input.length < SMALLEST_VIEW ? this.#reader.view() : keepable(input, start, end);
+    const result = owner.collectIncomingData(piece);
     if (result !== undefined) handleResult(owner, result);
     return !session.closed;
   }

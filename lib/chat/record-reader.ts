@@ -22,6 +22,16 @@ export type Step = (typeof Step)[keyof typeof Step];
 
 const NOTHING = Buffer.alloc(0);
 
+/** Makes a Buffer that is a view, as `subarray` does at three times the cost. */
+const View = (Buffer as unknown as Record<symbol, unknown>)[Symbol.species] as new (
+  memory: ArrayBufferLike,
+  offset: number,
+  length: number,
+) => Buffer;
+
+/** The engine's own, past the look-ups that Buffer's methods make on the way. */
+const { indexOf: indexOfByte } = Uint8Array.prototype;
+
 export class RecordReader {
   /** What has been fed, up to `at` taken already. */
   input: Buffer = NOTHING;
@@ -33,6 +43,9 @@ export class RecordReader {
   complete = false;
   /** Whether the last step has held the beginning of the delimiter back, for which more has to come. */
   held = false;
+  /** The memory of `input`, asked once for each input as that is slow; null: not yet. */
+  #memory: ArrayBufferLike | null = null;
+  #base = 0;
   /** The bytes of the current record that have been taken. */
   recordLength = 0;
   /** The current record is too long, and the rest of it is dropped. */
@@ -54,26 +67,35 @@ export class RecordReader {
 
   /** Adds what has been received. */
   feed(data: Buffer): void {
-    this.input = this.at === this.input.length ? data : Buffer.concat([this.rest, data]);
-    this.at = 0;
+    this.replace(this.at === this.input.length ? data : Buffer.concat([this.rest, data]));
   }
 
   /** Replaces what has not been taken. */
   replace(data: Buffer): void {
     this.input = data;
     this.at = 0;
+    this.#memory = null;
+  }
+
+  /** The piece that the last step has found, as a view. */
+  view(): Buffer {
+    if (this.#memory === null) {
+      this.#memory = this.input.buffer;
+      this.#base = this.input.byteOffset;
+    }
+    return new View(this.#memory, this.#base + this.start, this.end - this.start);
   }
 
   /** Forgets the input, so that nothing keeps its memory. */
   clear(): void {
     this.input = NOTHING;
     this.at = 0;
+    this.#memory = null;
   }
 
   /** Forgets the input and the current record. */
   reset(): void {
-    this.input = NOTHING;
-    this.at = 0;
+    this.clear();
     this.recordLength = 0;
     this.skipping = false;
   }
@@ -158,7 +180,7 @@ export class RecordReader {
  * delimiter is seldom anything else, so it is looked for alone, and all of it only after a miss.
  */
 function indexOf(haystack: Buffer, needle: Uint8Array, start: number): number {
-  const at = haystack.indexOf(needle[0] as number, start);
+  const at = indexOfByte.call(haystack, needle[0] as number, start);
   if (at === -1 || at + needle.length > haystack.length) return -1;
   for (let next = 1; next < needle.length; next += 1) {
     if (haystack[at + next] !== needle[next]) return haystack.indexOf(needle, at + 1);

@@ -13,7 +13,8 @@ import { recv } from './syscalls';
 // its size and no more.
 
 const SLAB_SIZE = 256 * 1024;
-const SMALLEST_VIEW = 16 * 1024;
+/** A piece of a smaller read is a view: the read itself is a copy out of the slab. */
+export const SMALLEST_VIEW = 16 * 1024;
 const MOST_PINNED = SLAB_SIZE / SMALLEST_VIEW;
 let slab: Memory | null = null;
 let slabUsed = 0;
