@@ -18,6 +18,8 @@ export class Session {
   accepting = false;
   connecting = false;
   readingPaused = false;
+  /** Records were received that `pauseReading` keeps back. The kernel knows nothing of them. */
+  holdsRecords = false;
   /** The peer has ended its stream, and the channel lives on (`allowHalfOpen`). */
   inputEnded = false;
   /** `handleConnect` is running. It is called once, whatever the passes that it runs itself report. */
@@ -59,6 +61,7 @@ export class Session {
     next.accepting = this.accepting;
     next.connecting = this.connecting;
     next.readingPaused = this.readingPaused;
+    next.holdsRecords = this.holdsRecords;
     next.handlesConnect = this.handlesConnect;
     this.replaced = true;
     return next;

@@ -220,7 +220,7 @@ export abstract class AsyncChat extends Dispatcher {
 
   /** Whether `pauseReading` has kept records back. @internal */
   get hasBufferedInput(): boolean {
-    return this.#input.interrupted;
+    return sessionOf(this).holdsRecords;
   }
 
   override handleReadEvent(): Handled {

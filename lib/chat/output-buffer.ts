@@ -27,6 +27,8 @@ export class OutputBuffer {
   #data: Uint8Array = NOTHING;
   /** A subclass of Fifo may keep its items elsewhere, and does not tell when it has some. */
   hasStockFifo = true;
+  /** What a stock fifo has told. */
+  #fifoFilled = false;
   /** Counts what could put something on the fifo: its own news, and a change of it. */
   changes = 0;
   /** A producer is being asked. */
@@ -42,6 +44,7 @@ export class OutputBuffer {
   readonly #watcher: FifoWatcher = {
     interestChanged: () => {
       this.changes += 1;
+      this.#fifoFilled = !this.#fifo.isEmpty();
       this.#owner.interestChanged();
     },
   };
@@ -80,7 +83,8 @@ export class OutputBuffer {
   }
 
   isEmpty(): boolean {
-    return this.#data.length === 0 && this.#fifo.isEmpty();
+    if (this.#data.length > 0) return false;
+    return this.hasStockFifo ? !this.#fifoFilled : this.#fifo.isEmpty();
   }
 
   /** Whether the channel is to be closed after all this. */

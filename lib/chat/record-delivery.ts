@@ -25,9 +25,6 @@ export class RecordDelivery {
   readonly #reader = new RecordReader();
   /** What is missing of a counted record is written here, past the check of what a program sets. */
   readonly #countDown: (missing: number) => void;
-  /** `pauseReading` has interrupted the delivery: there are records that the kernel knows nothing of. */
-  interrupted = false;
-
   constructor(owner: Owner, countDown: (missing: number) => void) {
     this.#owner = owner;
     this.#countDown = countDown;
@@ -45,7 +42,7 @@ export class RecordDelivery {
   /** A read event. */
   read(): void {
     // Records that pauseReading kept back come first, so that a slow program holds one read's worth at most.
-    if (this.interrupted || this.#receive()) this.#deliver(false);
+    if (sessionOf(this.#owner).holdsRecords || this.#receive()) this.#deliver(false);
   }
 
   /** @returns false when that failed */
@@ -73,10 +70,11 @@ export class RecordDelivery {
   #deliver(toTheEnd: boolean): void {
     const owner = this.#owner;
     const reader = this.#reader;
-    this.interrupted = false;
+    sessionOf(owner).holdsRecords = false;
     while (reader.at < reader.input.length) {
-      if (!toTheEnd && sessionOf(owner).readingPaused) {
-        this.interrupted = true;
+      const session = sessionOf(owner);
+      if (!toTheEnd && session.readingPaused) {
+        session.holdsRecords = true;
         return;
       }
       // Asked for afresh: the program may have set another one in its handler.
@@ -154,14 +152,14 @@ export class RecordDelivery {
       if (reader.hasInput) this.#handOver(reader.last(this.#owner.maxRecordLength));
     } finally {
       reader.clear();
-      this.interrupted = false;
+      sessionOf(this.#owner).holdsRecords = false;
     }
   }
 
   /** Forgets all input. The record that is being delivered ends here. */
   reset(): void {
     this.#reader.reset();
-    this.interrupted = false;
+    sessionOf(this.#owner).holdsRecords = false;
   }
 }
 
