@@ -218,7 +218,7 @@ export class OutputQueue implements Sender {
       routeError(this.#owner, error);
     } finally {
       this.#flushing = outer;
-      // No connection: the segment moves to the buffer, because other chats will use the shared memory.
+      // Not sent by an override that was set meanwhile. Other chats will use the shared memory.
       if (this.#segment.length > 0 && !this.#sending) this.#endSegment(0);
     }
   }
@@ -247,7 +247,10 @@ export class OutputQueue implements Sender {
   /** @returns whether this is all for now: nothing else waits, or the kernel takes no more */
   #sendSegment(): boolean {
     const owner = this.#owner;
-    if (!owner.connected) return false;
+    if (!owner.connected) {
+      this.#endSegment(0);
+      return false;
+    }
     const segment = this.#segment;
     const { start, length } = segment;
     const { socket } = sessionOf(owner);

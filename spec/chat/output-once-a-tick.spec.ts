@@ -551,6 +551,31 @@ describe('pushWithProducer() with data', () => {
   });
 });
 
+describe('A connection that is lost between a push and the flush', () => {
+  it('keeps the output for the next one', () => {
+    const map = new ChannelMap();
+    const { chat, peer } = place(map, Member);
+    const other = place(map, Member);
+    chat.onLine = () => {
+      chat.push('kept');
+      chat.connected = false;
+      chat.initiateSend();
+      expect(chat.writableLength).toBe(4);
+    };
+    peer.send(LINE);
+    poll(1000, map);
+    expect(chat.errors).toEqual([]);
+    expect(received(peer)).toBe('');
+    // Another chat writes to the memory that all chats share.
+    other.chat.onLine = () => other.chat.push('else');
+    other.peer.send(LINE);
+    poll(1000, map);
+    chat.connected = true;
+    poll(1000, map);
+    expect([received(peer), received(other.peer)]).toEqual(['kept', 'else']);
+  });
+});
+
 describe('Output that is on its way', () => {
   /** Its send() takes a part, and does something in between. */
   class Slow extends Member {
