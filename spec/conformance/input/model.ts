@@ -39,7 +39,8 @@ export interface Modelled {
   met: Set<Row>;
 }
 
-/** In bytes: pushes of a read event do not leave at once until so much waits. */
+/** In bytes: pushes of a read event wait for its tick's end if they are no longer, until so much waits. */
+const LONGEST_PUT_OFF = 16_384;
 const SENT_AT_ONCE = 65_536;
 
 /** An exception in a handler. */
@@ -275,9 +276,12 @@ class Model {
   #push(data: string): void {
     if (!this.open) return;
     if (!this.peerGone) this.sent += data;
-    else if (this.#gathered + data.length < SENT_AT_ONCE && this.#mends('gathered')) {
-      this.#gathered += data.length;
-    } else this.#handleClose();
+    else if (this.#putsOff(data) && this.#mends('gathered')) this.#gathered += data.length;
+    else this.#handleClose();
+  }
+
+  #putsOff({ length }: string): boolean {
+    return length <= LONGEST_PUT_OFF && this.#gathered + length < SENT_AT_ONCE;
   }
 
   /** What was gathered is sent. */
