@@ -67,7 +67,9 @@ export class RecordReader {
 
   /** Adds what has been received. */
   feed(data: Buffer): void {
-    this.replace(this.at === this.input.length ? data : Buffer.concat([this.rest, data]));
+    this.input = this.at === this.input.length ? data : Buffer.concat([this.rest, data]);
+    this.at = 0;
+    this.#memory = null;
   }
 
   /** Replaces what has not been taken. */
