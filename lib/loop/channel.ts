@@ -43,5 +43,5 @@ export interface Channel {
   tracksInterest?(): boolean;
 }
 
-/** Called with an error of a channel. @internal */
+/** Called with an error of a channel. */
 export type Report = (channel: Channel, error: unknown) => void;
