@@ -219,4 +219,5 @@ expect('getaddrinfo', resolver.getaddrinfo('127.0.0.1', AF_INET, SOCK_STREAM)[0]
 
 for (const line of wrong) console.log(line);
 console.log(`${calls} calls, ${wrong.length} wrong`);
-process.exitCode = wrong.length === 0 ? 0 : 1;
+// Not the regular end: Node 26 does not survive its own clean-up with these allocators in place.
+process.exit(wrong.length === 0 ? 0 : 1);
