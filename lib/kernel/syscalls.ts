@@ -15,7 +15,7 @@ import { checkBytes, checkFd, checkInt } from './arguments';
 import { errorCode } from './errno';
 import { type CFunction, type Memory, raw, type SockaddrSlot } from './koffi';
 import { ERRNO, F_DUPFD_CLOEXEC, F_GETFD, LAYOUT } from './platform/linux';
-import { leaveAtEnd, open, openPair } from './thread-cleanup';
+import { closeNow, open, openPair } from './thread-cleanup';
 
 // Types alone: re-exported values would make the exports of this file a dictionary in V8, and each call
 // through them slower.
@@ -224,8 +224,7 @@ export function shutdown(fd: number, how: number): number {
 /** Never made again after a signal: Linux gives the number back before it can be interrupted. */
 export function close(fd: number): number {
   if ((fd | 0) !== fd || fd < 0) checkFd('close', fd);
-  leaveAtEnd(fd);
-  return raw.close(fd) === -1 ? -raw.errno() : 0;
+  return closeNow(fd);
 }
 
 export function read(fd: number, buffer: Uint8Array): number {

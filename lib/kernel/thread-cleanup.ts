@@ -59,7 +59,17 @@ export function closeAtEnd(fd: number): void {
   registered.add(fd);
 }
 
-/** Unregisters a descriptor that is given away, or is about to be closed. */
+/**
+ * close(2). Unregistering and closing stand in one function, as in `open`.
+ * @returns 0, or a negated errno
+ */
+export function closeNow(fd: number): number {
+  const { hooks } = raw;
+  if (hooks !== null && registered.delete(fd)) hooks.remove(hooks.isolate, hooks.close, fd);
+  return raw.close(fd) === -1 ? -raw.errno() : 0;
+}
+
+/** Unregisters a descriptor that is given away. */
 export function leaveAtEnd(fd: number): void {
   const { hooks } = raw;
   if (hooks !== null && registered.delete(fd)) hooks.remove(hooks.isolate, hooks.close, fd);
