@@ -1,9 +1,9 @@
 // The life of one attached socket.
 //
 // A channel has one session at a time, which `setSocket` and `close` replace. A step that calls a handler
-// and goes on afterwards keeps the session it began with and looks whether that has been replaced. The state that
-// hot loops read lives here, in a final class: a channel's own fields differ in shape from subclass to
-// subclass.
+// and goes on afterwards keeps the session it began with, and looks whether that has been replaced. The
+// state that hot loops read lives here, in a final class: a channel's own fields differ in shape from
+// subclass to subclass.
 
 import { MSG_OOB, SOCK_DGRAM, SOCK_STREAM } from '../kernel/platform/constants';
 import { Socket, type SocketLike } from '../kernel/socket';
