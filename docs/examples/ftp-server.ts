@@ -5,7 +5,7 @@
 //
 // - There are two connections. On the control connection a client and an FtpSession exchange lines. Each
 //   transfer has a data connection of its own (support/ftp-data.ts). All are channels of one map, so a
-//   session receives ABOR while its transfer goes on.
+//   session receives ABOR while its transfer goes on. The commands are in support/ftp-commands.ts.
 // - The peer of both must be the same. A data connection is accepted only from the address of the session,
 //   made only to that address, and never to a port below 1024. Otherwise a third party could fetch a file,
 //   or a client could make the server connect to any host (the "FTP bounce attack", RFC 2577).
@@ -28,9 +28,16 @@ import {
   TCP_NODELAY,
 } from 'asyncore';
 import { FileTree } from './support/file-tree';
-import { type Access, COMMANDS, INSTEAD_OF_EPSV, WHILE_BUSY } from './support/ftp-commands';
-import { hostOf, PassiveListener, refusal, type Transfer } from './support/ftp-data';
-import { familyOf, listenOptions, run } from './support/program';
+import {
+  type Access,
+  ALONE,
+  COMMANDS,
+  INSTEAD_OF_EPSV,
+  NOT_ALONE,
+  WHILE_BUSY,
+} from './support/ftp-commands';
+import { NOBODY, PassiveListener, refusal, type Transfer } from './support/ftp-data';
+import { familyOf, hostOf, listenOptions, run } from './support/program';
 
 const LONGEST_LINE = 4096;
 const MOST_LOGINS = 3;
@@ -40,6 +47,7 @@ const MOST_CONNECTIONS_FROM_ONE = 20;
 const MOST_WAITING = 64 * 1024;
 /** In ms. */
 const IDLE_TIMEOUT = 5 * 60 * 1000;
+const TIME_FOR_LOGIN = 2 * 60 * 1000;
 
 const LINE_END = '\r\n';
 
@@ -68,6 +76,8 @@ export class FtpSession extends AsyncChat {
   #data: PassiveListener | InternetAddress | null = null;
   #transfer: Transfer | null = null;
   #failedLogins = 0;
+  /** Not an idle timeout, which a series of commands would extend for ever. */
+  #patience: NodeJS.Timeout | null = null;
   /** The last reply, to be sent when the transfer is over; null: the session goes on. */
   #lastReply: string | null = null;
 
@@ -81,6 +91,7 @@ export class FtpSession extends AsyncChat {
     this.maxRecordLength = LONGEST_LINE;
     this.setTerminator('\n');
     this.setIdleTimeout(IDLE_TIMEOUT);
+    this.#expectLogin();
     this.reply('220 Ready');
   }
 
@@ -91,10 +102,6 @@ export class FtpSession extends AsyncChat {
 
   override handleDrain(): void {
     this.resumeReading();
-  }
-
-  get localAddress(): InternetAddress {
-    return this.socket?.getSockName?.() as InternetAddress;
   }
 
   // Input.
@@ -126,8 +133,11 @@ export class FtpSession extends AsyncChat {
     if (command === undefined) return '500 Unknown command';
     if (command.access !== 'none' && this.access === 'none') return '530 Log in first';
     if (command.access === 'write' && this.access !== 'write') return '550 You may only read';
+    if (ALONE.has(name) && argument.trim() !== '') return `501 ${name} takes no argument`;
+    if (NOT_ALONE.has(name) && argument === '') return `501 ${name} takes an argument`;
     if (this.#transfer !== null && !WHILE_BUSY.has(name)) return '450 A transfer is under way';
     if (this.hasOnlyEpsv && INSTEAD_OF_EPSV.has(name)) return '503 Not after EPSV ALL';
+    if (name !== 'RNTO') this.renamed = null;
     try {
       return command.run(this, argument);
     } catch (error) {
@@ -149,11 +159,17 @@ export class FtpSession extends AsyncChat {
     this.setTerminator(null);
     this.reply(this.#lastReply as string);
     this.closeWhenDone();
+    // Further input must not extend the idle timeout.
+    this.pauseReading();
   }
 
   override handleTimeout(): void {
-    if (this.#transfer !== null) return;
-    this.reply('421 Idle for too long');
+    if (this.#transfer === null) this.#cutOff('421 Idle for too long');
+  }
+
+  /** A part of the reply that the kernel does not take at once is dropped. */
+  #cutOff(lastReply: string): void {
+    this.reply(lastReply);
     this.close();
   }
 
@@ -163,18 +179,39 @@ export class FtpSession extends AsyncChat {
 
   override close(): void {
     super.close();
+    this.#endPatience();
     this.dropData();
     this.#transfer?.close();
   }
 
   // Logging in.
 
+  logOut(): void {
+    this.access = 'none';
+    this.#expectLogin();
+  }
+
+  #expectLogin(): void {
+    const giveUp = (): void => this.#cutOff('421 Not logged in for too long');
+    this.#patience ??= setTimeout(giveUp, this.server.timeForLogin);
+  }
+
+  #endPatience(): void {
+    clearTimeout(this.#patience ?? undefined);
+    this.#patience = null;
+  }
+
   logIn(password: string): string | null {
     const { account } = this.server;
     const { userName } = this;
     if (userName === account?.name && matches(password, account.password)) this.access = 'write';
     else if (ANONYMOUS.test(userName)) this.access = 'read';
-    if (this.access !== 'none') return '230 Welcome';
+    if (this.access !== 'none') {
+      this.#endPatience();
+      // Each login begins with USER.
+      this.userName = '';
+      return '230 Welcome';
+    }
     this.#failedLogins += 1;
     if (this.#failedLogins < MOST_LOGINS) return '530 Login failed';
     this.leave('421 Login failed too often');
@@ -202,12 +239,11 @@ export class FtpSession extends AsyncChat {
 
   /** The next transfer connects to the client. @returns whether that is allowed */
   setDataAddress(host: string, port: number): boolean {
-    const canonical = isIPv6(host)
-      ? new SocketAddress({ address: host, family: 'ipv6' }).address
-      : host;
-    if (canonical !== hostOf(this.addr) || !(port >= 1024 && port <= 65535)) return false;
+    const own = hostOf(this.addr);
+    if (canonical(host) !== canonical(own) || !(port >= 1024 && port <= 65535)) return false;
     this.dropData();
-    this.#data = { host: canonical, port };
+    // With the zone of the control connection: the client's name of a zone means nothing here.
+    this.#data = { host: own, port };
     return true;
   }
 
@@ -216,15 +252,17 @@ export class FtpSession extends AsyncChat {
    *   errors of the file system
    */
   transfer(make: (start: number) => Transfer | string): string | null {
-    if (this.#data === null) return '425 Say PASV or PORT first';
     const start = this.restartAt;
     this.restartAt = 0;
+    const data = this.#data;
+    if (data === null) return '425 Say PASV or PORT first';
+    if (data instanceof PassiveListener && !data.isOpen) return NOBODY;
     const transfer = make(start);
     if (typeof transfer === 'string') return transfer;
     this.#transfer = transfer;
     this.reply('150 Here it comes');
-    if (this.#data instanceof PassiveListener) this.#data.serve(transfer);
-    else transfer.connectTo(this.#data);
+    if (data instanceof PassiveListener) data.serve(transfer);
+    else transfer.connectTo(data);
     return null;
   }
 
@@ -235,14 +273,23 @@ export class FtpSession extends AsyncChat {
     if (this.#lastReply !== null) this.#hangUp();
   }
 
-  abort(): string {
-    this.#transfer?.end('426 Aborted');
+  abort(): string | null {
+    if (this.#transfer !== null) {
+      this.#transfer.end(`426 Aborted${LINE_END}226 Aborted`);
+      return null;
+    }
     this.dropData();
     return '226 Aborted';
   }
 }
 
 const ANONYMOUS = /^(anonymous|ftp)$/i;
+
+/** An IPv6 address in its shortest form, without its zone. */
+function canonical(host: string): string {
+  const [address = ''] = host.split('%', 1);
+  return isIPv6(address) ? new SocketAddress({ address, family: 'ipv6' }).address : address;
+}
 
 /** In constant time. */
 function matches(given: string, expected: string): boolean {
@@ -251,6 +298,9 @@ function matches(given: string, expected: string): boolean {
 }
 
 export class FtpServer extends Dispatcher {
+  /** In ms, from the beginning of a session, whatever its client says. */
+  timeForLogin = TIME_FOR_LOGIN;
+
   /** @param account the user who may write; null: nobody may */
   constructor(
     address: Address,

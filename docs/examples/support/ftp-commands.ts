@@ -1,12 +1,13 @@
 // The commands of FTP, each with its reply. The state of a session is in ../ftp-server.ts.
 
-import { closeSync, constants, fstatSync, ftruncateSync, type Stats } from 'node:fs';
+import { constants, fstatSync, type Stats } from 'node:fs';
 import { isIP, isIPv6 } from 'node:net';
 import { posix } from 'node:path';
 import { FileProducer } from 'asyncore';
 import type { FtpSession } from '../ftp-server';
 import type { Entry } from './file-tree';
-import { Download, hostOf, TextProducer, Upload } from './ftp-data';
+import { Download, localAddressOf, refusal, TextProducer, Upload } from './ftp-data';
+import { hostOf } from './program';
 
 const { O_APPEND, O_CREAT, O_RDONLY, O_WRONLY } = constants;
 
@@ -41,10 +42,32 @@ function longLine({ name, stats }: Entry): string {
   ].join(' ');
 }
 
-/** The list of a directory, or of one file. Options meant for `ls` are ignored. */
+/** Options for `ls`, which many clients send before the path. `--` ends them. */
+const OPTIONS = /^(?:-(?!- )\S* +)*(-- )?/;
+
+/** What begins with a dash is a path, if it exists. */
+function withoutOptions(session: FtpSession, argument: string): string {
+  if (!argument.startsWith('-') || exists(session, argument)) return argument;
+  const [options = '', end] = OPTIONS.exec(argument) ?? [];
+  const path = argument.slice(options.length);
+  const isOption = end === undefined && path.startsWith('-') && !exists(session, path);
+  return isOption ? '' : path;
+}
+
+function exists(session: FtpSession, path: string): boolean {
+  try {
+    session.server.tree.stat(session.resolve(path));
+    return true;
+  } catch (error) {
+    if (refusal(error) === null) throw error;
+    return false;
+  }
+}
+
+/** The list of a directory, or of one file. */
 function sendList(session: FtpSession, argument: string, line: (entry: Entry) => string) {
   const { tree } = session.server;
-  const path = session.resolve(argument.replace(/^-\S* ?/, ''));
+  const path = session.resolve(argument);
   return session.transfer(() => {
     const stats = tree.stat(path);
     // For a file there is MLST.
@@ -55,19 +78,15 @@ function sendList(session: FtpSession, argument: string, line: (entry: Entry) =>
 }
 
 function receive(session: FtpSession, argument: string, isAppended: boolean) {
+  const { tree } = session.server;
+  const path = session.resolve(argument);
   return session.transfer((start) => {
-    // A file that does not exist cannot be resumed.
-    const flags = O_WRONLY | O_APPEND | (start === 0 ? O_CREAT : 0);
-    const fd = session.server.tree.open(session.resolve(argument), flags);
-    let upload: Upload | null = null;
-    try {
-      if (start > fstatSync(fd).size) return TOO_FAR;
-      if (!isAppended) ftruncateSync(fd, start);
-      upload = new Upload(session, fd, session.isText);
-      return upload;
-    } finally {
-      if (upload === null) closeSync(fd);
-    }
+    // Whatever can be refused now is refused now, and not after the client has sent the file.
+    const size = tree.writableSize(path);
+    if (start > 0 && size === null) return NO_FILE;
+    if (start > (size ?? 0)) return TOO_FAR;
+    const open = (): number => tree.open(path, O_WRONLY | O_APPEND | O_CREAT);
+    return new Upload(session, open, isAppended ? Infinity : start, session.isText);
   });
 }
 
@@ -107,6 +126,17 @@ function command(names: string, access: Access, run: Run): void {
 }
 
 export const WHILE_BUSY: ReadonlySet<string> = new Set(['ABOR', 'NOOP', 'QUIT', 'STAT']);
+/** Commands of RFC 959 and 2389 that are refused with an argument. */
+export const ALONE: ReadonlySet<string> = new Set([
+  ...['ABOR', 'CDUP', 'FEAT', 'NOOP', 'PASV', 'PWD', 'QUIT', 'SYST', 'XCUP', 'XPWD'],
+]);
+/**
+ * Commands that are refused without an argument. To the others no path is the current directory; nobody
+ * means to remove or to rename that.
+ */
+export const NOT_ALONE: ReadonlySet<string> = new Set([
+  ...['DELE', 'MKD', 'RMD', 'RNFR', 'RNTO', 'USER', 'XMKD', 'XRMD'],
+]);
 export const INSTEAD_OF_EPSV: ReadonlySet<string> = new Set(['EPRT', 'PASV', 'PORT']);
 
 const FEATURES = [
@@ -116,7 +146,7 @@ const FEATURES = [
 // The session.
 
 command('USER', 'none', (session, name) => {
-  session.access = 'none';
+  session.logOut();
   session.userName = name;
   return '331 And your password?';
 });
@@ -124,6 +154,8 @@ command('USER', 'none', (session, name) => {
 command('PASS', 'none', (session, password) =>
   session.userName === '' ? '503 Say USER first' : session.logIn(password),
 );
+
+command('ACCT', 'read', () => '202 There is no need');
 
 command('QUIT', 'none', (session) => {
   session.leave('221 Goodbye');
@@ -139,7 +171,9 @@ command('HELP', 'none', () => `214 ${[...COMMANDS.keys()].join(' ')}`);
 command('OPTS', 'none', (_, option) =>
   /^utf8 on$/i.test(option) ? '200 Done' : '501 No such option',
 );
-command('STAT', 'read', ({ directory }) => `211 In ${quoted(directory)}`);
+command('STAT', 'read', ({ directory }, path) =>
+  path === '' ? `211 In ${quoted(directory)}` : '504 Say MLST or LIST',
+);
 
 // Directories and modes.
 
@@ -150,12 +184,15 @@ command('CDUP XCUP', 'read', (session) => changeDirectory(session, '..'));
 command('TYPE', 'read', (session, type) => {
   if (!/^(A( N)?|I|L 8)$/i.test(type)) return '504 A or I';
   session.isText = /^A/i.test(type);
+  if (session.isText) session.restartAt = 0;
   return '200 Done';
 });
 
 command('STRU', 'read', (_, structure) => (/^F$/i.test(structure) ? '200 Done' : '504 Only F'));
 command('MODE', 'read', (_, mode) => (/^S$/i.test(mode) ? '200 Done' : '504 Only S'));
-command('ALLO', 'read', () => '202 There is no need');
+command('ALLO', 'read', (_, sizes) =>
+  /^\d+( R \d+)?$/i.test(sizes) ? '202 There is no need' : '501 That is no size',
+);
 
 command('REST', 'read', (session, start) => {
   if (session.isText) return IN_BINARY_ONLY;
@@ -167,7 +204,7 @@ command('REST', 'read', (session, start) => {
 // The data connection.
 
 command('PASV', 'read', (session) => {
-  const host = hostOf(session.localAddress);
+  const host = hostOf(localAddressOf(session));
   if (isIPv6(host)) return '425 Say EPSV';
   const port = session.listenForData();
   return `227 Call (${host.replaceAll('.', ',')},${port >> 8},${port & 0xff})`;
@@ -178,7 +215,7 @@ command('EPSV', 'read', (session, protocol) => {
     session.hasOnlyEpsv = true;
     return '200 Done';
   }
-  const own = isIPv6(hostOf(session.localAddress)) ? '2' : '1';
+  const own = isIPv6(hostOf(localAddressOf(session))) ? '2' : '1';
   if (protocol !== '' && protocol !== own) return `522 Only (${own})`;
   return `229 Call (|||${session.listenForData()}|)`;
 });
@@ -191,11 +228,17 @@ command('PORT', 'read', (session, argument) => {
 });
 
 command('EPRT', 'read', (session, argument) => {
-  const [, , host = '', port = ''] =
-    /^([!-~])[12]\1([\d.:a-f]+)\1(\d{1,5})\1$/i.exec(argument) ?? [];
-  if (!isIP(host)) return '501 |1|address|port| or |2|address|port|';
+  const [before, protocol = '', host = '', port = '', after, ...more] = argument.split(
+    argument.charAt(0),
+  );
+  const isWhole = before === '' && after === '' && more.length === 0;
+  if (!isWhole || !/^\d{1,5}$/.test(port)) return NO_ADDRESS;
+  if (protocol !== '1' && protocol !== '2') return '522 Only (1,2)';
+  if (isIP(host) !== (protocol === '1' ? 4 : 6)) return NO_ADDRESS;
   return setDataAddress(session, host, Number(port));
 });
+
+const NO_ADDRESS = '501 |1|address|port| or |2|address|port|';
 
 function setDataAddress(session: FtpSession, host: string, port: number): string {
   return session.setDataAddress(host, port)
@@ -207,8 +250,12 @@ command('ABOR', 'read', (session) => session.abort());
 
 // Files.
 
-command('LIST', 'read', (session, path) => sendList(session, path, longLine));
-command('NLST', 'read', (session, path) => sendList(session, path, ({ name }) => name));
+command('LIST', 'read', (session, argument) =>
+  sendList(session, withoutOptions(session, argument), longLine),
+);
+command('NLST', 'read', (session, argument) =>
+  sendList(session, withoutOptions(session, argument), ({ name }) => name),
+);
 command('MLSD', 'read', (session, path) => sendList(session, path, facts));
 
 command('MLST', 'read', (session, argument) => {
