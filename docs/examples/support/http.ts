@@ -18,8 +18,6 @@ const LINE_END = Buffer.from('\r\n');
 
 /** In bytes. The limit also holds for all trailers behind a chunked body. */
 const LARGEST_HEAD = 64 * 1024;
-/** A piece costs some 100 bytes of memory beside its data. */
-const MOST_PIECES = 4096;
 /** The size may be followed by "extensions", which are not used in practice. */
 const LONGEST_SIZE_LINE = 1024;
 
@@ -128,7 +126,6 @@ export abstract class MessageChat extends AsyncChat {
       return this.#orMistake(() => this.foundBody(data));
     }
     this._collectIncomingData(data);
-    if (this.incoming.length === MOST_PIECES) this.incoming = [this._getData()];
     // A peer that ends lines with LF is waiting for an answer already: the end of the head may never come.
     if (this.#part !== 'chunk end' && BARE_LF.test(data.toString('latin1'))) {
       this.foundMistake(new HttpError(400, 'There is a line that ends with LF alone'));
