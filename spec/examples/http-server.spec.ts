@@ -657,25 +657,33 @@ describe('What is refused', () => {
 
   it('takes headers of nearly 64 KiB, in a time that does not grow with their square', async () => {
     const blanks = ' '.repeat(65_000);
-    const before = performance.now();
+    const commas = ','.repeat(65_000);
+    const before = process.cpuUsage();
     for (const value of [`a${blanks}b`, `${blanks}b`, `a${blanks}`]) {
       expect(await ask(`${GET}X: ${value}\r\n\r\n`)).toContain('200 OK');
     }
-    expect(await ask(`${POST}Transfer-Encoding: ${','.repeat(65_000)}\r\n\r\n`)).toContain('400');
-    expect(await ask(`${GET}Connection: ${','.repeat(65_000)}\r\n\r\n`)).toContain('200 OK');
+    expect(await ask(`${POST}Transfer-Encoding: ${commas}\r\n\r\n`)).toContain('400');
+    expect(await ask(`${GET}Connection: ${commas}\r\n\r\n`)).toContain('200 OK');
     expect(await ask(`GET /seen HTTP/1.1\r\nHost: ${'%aa'.repeat(20_000)}%\r\n\r\n`)).toContain(
       '400',
     );
-    const names = ['Accept-Encoding', 'If-Match', 'If-None-Match', 'If-Modified-Since', 'Range'];
-    for (const name of names) {
-      const values = [`a${blanks}b`, `gzip;${blanks}q`, `bytes=${blanks}`, ...[',', '"', '"a",']];
-      for (const value of values.map((one) => one.repeat(Math.floor(65_100 / one.length)))) {
+    const lists = [`"a"${blanks}b`, commas, '"'.repeat(65_000), '"a",'.repeat(16_000)];
+    const hostile: [string, string[]][] = [
+      ['Accept-Encoding', [`a${blanks}b`, `gzip;${blanks}q`, commas]],
+      ['If-Match', lists],
+      ['If-None-Match', lists],
+      ['If-Modified-Since', [`a${blanks}b`]],
+      ['Range', [`bytes=${blanks}b`, `bytes=${commas}`]],
+    ];
+    for (const [name, values] of hostile) {
+      for (const value of values) {
         const page = `GET /page.html HTTP/1.1\r\nHost: x\r\n${name}: ${value}\r\n\r\n`;
         expect(await ask(page)).toMatch(name === 'If-Match' ? / 412 / : / 200 OK/);
       }
     }
     expect(await ask(`GET /${'?'.repeat(65_000)} HTTP/1.1\r\nHost: x\r\n\r\n`)).toContain('404');
-    expect(performance.now() - before).toBeLessThan(2000);
+    // In microseconds.
+    expect(process.cpuUsage(before).user).toBeLessThan(2_000_000);
   });
 
   it.each([
