@@ -12,7 +12,7 @@ import { inspect } from 'node:util';
 import { checkInteger } from '../errors';
 import { type Address, decodeAddress, formatAddress, resolveAddress } from './address';
 import { checkInt, optionBytes } from './arguments';
-import { receive } from './buffers';
+import { receive, shortened } from './buffers';
 import { Descriptor } from './descriptor';
 import { closedSocket } from './errno';
 import { type Memory, SockaddrSlot } from './koffi';
@@ -91,7 +91,12 @@ export interface SocketLike {
   /** One message with its control data, or null when there is none. */
   recvMsg?(size: number, controlSize?: number, flags?: number): Message | null;
   /** One message with control data: how many bytes were taken, or null when it would block. */
-  sendMsg?(data: readonly Uint8Array[], control?: readonly ControlMessage[]): number | null;
+  sendMsg?(
+    data: readonly Uint8Array[],
+    control?: readonly ControlMessage[],
+    flags?: number,
+    address?: Address | null,
+  ): number | null;
   /** @internal */
   owner?: SocketOwner | null;
 }
@@ -479,12 +484,6 @@ export class Socket implements SocketLike, Disposable {
   [inspect.custom](): string {
     return this.toString();
   }
-}
-
-/** The first `length` bytes: a copy where a view of little would keep much in memory. */
-export function shortened(data: Buffer, length: number): Buffer {
-  const part = data.subarray(0, length);
-  return length < data.length / 2 ? Buffer.from(part) : part;
 }
 
 /** @throws {SocketError} `EBADF` */
