@@ -185,6 +185,8 @@ describe("The C headers' values", () => {
       'sizeof(((struct sockaddr_un *)0)->sun_path)': sizes.sunPath,
       'sizeof(struct sockaddr_storage)': sizes.sockaddrStorage,
       'sizeof(struct pollfd)': sizes.pollfd,
+      'sizeof(Dl_info)': sizes.dlInfo,
+      'offsetof(Dl_info, dli_fname)': 0,
       'sizeof(struct addrinfo)': addrinfo.size,
       'offsetof(struct addrinfo, ai_addrlen)': addrinfo.addrlen,
       'offsetof(struct addrinfo, ai_addr)': addrinfo.addr,
