@@ -85,17 +85,20 @@ export interface SocketLike {
   owner?: SocketOwner | null;
 }
 
+// Registered symbols: with two copies of the library in a process, a channel of one may hold a socket of the
+// other.
+
 /** Called on a socket's owner when the socket is about to be closed, not by its owner. @internal */
-export const socketClosing = Symbol('socketClosing');
+export const socketClosing = Symbol.for('asyncore.socketClosing');
 
 /** Called on a socket's owner when output that it still holds would come too late. @internal */
-export const flushPending = Symbol('flushPending');
+export const flushPending = Symbol.for('asyncore.flushPending');
 
 /** As `send`, of a range of memory with a fixed address. @internal */
-export const sendRange = Symbol('sendRange');
+export const sendRange = Symbol.for('asyncore.sendRange');
 
 /** Has a function called when a socket no longer holds its descriptor. @internal */
-export const onRelease = Symbol('onRelease');
+export const onRelease = Symbol.for('asyncore.onRelease');
 
 /** The channel that holds a socket. @internal */
 export interface SocketOwner {
