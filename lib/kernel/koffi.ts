@@ -11,6 +11,7 @@
 import { isMainThread, markAsUntransferable } from 'node:worker_threads';
 import { badRange, checkInteger, codeOf, messageOf } from '../errors';
 import type { Koffi } from './addon';
+import { beforeBlocking } from './blocking';
 import { LAYOUT, PLATFORM_SIGNATURES, pinAddon, requirePlatform } from './platform/linux';
 
 type Library = ReturnType<Koffi['load']>;
@@ -111,10 +112,7 @@ export const raw = {
   addressOf: stub<(memory: Buffer) => number>(),
   /** Has libuv watch a descriptor. Only where `onLibuv()` is true. */
   watch: stub<(fd: number, interest: Interest, wake: () => void) => { close(): void }>(),
-  /**
-   * null until koffi is loaded, and always in the main thread: the kernel closes all at its end. Always
-   * null as well where the runtime is not Node.
-   */
+  /** null until koffi is loaded, and always in the main thread: the kernel closes all at its end. */
   hooks: null as CleanupHooks | null,
 };
 
@@ -139,10 +137,13 @@ function load(): void {
     loaded.set(standIn as AnyFunction, real[name] as AnyFunction);
   }
   const node = nodeFunctions(c);
-  if (node !== null && !isMainThread) {
-    pin(koffi, c);
-    const { isolate, add, remove } = node;
-    real.hooks = { isolate: isolate(), close: c.symbol('close'), add, remove };
+  if (!isMainThread) {
+    if (node === null) real.hooks = exitHooks();
+    else {
+      pin(koffi, c);
+      const { isolate, add, remove } = node;
+      real.hooks = { isolate: isolate(), close: c.symbol('close'), add, remove };
+    }
   }
   Object.assign(raw, real);
   libuv = node !== null;
@@ -192,6 +193,21 @@ function nodeFunctions(c: Library): Record<keyof typeof NODE_SIGNATURES, CFuncti
   }
 }
 
+/** In place of Node's hooks: an 'exit' listener, which is not called when the worker is terminated. */
+function exitHooks(): CleanupHooks {
+  const fds = new Set<unknown>();
+  process.on('exit', () => {
+    beforeBlocking(); // sends what is pending
+    for (const fd of fds) raw.close(fd);
+  });
+  return {
+    isolate: 0,
+    close: null,
+    add: (_isolate, _close, fd) => Number(fds.add(fd).size),
+    remove: (_isolate, _close, fd) => Number(fds.delete(fd)),
+  };
+}
+
 /** A callback of koffi's begins in the add-on: its address tells where that is. */
 function pin(koffi: Koffi, c: Library): void {
   const callback = koffi.register(() => {}, koffi.pointer(koffi.proto('void ()')));
@@ -203,10 +219,10 @@ function pin(koffi: Koffi, c: Library): void {
   koffi.unregister(callback);
 }
 
-/** The hooks of a worker, loading koffi if need be; null in the main thread, and where it is not Node. */
-export function cleanupHooks(): CleanupHooks | null {
+/** The hooks of a worker, loading koffi if need be. The main thread has none. */
+export function cleanupHooks(): CleanupHooks {
   if (libuv === null) load();
-  return raw.hooks;
+  return raw.hooks as CleanupHooks;
 }
 
 /** Whether the runtime is Node, whose loop can watch a descriptor. Loads koffi if need be. */

@@ -55,7 +55,6 @@ export function closeAtEnd(fd: number): void {
   if (isMainThread || registered.has(fd)) return;
   checkFd('close', fd);
   const hooks = cleanupHooks();
-  if (hooks === null) return;
   hooks.add(hooks.isolate, hooks.close, fd);
   registered.add(fd);
 }
