@@ -99,6 +99,30 @@ describe("Node's permission model", () => {
         const failed = (error) => console.log(error.code, error.message);
         echo(require('./index.js'), 'here').catch(failed);
       `,
+      'connect.js': `
+        const { ChannelMap, Dispatcher, loop, loopSync } = require('./index.js');
+        async function connectBy(run) {
+          const map = new ChannelMap();
+          const server = new Dispatcher(null, map);
+          server.createSocket();
+          server.bind({ host: '127.0.0.1', port: 0 });
+          server.listen();
+          class Client extends Dispatcher {
+            handleConnect() { this.end('connected'); }
+            handleError(error) { this.end(error.code); }
+            end(how) {
+              console.log(run.name + ': ' + how);
+              this.close();
+              server.close();
+            }
+          }
+          const client = new Client(null, map);
+          client.createSocket();
+          client.connect({ host: 'localhost', port: server.socket.getSockName().port });
+          await run({ map, signal: AbortSignal.timeout(10_000) });
+        }
+        connectBy(loop).then(() => connectBy(loopSync));
+      `,
       'worker.js': `
         const { Worker } = require('node:worker_threads');
         new Worker(__dirname + '/main.js');
@@ -132,6 +156,20 @@ describe("Node's permission model", () => {
     expect(main).toContain('here: echo works');
     expect(worker).toContain('here: echo works');
   });
+
+  const itKnowsAllowNet = process.allowedNodeEnvironmentFlags.has('--allow-net') ? it : it.skip;
+
+  itKnowsAllowNet(
+    'needs --allow-net for a host name inside loop(), and for nothing else',
+    async () => {
+      const [without, beside] = await Promise.all([
+        run('connect.js', '--allow-addons'),
+        run('connect.js', '--allow-addons', '--allow-net'),
+      ]);
+      expect(without).toContain('loop: ERR_ACCESS_DENIED\nloopSync: connected\n');
+      expect(beside).toContain('loop: connected\nloopSync: connected\n');
+    },
+  );
 
   it('without it, makes the first socket say which flag is missing', async () => {
     expect(await run('main.js')).toContain(

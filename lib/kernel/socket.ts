@@ -151,7 +151,7 @@ export class Socket implements SocketLike, Disposable {
   /**
    * Opens a socket, by default an IPv4 stream. Python's `socket.socket(family, type, proto)`.
    * @throws {SocketError} `EMFILE` when there is no descriptor left, `EAFNOSUPPORT`, …
-   * @throws {Error} `ERR_UNSUPPORTED_PLATFORM`
+   * @throws {Error} `ERR_UNSUPPORTED_PLATFORM`, `ERR_KOFFI_UNAVAILABLE`
    */
   static socket(family: number = AF_INET, type: number = SOCK_STREAM, protocol = 0): Socket {
     checkInt('socket', 'type', type);
