@@ -123,7 +123,7 @@ export function pinAddon(
   dladdr: (address: bigint, info: BigUint64Array) => number,
   dlopen: (path: bigint, flags: number) => unknown,
 ): void {
-  // Its first member points to the path.
+  // The first member of Dl_info points to the path.
   const info = new BigUint64Array(LAYOUT.dlInfo / 8);
   if (dladdr(address, info) !== 0) dlopen(info[0] as bigint, RTLD_LAZY_NODELETE);
 }
