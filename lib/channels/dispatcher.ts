@@ -22,7 +22,7 @@ import {
 } from '../kernel/platform/constants';
 import { flushPending, Socket, type SocketLike, sendRange, socketClosing } from '../kernel/socket';
 import type { Memory } from '../kernel/syscalls';
-import { type Channel, hearsReset, isOver } from '../loop/channel';
+import { type Channel, explainSpin, hearsReset, isOver } from '../loop/channel';
 import { type ChannelMap, checkMap, registryOf, socketMap } from '../loop/channel-map';
 import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
@@ -32,6 +32,7 @@ import { checkTarget, finishConnect, hasFailed, inspectSocket, startConnect } fr
 import type { Handled, Handlers } from './handlers';
 import { IdleTimeout } from './idle-timeout';
 import { dropUrgent, Session } from './session';
+import { reasonOfSpin } from './spin';
 
 /** Shared by all channels, as most never change it. */
 const QUIET: ReadonlySet<string> = new Set(['warning']);
@@ -654,6 +655,11 @@ export class Dispatcher implements Channel, Handlers {
   /** @internal */
   get [hearsReset](): boolean {
     return this.#session.hearsReset;
+  }
+
+  /** @internal */
+  [explainSpin](event: number, failed: boolean): string | undefined {
+    return reasonOfSpin(this, Dispatcher.prototype, this.#session, event, failed);
   }
 
   /** @internal */

@@ -13,6 +13,7 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
 } from '../kernel/platform/constants';
+import { noteProgress } from '../kernel/progress';
 import { Socket, type SocketLike } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
@@ -41,6 +42,8 @@ export class Session {
   handlesConnect = false;
   /** `handleClose` is running. What it sends to a dead peer must not start it again. */
   handlesClose = false;
+  /** `handleClose` was called, because the connection is over. */
+  closeHandled = false;
   /** The errno of a failed connect, kept because reading SO_ERROR clears it. handleError has been told. */
   connectErrno = 0;
   /** `bind` has given the socket its address. */
@@ -139,6 +142,7 @@ export class Session {
   peerGone(channel: Wrapper): void {
     if (this.closed || this.handlesClose) return;
     this.handlesClose = true;
+    this.closeHandled = true;
     try {
       handleResult(channel, channel.handleClose());
     } finally {
@@ -176,6 +180,7 @@ export class Session {
   ): void {
     if (this[flag] === value) return;
     this[flag] = value;
+    noteProgress();
     this.interestChanged();
   }
 

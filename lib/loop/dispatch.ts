@@ -102,6 +102,8 @@ export function handleResult(channel: Channel, result: unknown, report: Report =
 /** Gives an exception to its channel. @throws {ExitNow} and nothing else */
 export function routeError(channel: Channel, error: unknown): void {
   if (isExit(error)) throw error;
+  const entry = registryFor(channel)?.entryOf(channel, channel.fileno?.() ?? -1);
+  if (entry !== undefined) entry.failed = true;
   try {
     handleResult(channel, channel.handleError(error), giveUp);
   } catch (second) {
