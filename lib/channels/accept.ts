@@ -6,8 +6,9 @@
 
 import { badType, checkInteger, codeOf } from '../errors';
 import type { Address } from '../kernel/address';
-import { SHORTAGE } from '../kernel/errno';
-import { onRelease, type Socket, type SocketLike } from '../kernel/socket';
+import { CONNECTION_FAULTS, SHORTAGE } from '../kernel/errno';
+import { SO_ACCEPTCONN, SOL_SOCKET } from '../kernel/platform/constants';
+import { onRelease, Socket, type SocketLike } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
 import { handleResult, routeError } from '../loop/dispatch';
 import type { Session } from './session';
@@ -32,8 +33,11 @@ export interface Accepted {
  */
 export const ACCEPTS_PER_EVENT = 16;
 
-/** How long a listener waits after an accept that failed for want of descriptors or memory, in ms. */
-const SHORTAGE_PAUSE = 100;
+/** How long a listener waits after an accept that would fail again at once, in ms. */
+const PAUSE = 100;
+
+/** So many failed connections in a row are the listener's trouble: a firewall that refuses every accept. */
+const FAULTS_IN_A_ROW = 16;
 
 interface Listener extends Channel {
   accept(): Accepted | null;
@@ -47,6 +51,8 @@ export class Acceptor {
   #limits: ConnectionLimits | null = null;
   /** The last error that need not end the listener. */
   #nonFatalError: { readonly error: unknown } | null = null;
+  /** Connections that have failed since the last accept that did not. */
+  #faults = 0;
 
   constructor(listener: Listener, session: Session) {
     this.#listener = listener;
@@ -107,16 +113,36 @@ export class Acceptor {
       throw badType('accept', 'a socket that can accept', socket);
     }
     try {
-      return socket.accept();
+      const accepted = socket.accept();
+      this.#faults = 0;
+      return accepted;
     } catch (error) {
-      if (codeOf(error) === 'ECONNABORTED') return null;
-      if (SHORTAGE.has(codeOf(error) ?? '')) {
+      const code = codeOf(error) ?? '';
+      if (SHORTAGE.has(code)) {
         // The connection stays in the backlog, so that the listener would be ready at once again.
-        this.#session.suspend(SHORTAGE_PAUSE);
-        this.#nonFatalError = { error };
+        this.#pause(error);
+        throw error;
       }
-      throw error;
+      if (!CONNECTION_FAULTS.has(code) || isNoListener(socket, code)) throw error;
+      this.#connectionFailed(error);
+      return null;
     }
+  }
+
+  /** Suspends the listener for a while. `handleError` will not close it for this error. */
+  #pause(error: unknown): void {
+    this.#session.suspend(PAUSE);
+    this.#nonFatalError = { error };
+  }
+
+  /** One connection less, which is nobody's concern: the loop tries again. */
+  #connectionFailed(error: unknown): void {
+    this.#faults += 1;
+    if (this.#faults < FAULTS_IN_A_ROW) return;
+    this.#faults = 0;
+    this.#pause(error);
+    // Not thrown: in poll order, some of these codes would pass for the listener's own disconnect.
+    routeError(this.#listener, error);
   }
 
   /** Accepts one connection and hands it to `handleAccepted`. @returns false when none waits */
@@ -200,6 +226,14 @@ class ConnectionLimits {
       code: 'ASYNCORE_CONNECTION_LIMIT',
     });
   }
+}
+
+/** Whether `ENOTSUP` is about the socket itself: a datagram socket never has a connection to accept. */
+function isNoListener(socket: SocketLike, code: string): boolean {
+  const ambiguous = code === 'ENOTSUP' || code === 'EOPNOTSUPP';
+  return (
+    ambiguous && socket instanceof Socket && socket.getSockOpt(SOL_SOCKET, SO_ACCEPTCONN) === 0
+  );
 }
 
 function checkLimit(name: string, limit = Infinity): number {

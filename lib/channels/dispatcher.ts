@@ -371,7 +371,7 @@ export class Dispatcher implements Channel, Handlers {
    * @param limits how many connections may be open: those that `accept` has returned and that are not
    *   closed. Beyond `maxConnections` new ones wait in the backlog, beyond `maxConnectionsPerAddress` they
    *   are closed. Call `listen` again to change the limits
-   * @throws {SocketError} `EADDRINUSE`, `EOPNOTSUPP`, …
+   * @throws {SocketError} `EADDRINUSE`, `ENOTSUP`, …
    * @throws {RangeError|TypeError} for a limit that is no integer of 1 or more
    *
    * @example
@@ -438,7 +438,8 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   /**
-   * The next connection. Null when none waits (any more), and when `listen` set a limit that is reached.
+   * The next connection. Null when none waits (any more), when that connection has failed (`ECONNABORTED`,
+   * `EPROTO`, …), and when `listen` set a limit that is reached.
    * @throws {SocketError} `EMFILE`, …: the listener stops for 100 ms, as the connection stays in the
    *   backlog and would be reported again at once; `handleError` is told, and does not close the listener
    */

@@ -20,6 +20,34 @@ export function errorCode(errno: number): string {
 /** The codes of an exhausted resource: an accept(2) that fails with one is worth trying again later. */
 export const SHORTAGE: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM']);
 
+/**
+ * The codes with which accept(2) reports that one connection has failed, which it has taken from the
+ * backlog: the network's, and those of a firewall. The listener is as good as before. `ENOTSUP` also means
+ * that the socket is no listener.
+ */
+export const CONNECTION_FAULTS: ReadonlySet<string> = new Set([
+  'ECONNABORTED',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EHOSTDOWN',
+  'EHOSTUNREACH',
+  'EINTR',
+  'ENETDOWN',
+  'ENETRESET',
+  'ENETUNREACH',
+  'ENONET',
+  'ENOPROTOOPT',
+  'ENOSR',
+  'ENOTSUP',
+  'EOPNOTSUPP',
+  'EPERM',
+  'EPIPE',
+  'EPROTO',
+  'EPROTONOSUPPORT',
+  'ESOCKTNOSUPPORT',
+  'ETIMEDOUT',
+]);
+
 /** A host name cannot be looked up. @param code as `dns.lookup` has it: `ENOTFOUND` */
 export function lookupError(code: string, host: string): SocketError {
   const known = Object.keys(EAI).find((errno) => EAI[Number(errno)] === code);
