@@ -27,7 +27,7 @@ import { ChannelMap, registryOf, socketMap } from '../loop/channel-map';
 import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
-import { describeChannel, describeError } from './channel-log';
+import { describeChannel, describeError, logFor, printLine } from './channel-log';
 import { checkTarget, finishConnect, inspectSocket, startConnect } from './connect';
 import type { Handled, Handlers } from './handlers';
 import { IdleTimeout } from './idle-timeout';
@@ -590,17 +590,21 @@ export class Dispatcher implements Channel, Handlers {
   // -------------------------------------------------------------------------------------------
   // Logging.
 
-  /** Prints `log: message` to stderr. For hits; override it to log elsewhere. Python's `log`. */
+  /**
+   * Prints `log: message` to stderr. For hits; override it to log elsewhere. A line that cannot be written is
+   * dropped. Python's `log`.
+   */
   log(message: unknown): void {
-    process.stderr.write(`log: ${String(message)}\n`);
+    printLine(process.stderr, 'log', message);
   }
 
   /**
-   * Prints `type: message` to stdout, unless `ignoreLogTypes` has the type. Python's `log_info`.
+   * Prints `type: message` to stdout, unless `ignoreLogTypes` has the type. A line that cannot be written is
+   * dropped. Python's `log_info`.
    * @param type default `info`; the library's own are `error`, `warning` and `info`
    */
   logInfo(message: unknown, type = 'info'): void {
-    if (!this.ignoreLogTypes.has(type)) process.stdout.write(`${type}: ${String(message)}\n`);
+    if (!this.ignoreLogTypes.has(type)) printLine(process.stdout, type, message);
   }
 
   /** `<EchoServer listening 127.0.0.1:8007 at 0x1>`. The number tells channels apart. Python's repr. */
@@ -659,25 +663,25 @@ export class Dispatcher implements Channel, Handlers {
 
   handleError(error: unknown): Handled {
     const nonFatal = this.#acceptor?.isNonFatal(error) ?? false;
-    this.logInfo(describeError(this, error, nonFatal ? 'keeping' : 'closing'), 'error');
+    logFor(this, describeError(this, error, nonFatal ? 'keeping' : 'closing'), 'error');
     return nonFatal ? undefined : this.#closeUnlessClosed();
   }
 
   handleExpt(): Handled {
-    this.logInfo('unhandled incoming priority event', 'warning');
+    logFor(this, 'unhandled incoming priority event', 'warning');
     dropUrgent(this.#session.socket);
   }
 
   handleRead(): Handled {
-    this.logInfo('unhandled read event', 'warning');
+    logFor(this, 'unhandled read event', 'warning');
   }
 
   handleWrite(): Handled {
-    this.logInfo('unhandled write event', 'warning');
+    logFor(this, 'unhandled write event', 'warning');
   }
 
   handleConnect(): Handled {
-    this.logInfo('unhandled connect event', 'warning');
+    logFor(this, 'unhandled connect event', 'warning');
   }
 
   handleAccept(): Handled {
@@ -693,11 +697,11 @@ export class Dispatcher implements Channel, Handlers {
   handleAccepted(socket: Socket, address: Address): Handled;
   handleAccepted(socket: Socket): Handled {
     socket.close();
-    this.logInfo('unhandled accepted event', 'warning');
+    logFor(this, 'unhandled accepted event', 'warning');
   }
 
   handleClose(): Handled {
-    this.logInfo('unhandled close event', 'warning');
+    logFor(this, 'unhandled close event', 'warning');
     this.close();
   }
 

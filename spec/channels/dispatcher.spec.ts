@@ -32,7 +32,7 @@ import {
 } from 'asyncore';
 import { drive, temporaryPath, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
-import { bareListener, connection } from '../support/sockets';
+import { bareListener, call, connection } from '../support/sockets';
 
 /** Collects what is printed from here on. */
 function printed(): { out: string[]; err: string[] } {
@@ -1130,6 +1130,51 @@ describe('Dispatcher', () => {
       channel.close();
       Dispatcher.prototype.handleError.call(channel, new Error('late'));
       expect(channel.events).toEqual([]);
+    });
+  });
+
+  describe.each<[string, () => unknown]>([
+    ['throws', () => throwing('EPIPE')()],
+    ['rejects', async () => throwing('EPIPE')()],
+  ])('whose logInfo %s', (_, logInfo) => {
+    it.each<[string, (channel: Dispatcher) => unknown, string[]]>([
+      ['handleExpt', (channel) => channel.handleExpt(), ['unhandled incoming priority event']],
+      ['handleRead', (channel) => channel.handleRead(), ['unhandled read event']],
+      ['handleClose', (channel) => channel.handleClose(), ['unhandled close event']],
+      [
+        'handleError',
+        (channel) => channel.handleError(new Error('first')),
+        ['(Error:first ', 'unhandled close event'],
+      ],
+    ])('does the rest of %s, and warns', async (name, act, texts) => {
+      const warn = jest.spyOn(process, 'emitWarning').mockReturnValue();
+      const [a, b] = Socket.pair();
+      keep(b);
+      act(Object.assign(new Dispatcher(keep(a)), { logInfo }));
+      await new Promise(setImmediate);
+      expect(a.closed).toBe(/Close|Error/.test(name));
+      expect(warn.mock.calls).toEqual(
+        texts.map((text) => [
+          expect.stringContaining(text),
+          { type: 'ChannelWarning', code: 'ASYNCORE_LOG' },
+        ]),
+      );
+      expect(warn.mock.calls[0]?.[0]).toMatch(
+        /^A channel could not log '.*': SocketError: EPIPE: /,
+      );
+    });
+
+    it('keeps a listener whose error is not fatal', async () => {
+      const warn = jest.spyOn(process, 'emitWarning').mockReturnValue();
+      const server = bareListener();
+      const channel = Object.assign(new Dispatcher(server), { logInfo });
+      channel.listen();
+      channel.handleAccepted = throwing('EIO');
+      call(server.getSockName());
+      void channel.handleAccept();
+      await new Promise(setImmediate);
+      expect(server.closed).toBe(false);
+      expect(warn).toHaveBeenCalledTimes(1);
     });
   });
 
