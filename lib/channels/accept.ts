@@ -7,6 +7,7 @@
 import { badType, checkInteger, codeOf } from '../errors';
 import type { Address } from '../kernel/address';
 import { CONNECTION_FAULTS, SHORTAGE } from '../kernel/errno';
+import { warn } from '../kernel/output';
 import { SO_ACCEPTCONN, SOL_SOCKET } from '../kernel/platform/constants';
 import { onRelease, Socket, type SocketLike } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
@@ -221,10 +222,8 @@ class ConnectionLimits {
   #warn(limit: string, value: number, consequence: string): void {
     if (this.#warned.has(limit)) return;
     this.#warned.add(limit);
-    process.emitWarning(`A listener has reached ${limit} (${value}): ${consequence}`, {
-      type: 'ChannelWarning',
-      code: 'ASYNCORE_CONNECTION_LIMIT',
-    });
+    const text = `A listener has reached ${limit} (${value}): ${consequence}`;
+    warn('ChannelWarning', 'ASYNCORE_CONNECTION_LIMIT', text);
   }
 }
 

@@ -1,43 +1,12 @@
-// What channels print, and how they name themselves. A log ends nothing: whatever a program's `toString`,
-// error object or `logInfo` does, and whether anyone reads the output, only ExitNow comes out of here.
+// What channels log, and how they name themselves. A log ends nothing: whatever a program's `toString`,
+// error object or `logInfo` does, nothing but ExitNow comes out of here.
 
 import { compactTraceback, isExit, messageOf, stackOf, textOf } from '../errors';
 import type { Address } from '../kernel/address';
 import { formatAddress } from '../kernel/address';
+import { warn } from '../kernel/output';
 import type { Channel } from '../loop/channel';
 import { handleResult } from '../loop/dispatch';
-
-/** The lines of each stream whose end is not known yet. */
-const pending = new WeakMap<NodeJS.WriteStream, number>();
-
-const ignore = (): void => {};
-
-/**
- * Prints a line, and ignores it when that fails: the reader has closed the pipe, or the disk is full. The
- * stream reports it by an 'error' event after the callback, which would end the process. (console.log
- * ignores the first such event only.)
- */
-export function printLine(stream: NodeJS.WriteStream, label: string, message: unknown): void {
-  // Ended, destroyed, or just failed. A failed stream keeps what is written until promises have their turn,
-  // and under loopSync they have none.
-  if (stream.writable === false) return;
-  const before = pending.get(stream) ?? 0;
-  if (before === 0) stream.on('error', ignore);
-  pending.set(stream, before + 1);
-  const settled = (): void => {
-    const left = (pending.get(stream) as number) - 1;
-    pending.set(stream, left);
-    if (left === 0) stream.off('error', ignore);
-  };
-  try {
-    stream.write(`${label}: ${textOf(message, 'a value that cannot be shown')}\n`, (error) => {
-      if (error == null) settled();
-      else setImmediate(settled);
-    });
-  } catch {
-    settled();
-  }
-}
 
 interface Logging extends Channel {
   logInfo(message: unknown, type?: string): unknown;
@@ -51,10 +20,8 @@ interface Logging extends Channel {
 export function logFor(channel: Logging, message: string, type?: string): void {
   const failed = (_: Channel, error: unknown): void => {
     if (isExit(error)) throw error;
-    process.emitWarning(`A channel could not log '${message}': ${stackOf(error)}`, {
-      type: 'ChannelWarning',
-      code: 'ASYNCORE_LOG',
-    });
+    const text = `A channel could not log '${message}': ${stackOf(error)}`;
+    warn('ChannelWarning', 'ASYNCORE_LOG', text);
   };
   try {
     handleResult(channel, channel.logInfo(message, type), failed);

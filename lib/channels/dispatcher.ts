@@ -13,6 +13,7 @@ import { inspect } from 'node:util';
 import { badRange, badType, codeOf, DISCONNECTED } from '../errors';
 import type { Address } from '../kernel/address';
 import { closedSocket } from '../kernel/errno';
+import { printLine } from '../kernel/output';
 import {
   AF_INET,
   SO_ERROR,
@@ -27,7 +28,7 @@ import { ChannelMap, registryOf, socketMap } from '../loop/channel-map';
 import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
-import { describeChannel, describeError, logFor, printLine } from './channel-log';
+import { describeChannel, describeError, logFor } from './channel-log';
 import { checkTarget, finishConnect, inspectSocket, startConnect } from './connect';
 import type { Handled, Handlers } from './handlers';
 import { IdleTimeout } from './idle-timeout';

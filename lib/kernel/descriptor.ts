@@ -6,6 +6,7 @@
 // is closed.
 
 import { badRange } from '../errors';
+import { warn } from './output';
 import { close, failure } from './syscalls';
 import { closeAtEnd, leaveAtEnd } from './thread-cleanup';
 
@@ -18,14 +19,12 @@ interface Held {
 
 /** Python's ResourceWarning: a descriptor dropped without close() is closed, and reported once. */
 const abandoned = new FinalizationRegistry<Held>(({ fd, what, released }) => {
+  if (what !== null) {
+    const text = `Unclosed ${what} (fd ${fd}): it was dropped without close()`;
+    warn('ResourceWarning', 'ASYNCORE_UNCLOSED', text);
+  }
   close(fd);
   released?.();
-  if (what !== null) {
-    process.emitWarning(`Unclosed ${what} (fd ${fd}): it was dropped without close()`, {
-      type: 'ResourceWarning',
-      code: 'ASYNCORE_UNCLOSED',
-    });
-  }
 });
 
 export class Descriptor {

@@ -278,12 +278,16 @@ describe('A program whose log goes nowhere', () => {
     const [a, b] = Socket.pair();
     const [c, d] = Socket.pair();
     const loud = new (class extends Dispatcher { ignoreLogTypes = new Set(); })(a);
+    const silent = new Dispatcher();
+    silent.logInfo = () => { throw new Error('no log, but a warning'); };
     const echo = new Echo(c);
     b.send(Buffer.from('x'));
     let left = 5;
     const again = () => {
       loud.log('a hit');
       loud.logInfo('more than a pipe holds '.repeat(10000));
+      // Alone in its tick.
+      setTimeout(() => silent.handleRead(), 1);
       left -= 1;
       if (left > 0) setTimeout(again, 5);
       else {
