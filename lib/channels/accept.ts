@@ -4,7 +4,7 @@
 // where they cost no descriptor. A peer whose address has reached `maxConnectionsPerAddress` cannot be
 // left there, as connections from other addresses queue behind it: it is accepted and closed.
 
-import { badType, checkInteger, codeOf } from '../errors';
+import { badType, checkInteger, checkOptions, codeOf } from '../errors';
 import type { Address } from '../kernel/address';
 import { CONNECTION_FAULTS, SHORTAGE } from '../kernel/errno';
 import { warn } from '../kernel/output';
@@ -21,6 +21,8 @@ export interface ListenLimits {
   /** The same for one address. Unix sockets do not count. Default: no limit. */
   maxConnectionsPerAddress?: number;
 }
+
+const LIMITS = { maxConnections: true, maxConnectionsPerAddress: true } as const;
 
 /** A new connection, and the address of its peer. */
 export interface Accepted {
@@ -61,10 +63,14 @@ export class Acceptor {
   }
 
   limit(limits: ListenLimits): void {
-    if (typeof limits !== 'object' || limits === null) throw badType('listen', 'limits', limits);
-    if (this.#limits === null && Object.keys(limits).length === 0) return;
+    checkOptions('listen', 'limits', limits, LIMITS);
+    const { maxConnections, maxConnectionsPerAddress } = limits;
+    checkLimit('maxConnections', maxConnections);
+    checkLimit('maxConnectionsPerAddress', maxConnectionsPerAddress);
+    const isNone = maxConnections === undefined && maxConnectionsPerAddress === undefined;
+    if (this.#limits === null && isNone) return;
     this.#limits ??= new ConnectionLimits(() => this.#openOrShut());
-    this.#limits.set(limits);
+    this.#limits.set(maxConnections, maxConnectionsPerAddress);
   }
 
   /** The listener has entered a map, or begun to listen. */
@@ -182,9 +188,9 @@ class ConnectionLimits {
     this.#roomMade = roomMade;
   }
 
-  set({ maxConnections, maxConnectionsPerAddress }: ListenLimits): void {
-    this.#limit = checkLimit('maxConnections', maxConnections);
-    this.#limitPerAddress = checkLimit('maxConnectionsPerAddress', maxConnectionsPerAddress);
+  set(limit = Infinity, limitPerAddress = Infinity): void {
+    this.#limit = limit;
+    this.#limitPerAddress = limitPerAddress;
   }
 
   get full(): boolean {
@@ -235,7 +241,6 @@ function isNoListener(socket: SocketLike, code: string): boolean {
   );
 }
 
-function checkLimit(name: string, limit = Infinity): number {
+function checkLimit(name: string, limit = Infinity): void {
   if (limit !== Infinity) checkInteger('listen', name, limit, 1, Number.MAX_SAFE_INTEGER);
-  return limit;
 }

@@ -10,7 +10,7 @@
 //   ended (session.ts).
 
 import { inspect } from 'node:util';
-import { badRange, badType, codeOf, DISCONNECTED } from '../errors';
+import { badRange, badType, checkBoolean, codeOf, DISCONNECTED } from '../errors';
 import type { Address } from '../kernel/address';
 import { closedSocket } from '../kernel/errno';
 import { printLine } from '../kernel/output';
@@ -328,13 +328,15 @@ export class Dispatcher implements Channel, Handlers {
   /**
    * Lets the next server use this address again at once: call it before `bind`. Errors of the kernel are
    * ignored, as in Python. Python's `set_reuse_addr`.
-   * @throws {TypeError} without a socket
+   * @param on false takes it back. Python can only turn it on
+   * @throws {TypeError} without a socket, and when `on` is no boolean
    */
-  setReuseAddr(): void {
+  setReuseAddr(on = true): void {
+    checkBoolean('reuse an address', 'true or false', on);
     const socket = this.#need('setReuseAddr');
     try {
-      const value = socket.getSockOpt(SOL_SOCKET, SO_REUSEADDR);
-      socket.setSockOpt?.(SOL_SOCKET, SO_REUSEADDR, value | 1);
+      const others = socket.getSockOpt(SOL_SOCKET, SO_REUSEADDR) & ~1;
+      socket.setSockOpt?.(SOL_SOCKET, SO_REUSEADDR, others | Number(on));
     } catch {
       // A server that cannot have the option runs without it.
     }
@@ -368,12 +370,14 @@ export class Dispatcher implements Channel, Handlers {
 
   /**
    * Becomes a listener.
-   * @param backlog how many connections may wait unaccepted. Default 128; Python has no default
+   * @param backlog how many connections may wait unaccepted; not the port. Default 128; the kernel's limit
+   *   is net.core.somaxconn, usually 4096. Python has no default
    * @param limits how many connections may be open: those that `accept` has returned and that are not
    *   closed. Beyond `maxConnections` new ones wait in the backlog, beyond `maxConnectionsPerAddress` they
    *   are closed. Call `listen` again to change the limits
    * @throws {SocketError} `EADDRINUSE`, `ENOTSUP`, …
-   * @throws {RangeError|TypeError} for a limit that is no integer of 1 or more
+   * @throws {RangeError|TypeError} for a limit that is no integer of 1 or more, for an unknown limit, and
+   *   for a backlog that must be a port: 1024 to 65535 before `bind`
    *
    * @example
    * this.listen(128, { maxConnections: 10_000, maxConnectionsPerAddress: 50 });

@@ -9,7 +9,7 @@
 // sees the number, which may belong to another socket by then.
 
 import { inspect } from 'node:util';
-import { badType, checkInteger } from '../errors';
+import { badRange, badType, checkInteger } from '../errors';
 import { type Address, decodeAddress, formatAddress, resolveAddress } from './address';
 import { checkInt } from './arguments';
 import { receive } from './buffers';
@@ -222,10 +222,21 @@ export class Socket implements SocketLike, Disposable {
   /**
    * Accepts connections, with `backlog` of them waiting at most (128 by default).
    * @throws {SocketError} `EADDRINUSE`; `ENOTSUP`, the same as `EOPNOTSUPP`, of a datagram socket
-   * @throws {RangeError|TypeError} for a backlog that is no 32-bit integer
+   * @throws {RangeError|TypeError} for a backlog that is no 32-bit integer, and for one that must be a port:
+   *   1024 to 65535 before `bind`
    */
   listen(backlog = 128): void {
-    syscalls.check(syscalls.listen(this.#fd('listen'), backlog), 'listen');
+    const fd = this.#fd('listen');
+    if (backlog >= 1024 && backlog <= 65535 && this.#hasNoPort()) {
+      throw badRange('listen', 'a backlog below 1024, or bind() before listen()', backlog);
+    }
+    syscalls.check(syscalls.listen(fd, backlog), 'listen');
+  }
+
+  /** The kernel would choose a port. */
+  #hasNoPort(): boolean {
+    const name = this.getSockName();
+    return 'port' in name && name.port === 0;
   }
 
   /**

@@ -548,6 +548,45 @@ describe('A listener with a limit', () => {
     expect(() => listener.listen(5, limits)).toThrow(error);
   });
 
+  it.each<[unknown, string]>([
+    [{ maxConnection: 3 }, "'maxConnection'; did you mean maxConnections?"],
+    [{ max_connections: 3 }, "'max_connections'; did you mean maxConnections?"],
+    [
+      { maxConnectionsPerAdress: 3 },
+      "'maxConnectionsPerAdress'; did you mean maxConnectionsPerAddress?",
+    ],
+    [Object.create({ maxConns: 3 }), "'maxConns'"],
+    [{ maxConnections: 3, timeout: 5 }, "'timeout'"],
+  ])('refuses the unknown name in %p, and keeps its limits', (limits, received) => {
+    const { map, listener } = limited({ maxConnections: 1 });
+    const known = 'options named maxConnections or maxConnectionsPerAddress';
+    expect(() => listener.listen(5, limits as ListenLimits)).toThrow(
+      expect.objectContaining({
+        name: 'TypeError',
+        code: 'ERR_INVALID_ARG_VALUE',
+        message: expect.stringContaining(`Cannot listen: expected ${known}, received ${received}`),
+      }),
+    );
+    expect(() => listener.listen(5, { maxConnections: 9, maxConnectionsPerAddress: 0 })).toThrow();
+    call(listener.name);
+    call(listener.name);
+    poll(1000, map);
+    poll(0, map);
+    expect(listener.callers).toHaveLength(1);
+  });
+
+  it('takes a limit that its limits inherit, and an undefined one for none', () => {
+    const { map, listener } = limited(Object.create({ maxConnections: 1 }));
+    call(listener.name);
+    call(listener.name);
+    poll(1000, map);
+    poll(0, map);
+    expect(listener.callers).toHaveLength(1);
+    listener.listen(5, { maxConnections: undefined, backlog: undefined } as object);
+    poll(1000, map);
+    expect(listener.callers).toHaveLength(2);
+  });
+
   it('may have no limit in so many words', () => {
     const { map, listener } = limited({ maxConnections: Infinity });
     call(listener.name);

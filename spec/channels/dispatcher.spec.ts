@@ -484,6 +484,11 @@ describe('Dispatcher', () => {
       expect(channel.socket?.getSockOpt(SOL_SOCKET, SO_REUSEADDR)).toBe(0);
       channel.setReuseAddr();
       expect(channel.socket?.getSockOpt(SOL_SOCKET, SO_REUSEADDR)).toBe(1);
+      channel.setReuseAddr(false);
+      expect(channel.socket?.getSockOpt(SOL_SOCKET, SO_REUSEADDR)).toBe(0);
+      expect(() => channel.setReuseAddr('false' as never)).toThrow(
+        "Cannot reuse an address: expected true or false, received 'false'",
+      );
     });
 
     it.each([
@@ -498,8 +503,13 @@ describe('Dispatcher', () => {
     it('keeps the other bits of SO_REUSEADDR', () => {
       const set: unknown[][] = [];
       const socket = standIn({ getSockOpt: () => 4, setSockOpt: (...args) => set.push(args) });
-      new Dispatcher(socket, new ChannelMap()).setReuseAddr();
-      expect(set).toEqual([[SOL_SOCKET, SO_REUSEADDR, 5]]);
+      const channel = new Dispatcher(socket, new ChannelMap());
+      channel.setReuseAddr();
+      channel.setReuseAddr(false);
+      expect(set).toEqual([
+        [SOL_SOCKET, SO_REUSEADDR, 5],
+        [SOL_SOCKET, SO_REUSEADDR, 4],
+      ]);
     });
 
     it('has the address it binds to', () => {
@@ -544,18 +554,21 @@ describe('Dispatcher', () => {
       expect(backlogs).toEqual([128, 7]);
     });
 
-    it.each([[null], [5], ['text']])('refuses the limits %p, and does not listen', (limits) => {
-      const channel = new Dispatcher();
-      channel.createSocket();
-      expect(() => channel.listen(128, limits as never)).toThrow(
-        expect.objectContaining({
-          name: 'TypeError',
-          code: 'ERR_INVALID_ARG_TYPE',
-          message: expect.stringMatching(/^Cannot listen: expected limits, received /),
-        }),
-      );
-      expect(channel.accepting).toBe(false);
-    });
+    it.each([[null], [5], ['text'], [[]], [new Map()]])(
+      'refuses the limits %p, and does not listen',
+      (limits) => {
+        const channel = new Dispatcher();
+        channel.createSocket();
+        expect(() => channel.listen(128, limits as never)).toThrow(
+          expect.objectContaining({
+            name: 'TypeError',
+            code: 'ERR_INVALID_ARG_TYPE',
+            message: expect.stringMatching(/^Cannot listen: expected limits, received /),
+          }),
+        );
+        expect(channel.accepting).toBe(false);
+      },
+    );
 
     it('takes ECONNABORTED from accept for "nobody", and throws the rest', () => {
       const map = new ChannelMap();

@@ -1053,6 +1053,18 @@ describe('listen', () => {
     expect(() => socket.listen(backlog as number)).toThrow('Cannot listen: expected backlog');
   });
 
+  it.each([AF_INET, AF_INET6])('refuses a port for a backlog, without bind (%i)', (family) => {
+    const socket = keep(Socket.socket(family));
+    expect(() => socket.listen(8080)).toThrow(
+      'Cannot listen: expected a backlog below 1024, or bind() before listen(), received 8080',
+    );
+    socket.listen(1023);
+    expect((socket.getSockName() as InternetAddress).port).toBeGreaterThan(0);
+    // It has a port by now.
+    socket.listen(8080);
+    keep(Socket.socket(family)).listen(2 ** 31 - 1);
+  });
+
   it('is not for datagrams', () => {
     const socket = bound(AF_INET, SOCK_DGRAM);
     expect(codeThrownBy(() => socket.listen())).toBe('ENOTSUP');
