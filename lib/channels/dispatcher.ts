@@ -21,7 +21,14 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
 } from '../kernel/platform/constants';
-import { flushPending, Socket, type SocketLike, sendRange, socketClosing } from '../kernel/socket';
+import {
+  flushPending,
+  removeFileAtClose,
+  Socket,
+  type SocketLike,
+  sendRange,
+  socketClosing,
+} from '../kernel/socket';
 import type { Memory } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { ChannelMap, registryOf, socketMap } from '../loop/channel-map';
@@ -395,7 +402,8 @@ export class Dispatcher implements Channel, Handlers {
 
   /**
    * Gives the socket a local address. Blocks for the look-up of a host name. `''` is every address of this
-   * machine; port 0 is one that the kernel chooses (`socket.getSockName()` tells).
+   * machine; port 0 is one that the kernel chooses (`socket.getSockName()` tells). The file of a Unix path
+   * goes when the channel closes; a file that a dead process has left there is removed first.
    * @throws {SocketError} `EADDRINUSE`, `EACCES`, `ENOTFOUND`, …
    * @throws {TypeError|RangeError} for an invalid address
    */
@@ -404,6 +412,7 @@ export class Dispatcher implements Channel, Handlers {
     this.addr = address;
     if (typeof socket.bind !== 'function') throw badType('bind', 'a socket that can bind', socket);
     socket.bind(address);
+    if (socket instanceof Socket) socket[removeFileAtClose]();
   }
 
   /**
@@ -443,8 +452,8 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   /**
-   * The next connection. Null when none waits (any more), when that connection has failed (`ECONNABORTED`,
-   * `EPROTO`, …), and when `listen` set a limit that is reached.
+   * The next connection. Null when none waits (any more), when it has failed (`ECONNABORTED`, `EPROTO`, …),
+   * and when `listen` set a limit that is reached.
    * @throws {SocketError} `EMFILE`, …: the listener stops for 100 ms, as the connection stays in the
    *   backlog and would be reported again at once; `handleError` is told, and does not close the listener
    */
@@ -595,17 +604,14 @@ export class Dispatcher implements Channel, Handlers {
   // -------------------------------------------------------------------------------------------
   // Logging.
 
-  /**
-   * Prints `log: message` to stderr. For hits; override it to log elsewhere. A line that cannot be written is
-   * dropped. Python's `log`.
-   */
+  /** Prints `log: message` to stderr, if it can be written. For hits; override it. Python's `log`. */
   log(message: unknown): void {
     printLine(process.stderr, 'log', message);
   }
 
   /**
-   * Prints `type: message` to stdout, unless `ignoreLogTypes` has the type. A line that cannot be written is
-   * dropped. Python's `log_info`.
+   * Prints `type: message` to stdout, if it can be written, unless `ignoreLogTypes` has the type. Python's
+   * `log_info`.
    * @param type default `info`; the library's own are `error`, `warning` and `info`
    */
   logInfo(message: unknown, type = 'info'): void {

@@ -31,3 +31,19 @@ export function checkBytes(action: string, data: Uint8Array): number {
   if (!(data instanceof Uint8Array)) throw badType(action, 'a Uint8Array', data);
   return byteLengthOf.call(data);
 }
+
+/**
+ * The value of a socket option as the kernel takes it.
+ * @throws {RangeError|TypeError} for a number that no C int can hold, and for any other value
+ */
+export function optionBytes(value: number | boolean | Uint8Array): Uint8Array {
+  if (value instanceof Uint8Array) return value;
+  const number = typeof value === 'boolean' ? Number(value) : value;
+  if (typeof number !== 'number') {
+    throw badType('setsockopt', 'an integer, a boolean or a Uint8Array', value);
+  }
+  checkInteger('setsockopt', 'a value', number, -(2 ** 31), 2 ** 32 - 1);
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32LE(number | 0);
+  return bytes;
+}

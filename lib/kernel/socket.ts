@@ -9,9 +9,9 @@
 // sees the number, which may belong to another socket by then.
 
 import { inspect } from 'node:util';
-import { badRange, badType, checkInteger } from '../errors';
+import { badRange, checkInteger } from '../errors';
 import { type Address, decodeAddress, formatAddress, resolveAddress } from './address';
-import { checkInt } from './arguments';
+import { checkInt, optionBytes } from './arguments';
 import { receive } from './buffers';
 import { Descriptor } from './descriptor';
 import { closedSocket } from './errno';
@@ -40,6 +40,7 @@ import {
   O_NONBLOCK,
   SOCK_TYPE_MASK,
 } from './platform/linux';
+import { bindUnix, removeStale, type SocketFile, socketFile } from './socket-file';
 import * as syscalls from './syscalls';
 
 /**
@@ -97,6 +98,9 @@ export const sendRange = Symbol('sendRange');
 /** Has a function called when a socket no longer holds its descriptor. @internal */
 export const onRelease = Symbol('onRelease');
 
+/** Has the file of a bound Unix socket removed when the socket closes. @internal */
+export const removeFileAtClose = Symbol('removeFileAtClose');
+
 /** The channel that holds a socket. @internal */
 export interface SocketOwner {
   [socketClosing](): void;
@@ -130,6 +134,8 @@ export class Socket implements SocketLike, Disposable {
   /** @internal */
   owner: SocketOwner | null = null;
   readonly #descriptor: Descriptor;
+  /** What `close` removes. */
+  #file: SocketFile | null = null;
 
   private constructor(
     fd: number,
@@ -209,14 +215,23 @@ export class Socket implements SocketLike, Disposable {
   }
 
   /**
-   * Gives the socket an address of its own. A host name is looked up, blocking.
+   * Gives the socket an address of its own. A host name is looked up, blocking. The file that a dead process
+   * has left at a Unix path is removed first.
    * @throws {SocketError} `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, …
    * @throws {TypeError|RangeError} for an invalid address
    */
   bind(address: Address): void {
     // The number is read last: the address may have getters, and one of them may close this socket.
     const sockaddr = resolveAddress(address, this.family, this.type, 'bind');
-    syscalls.check(syscalls.bind(this.#fd('bind'), sockaddr), 'bind', formatAddress(address));
+    const fd = this.#fd('bind');
+    const result = this.family === AF_UNIX ? bindUnix(fd, sockaddr) : syscalls.bind(fd, sockaddr);
+    syscalls.check(result, 'bind', formatAddress(address));
+  }
+
+  /** @internal */
+  [removeFileAtClose](): void {
+    const name = this.family === AF_UNIX ? this.getSockName() : null;
+    if (name !== null && 'path' in name) this.#file = socketFile(name);
   }
 
   /**
@@ -227,14 +242,14 @@ export class Socket implements SocketLike, Disposable {
    */
   listen(backlog = 128): void {
     const fd = this.#fd('listen');
-    if (backlog >= 1024 && backlog <= 65535 && this.#hasNoPort()) {
+    if (backlog >= 1024 && backlog <= 65535 && this.#isUnbound()) {
       throw badRange('listen', 'a backlog below 1024, or bind() before listen()', backlog);
     }
     syscalls.check(syscalls.listen(fd, backlog), 'listen');
   }
 
-  /** The kernel would choose a port. */
-  #hasNoPort(): boolean {
+  /** An internet socket without a port: the kernel would choose one. */
+  #isUnbound(): boolean {
     const name = this.getSockName();
     return 'port' in name && name.port === 0;
   }
@@ -427,6 +442,7 @@ export class Socket implements SocketLike, Disposable {
    */
   detach(): number {
     if (!this.closed) this.owner?.[socketClosing]();
+    this.#file = null;
     return this.#descriptor.release();
   }
 
@@ -437,7 +453,13 @@ export class Socket implements SocketLike, Disposable {
   close(): void {
     if (this.#descriptor.fd === -1) return;
     this.owner?.[socketClosing]();
-    this.#descriptor.close();
+    const file = this.#file;
+    this.#file = null;
+    try {
+      this.#descriptor.close();
+    } finally {
+      if (file !== null) removeStale(file.path, file);
+    }
   }
 
   /** Closes it at the end of a block: `using`. */
@@ -458,18 +480,6 @@ export class Socket implements SocketLike, Disposable {
 export function shortened(data: Buffer, length: number): Buffer {
   const part = data.subarray(0, length);
   return length < data.length / 2 ? Buffer.from(part) : part;
-}
-
-function optionBytes(value: number | boolean | Uint8Array): Uint8Array {
-  if (value instanceof Uint8Array) return value;
-  const number = typeof value === 'boolean' ? Number(value) : value;
-  if (typeof number !== 'number') {
-    throw badType('setsockopt', 'an integer, a boolean or a Uint8Array', value);
-  }
-  checkInteger('setsockopt', 'a value', number, -(2 ** 31), 2 ** 32 - 1);
-  const bytes = Buffer.alloc(4);
-  bytes.writeInt32LE(number | 0);
-  return bytes;
 }
 
 /** @throws {SocketError} `EBADF` */

@@ -40,6 +40,7 @@ export const F_SETFL = 4;
 export const F_DUPFD_CLOEXEC = 1030;
 export const FD_CLOEXEC = 1;
 export const O_NONBLOCK = 0o4000;
+export const O_PATH = 0o10000000;
 
 /** dlopen(3): resolve lazily, and never unload. */
 export const RTLD_LAZY_NODELETE = 0x1 | 0x1000;
