@@ -14,29 +14,17 @@ import { badRange, badType, checkBoolean, codeOf, DISCONNECTED } from '../errors
 import type { Address } from '../kernel/address';
 import { closedSocket } from '../kernel/errno';
 import { printLine } from '../kernel/output';
-import {
-  AF_INET,
-  SO_ERROR,
-  SO_REUSEADDR,
-  SOCK_STREAM,
-  SOL_SOCKET,
-} from '../kernel/platform/constants';
-import {
-  flushPending,
-  removeFileAtClose,
-  Socket,
-  type SocketLike,
-  sendRange,
-  socketClosing,
-} from '../kernel/socket';
+import { AF_INET, SO_ERROR, SOCK_STREAM, SOL_SOCKET } from '../kernel/platform/constants';
+import { flushPending, Socket, type SocketLike, sendRange, socketClosing } from '../kernel/socket';
 import type { Memory } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { ChannelMap, registryOf, socketMap } from '../loop/channel-map';
 import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
+import { bindSocket, reuseAddress } from './bind';
 import { describeChannel, describeError, logFor } from './channel-log';
-import { checkTarget, finishConnect, inspectSocket, startConnect } from './connect';
+import { abandonConnect, checkTarget, finishConnect, inspectSocket, startConnect } from './connect';
 import type { Handled, Handlers } from './handlers';
 import { IdleTimeout } from './idle-timeout';
 import { dropUrgent, Session } from './session';
@@ -340,13 +328,7 @@ export class Dispatcher implements Channel, Handlers {
    */
   setReuseAddr(on = true): void {
     checkBoolean('reuse an address', 'true or false', on);
-    const socket = this.#need('setReuseAddr');
-    try {
-      const others = socket.getSockOpt(SOL_SOCKET, SO_REUSEADDR) & ~1;
-      socket.setSockOpt?.(SOL_SOCKET, SO_REUSEADDR, others | Number(on));
-    } catch {
-      // A server that cannot have the option runs without it.
-    }
+    reuseAddress(this.#need('setReuseAddr'), on);
   }
 
   // -------------------------------------------------------------------------------------------
@@ -376,7 +358,7 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   /**
-   * Becomes a listener.
+   * Becomes a listener. When this throws, a channel that was none is out of the map; see `bind`.
    * @param backlog how many connections may wait unaccepted; not the port. Default 128; the kernel's limit
    *   is net.core.somaxconn, usually 4096. Python has no default
    * @param limits how many connections may be open: those that `accept` has returned and that are not
@@ -391,28 +373,34 @@ export class Dispatcher implements Channel, Handlers {
    */
   listen(backlog = 128, limits: ListenLimits = {}): void {
     const socket = this.#need('listen');
-    const acceptor = this.#accepts();
-    acceptor.limit(limits);
-    this.accepting = true;
-    acceptor.attach(this.#session);
-    if (typeof socket.listen !== 'function')
-      throw badType('listen', 'a socket that can listen', socket);
-    socket.listen(backlog);
+    const { connected, accepting } = this;
+    this.#session.setUp(this, connected || accepting, () => {
+      const acceptor = this.#accepts();
+      acceptor.limit(limits);
+      if (typeof socket.listen !== 'function')
+        throw badType('listen', 'a socket that can listen', socket);
+      socket.listen(backlog);
+      this.accepting = true;
+      acceptor.attach(this.#session);
+    });
   }
 
   /**
    * Gives the socket a local address. Blocks for the look-up of a host name. `''` is every address of this
    * machine; port 0 is one that the kernel chooses (`socket.getSockName()` tells). The file of a Unix path
    * goes when the channel closes; a file that a dead process has left there is removed first.
+   *
+   * When this throws, the channel is out of the map with its socket open: close it, or try another address.
+   * A later `bind`, `listen` or `connect` that succeeds puts it back.
    * @throws {SocketError} `EADDRINUSE`, `EACCES`, `ENOTFOUND`, …
    * @throws {TypeError|RangeError} for an invalid address
    */
   bind(address: Address): void {
     const socket = this.#need('bind');
     this.addr = address;
-    if (typeof socket.bind !== 'function') throw badType('bind', 'a socket that can bind', socket);
-    socket.bind(address);
-    if (socket instanceof Socket) socket[removeFileAtClose]();
+    const session = this.#session;
+    session.setUp(this, session.inUse, () => bindSocket(socket, address));
+    this.#session.bound = true;
   }
 
   /**
@@ -421,8 +409,10 @@ export class Dispatcher implements Channel, Handlers {
    * not block under `loop`.
    *
    * @throws {SocketError} when it fails at once: `ENETUNREACH`, `ENOENT`, and `EAGAIN` from a Unix
-   *   listener whose backlog is full. The channel is then out of the map, and may connect again
-   * @throws {TypeError|RangeError} for an invalid address; nothing has changed then
+   *   listener whose backlog is full
+   * @throws {TypeError|RangeError} for an invalid address
+   *
+   * When this throws, the channel is out of the map, unless it is connected, and may connect again.
    *
    * @example
    * class Client extends AsyncChat {
@@ -438,8 +428,8 @@ export class Dispatcher implements Channel, Handlers {
    */
   connect(address: Address): void {
     const socket = this.#need('connect');
-    const named = checkTarget(socket, address);
     const session = this.#session;
+    const named = session.setUp(this, session.inUse, () => checkTarget(socket, address));
     session.lookup = null;
     session.connectErrno = 0;
     this.connected = false;
@@ -501,7 +491,7 @@ export class Dispatcher implements Channel, Handlers {
 
   #sendFailed(error: unknown): number {
     if (!DISCONNECTED.has(codeOf(error) ?? '')) throw error;
-    this.#peerGone();
+    this.#session.peerGone(this);
     return 0;
   }
 
@@ -522,7 +512,7 @@ export class Dispatcher implements Channel, Handlers {
     } catch (error) {
       if (!DISCONNECTED.has(codeOf(error) ?? '')) throw error;
       this.#deliverHeldInput();
-      this.#peerGone();
+      this.#session.peerGone(this);
       return null;
     }
     if (data === null || data.length > 0 || session.isDatagram) return data;
@@ -533,7 +523,7 @@ export class Dispatcher implements Channel, Handlers {
   #inputOver(session: Session): void {
     if (!this.allowHalfOpen) {
       this.#deliverHeldInput();
-      this.#peerGone();
+      this.#session.peerGone(this);
       return;
     }
     if (session.inputEnded) return;
@@ -544,18 +534,6 @@ export class Dispatcher implements Channel, Handlers {
 
   #deliverHeldInput(): void {
     runHandler(this, deliverHeldInput);
-  }
-
-  /** `handleClose`, but not for a closed channel, and not from within `handleClose` itself. */
-  #peerGone(): void {
-    const session = this.#session;
-    if (session.closed || session.handlesClose) return;
-    session.handlesClose = true;
-    try {
-      handleResult(this, this.handleClose());
-    } finally {
-      session.handlesClose = false;
-    }
   }
 
   /** @internal */
@@ -637,11 +615,19 @@ export class Dispatcher implements Channel, Handlers {
     if (session.readingPaused || (session.lookup && session.awaitsLookup())) return;
     this.#idle?.touch();
     if (this.accepting) return this.handleAccept();
-    if (!this.connected && this.connecting) this.handleConnectEvent();
+    if (this.#connectHasFailed(session)) return;
     // handleConnect may have paused it.
     if (session.replaced || session.readingPaused) return;
     const result = this.handleRead();
     if (result !== undefined) handleResult(this, result);
+  }
+
+  /** @returns whether the event is over: the failure of a connect has been told before */
+  #connectHasFailed(session: Session): boolean {
+    if (this.connected || !this.connecting) return false;
+    if (session.connectErrno === 0) this.handleConnectEvent();
+    else abandonConnect(this, session);
+    return session.connectErrno !== 0;
   }
 
   /** Output can be sent, or a connect is over. Python's `handle_write_event`. */
@@ -649,7 +635,7 @@ export class Dispatcher implements Channel, Handlers {
     // The loop never waits for a listener to become writable.
     const session = this.#session;
     if (this.accepting || (session.lookup && session.awaitsLookup())) return;
-    if (!this.connected && this.connecting) this.handleConnectEvent();
+    if (this.#connectHasFailed(session)) return;
     if (!session.replaced) handleResult(this, this.handleWrite());
   }
 
@@ -665,7 +651,8 @@ export class Dispatcher implements Channel, Handlers {
 
   /** An error on the socket, or urgent data. Python's `handle_expt_event`. */
   handleExptEvent(): Handled {
-    if (this.#need('exception').getSockOpt(SOL_SOCKET, SO_ERROR) !== 0) this.#peerGone();
+    if (this.#need('exception').getSockOpt(SOL_SOCKET, SO_ERROR) !== 0)
+      this.#session.peerGone(this);
     else handleResult(this, this.handleExpt());
   }
 
