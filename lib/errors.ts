@@ -89,6 +89,7 @@ export function codeOf(error: unknown): string | undefined {
 
 /**
  * The argument is of the wrong type. The message reads `Cannot push: expected …, received …`.
+ * @param action the name of a call, or words that follow "Cannot"
  * @param hint what to do instead, where that helps: appended after a semicolon
  */
 export function badType(
@@ -114,11 +115,26 @@ export function badRange(
   });
 }
 
+/** Calls whose names are no words that follow "Cannot". */
+const DEEDS: ReadonlyMap<string, string> = new Map([
+  ['pushWithProducer', 'push a producer'],
+  ['setReuseAddr', 'reuse an address'],
+  ['setSocket', 'attach a socket'],
+  ['socket', 'open a socket'],
+  ['socketpair', 'open a pair of sockets'],
+  ['strerror', 'describe an error'],
+]);
+
+/** `Cannot bind`, `Cannot open a socket`: the beginning of a message. @param action a call, or words */
+export function cannot(action: string): string {
+  return `Cannot ${DEEDS.get(action) ?? action}`;
+}
+
 function complaint(action: string, expected: string, received: unknown, hint?: string): string {
   const value = inspect(received, { depth: 0, breakLength: Infinity }).replace(/\s*\n\s*/g, ' ');
   const shown = value.length > 80 ? `${value.slice(0, 77)}...` : value;
   const advice = hint === undefined ? '' : `; ${hint}`;
-  return `Cannot ${action}: expected ${expected}, received ${shown}${advice}`;
+  return `${cannot(action)}: expected ${expected}, received ${shown}${advice}`;
 }
 
 /** A method that a subclass must implement. Python's NotImplementedError. */

@@ -32,6 +32,8 @@ import { dropUrgent, Session } from './session';
 /** Shared by all channels, as most never change it. */
 const QUIET: ReadonlySet<string> = new Set(['warning']);
 
+const NO_SOCKET = 'call createSocket() first';
+
 const FLAGS = ['connected', 'accepting', 'connecting'] as const;
 
 // Steps that the library's own subclasses add to. A program's names cannot collide with these.
@@ -200,8 +202,9 @@ export class Dispatcher implements Channel, Handlers {
    * @throws {RangeError|TypeError} when it is negative or no number
    */
   setIdleTimeout(duration: number): void {
-    if (typeof duration !== 'number') throw badType('time out', 'milliseconds', duration);
-    if (!(duration >= 0)) throw badRange('time out', '0 milliseconds or more', duration);
+    const action = 'set an idle timeout';
+    if (typeof duration !== 'number') throw badType(action, 'milliseconds', duration);
+    if (!(duration >= 0)) throw badRange(action, '0 milliseconds or more', duration);
     this.#idle?.stop();
     this.#idle = duration === 0 ? null : new IdleTimeout(this, duration);
     if (this.#session.fd !== null) this.#idle?.start(this.#session.map);
@@ -252,7 +255,8 @@ export class Dispatcher implements Channel, Handlers {
    */
   addChannel(map: ChannelMap = this.map): void {
     const session = this.#session;
-    if (session.fd === null) throw badType('add a channel', 'a channel with a socket', this);
+    if (session.fd === null)
+      throw badType('add a channel', 'a channel with a socket', this, NO_SOCKET);
     map.set(session.fd, this);
     session.map = map;
     this.#idle?.start(map);
@@ -297,10 +301,10 @@ export class Dispatcher implements Channel, Handlers {
   setSocket(socket: SocketLike, map: ChannelMap = this.map): void {
     // What was pushed before belongs to the previous socket, or comes from the previous owner.
     this[flushPending]();
-    if (typeof socket?.fileno !== 'function') throw badType('set a socket', 'a socket', socket);
+    if (typeof socket?.fileno !== 'function') throw badType('setSocket', 'a socket', socket);
     if (socket.owner !== this) socket.owner?.[flushPending]();
     const fd = socket.fileno();
-    if (!(fd >= 0)) throw closedSocket('set a socket');
+    if (!(fd >= 0)) throw closedSocket('setSocket');
     const previous = this.#session;
     // An event that was reported for the previous socket must not reach this one.
     if (previous.fd !== null && previous.fd !== fd) this.delChannel();
@@ -327,7 +331,7 @@ export class Dispatcher implements Channel, Handlers {
    * @throws {TypeError} without a socket, and when `on` is no boolean
    */
   setReuseAddr(on = true): void {
-    checkBoolean('reuse an address', 'true or false', on);
+    checkBoolean('setReuseAddr', 'true or false', on);
     reuseAddress(this.#need('setReuseAddr'), on);
   }
 
@@ -352,8 +356,7 @@ export class Dispatcher implements Channel, Handlers {
 
   #need(method: string): SocketLike {
     const { socket } = this.#session;
-    if (socket === null)
-      throw badType(method, 'a channel with a socket', this, 'call createSocket() first');
+    if (socket === null) throw badType(method, 'a channel with a socket', this, NO_SOCKET);
     return socket;
   }
 
@@ -651,7 +654,7 @@ export class Dispatcher implements Channel, Handlers {
 
   /** An error on the socket, or urgent data. Python's `handle_expt_event`. */
   handleExptEvent(): Handled {
-    if (this.#need('exception').getSockOpt(SOL_SOCKET, SO_ERROR) !== 0)
+    if (this.#need('look for an error').getSockOpt(SOL_SOCKET, SO_ERROR) !== 0)
       this.#session.peerGone(this);
     else handleResult(this, this.handleExpt());
   }

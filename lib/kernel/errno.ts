@@ -1,6 +1,6 @@
 // Errors that carry an errno of this system. lib/errors.ts has the classes, and knows no number.
 
-import { SocketError } from '../errors';
+import { cannot, SocketError } from '../errors';
 import { EAI, ERRNO } from './platform/linux';
 
 const NAMES = new Map<number, string>();
@@ -56,11 +56,11 @@ export function lookupError(code: string, host: string): SocketError {
 }
 
 /**
- * The socket is closed. Refused here, before the number reaches the kernel, where it may belong to
+ * The socket, or the file, is closed. Refused here, before the number reaches the kernel, where it may belong to
  * another socket by now. The code is EBADF, so that it counts as a disconnect, as it does in Python.
  */
-export function closedSocket(syscall: string): RangeError {
-  return Object.assign(new RangeError(`Cannot ${syscall}: the socket is closed (fd -1)`), {
+export function closedSocket(syscall: string, what = 'socket'): RangeError {
+  return Object.assign(new RangeError(`${cannot(syscall)}: the ${what} is closed (fd -1)`), {
     code: 'EBADF',
     errno: ERRNO.EBADF,
     syscall,

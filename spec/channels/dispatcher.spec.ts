@@ -126,18 +126,20 @@ describe('Dispatcher', () => {
     it('refuses what needs a socket, and says what', () => {
       const channel = new Dispatcher();
       const calls: [string, () => unknown][] = [
-        ['setReuseAddr', () => channel.setReuseAddr()],
+        ['reuse an address', () => channel.setReuseAddr()],
         ['bind', () => channel.bind({ host: '127.0.0.1', port: 0 })],
         ['listen', () => channel.listen()],
         ['connect', () => channel.connect({ host: '127.0.0.1', port: 1 })],
         ['accept', () => channel.accept()],
         ['send', () => channel.send(Buffer.from('x'))],
         ['recv', () => channel.recv(1)],
+        ['look for an error', () => channel.handleExptEvent()],
         ['add a channel', () => channel.addChannel()],
       ];
       for (const [action, call] of calls) {
         expect(call).toThrow(TypeError);
         expect(call).toThrow(`Cannot ${action}: expected a channel with a socket, received <Disp`);
+        expect(call).toThrow('; call createSocket() first');
       }
       expect(channel.accepting).toBe(false);
       expect(channel.connecting).toBe(false);
@@ -243,7 +245,7 @@ describe('Dispatcher', () => {
       const refused = expect.objectContaining({
         name: 'TypeError',
         code: 'ERR_INVALID_ARG_TYPE',
-        message: expect.stringMatching(/^Cannot set a socket: expected a socket, received /),
+        message: expect.stringMatching(/^Cannot attach a socket: expected a socket, received /),
       });
       const map = new ChannelMap();
       expect(() => new Dispatcher(socket as never, map)).toThrow(refused);

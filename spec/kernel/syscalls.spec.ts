@@ -14,6 +14,7 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
 } from 'asyncore';
+import { cannot } from '../../lib/errors';
 import { Memory, SockaddrSlot } from '../../lib/kernel/koffi';
 import {
   EPOLL_CLOEXEC,
@@ -127,7 +128,7 @@ describe('Arguments', () => {
   ])('of %s: a descriptor', (name, call) => {
     it.each(NO_DESCRIPTORS)('is not %p', (fd, error) => {
       expect(() => call(fd as never)).toThrow(expect.objectContaining(error));
-      expect(() => call(fd as never)).toThrow(`Cannot ${name}: expected `);
+      expect(() => call(fd as never)).toThrow(`${cannot(name)}: expected `);
     });
   });
 
@@ -159,7 +160,7 @@ describe('Arguments', () => {
   ])('of %s: its %s', (name, what, call) => {
     it.each(NO_INTEGERS)('is not %p', (value, error) => {
       expect(() => call(value as never)).toThrow(expect.objectContaining(error));
-      expect(() => call(value as never)).toThrow(`Cannot ${name}: expected ${what} to be`);
+      expect(() => call(value as never)).toThrow(`${cannot(name)}: expected ${what} to be`);
     });
   });
 
@@ -191,7 +192,9 @@ describe('Arguments', () => {
   ])('of %s: bytes', (name, call) => {
     it.each(NO_BYTES)('are not %p', (value) => {
       expect(() => call(value as never)).toThrow(expect.objectContaining(WRONG_TYPE));
-      expect(() => call(value as never)).toThrow(`Cannot ${name}: expected a Uint8Array, received`);
+      expect(() => call(value as never)).toThrow(
+        `${cannot(name)}: expected a Uint8Array, received`,
+      );
     });
   });
 });
