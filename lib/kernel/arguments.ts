@@ -17,11 +17,15 @@ export function checkInt(action: string, what: string, value: number): void {
     checkInteger(action, what, value, -(2 ** 31), 2 ** 31 - 1);
 }
 
-/** The engine's own getter: a subclass, or an own property, may claim another length. */
-export const byteLengthOf = Object.getOwnPropertyDescriptor(
-  Object.getPrototypeOf(Uint8Array.prototype),
-  'byteLength',
-)?.get as (this: Uint8Array) => number;
+/** The engine's own getter: a subclass, or an own property, may claim something else. */
+function getter<Value>(name: 'buffer' | 'byteLength' | 'byteOffset') {
+  const own = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), name);
+  return own?.get as (this: Uint8Array) => Value;
+}
+
+export const bufferOf = getter<ArrayBuffer>('buffer');
+export const byteLengthOf = getter<number>('byteLength');
+export const byteOffsetOf = getter<number>('byteOffset');
 
 /**
  * @returns how many bytes there are

@@ -1,11 +1,11 @@
 // The file that bind(2) makes for a Unix socket.
 //
-// The kernel leaves the file when the socket closes, and no other socket can bind to the path then. So a
-// socket can have its file removed with it, and a socket that binds removes a file that was left. No file is
+// The kernel leaves the file when the socket closes, and no other socket can bind to the path then. So the
+// owner of a socket removes its file, and a socket that binds removes a file that was left. No file is
 // removed while any socket in any process is bound to it.
 
 import { closeSync, constants, fstatSync, lstatSync, openSync, unlinkSync } from 'node:fs';
-import { encodeAddress, type UnixAddress } from './address';
+import { type Address, encodeAddress } from './address';
 import { AF_UNIX, SOCK_DGRAM } from './platform/constants';
 import { ERRNO, NEW_SOCKET_FLAGS, O_PATH } from './platform/linux';
 import * as syscalls from './syscalls';
@@ -19,17 +19,18 @@ export interface SocketFile {
 }
 
 /** As `syscalls.bind`. Where only a stale file is in the way, it is removed first. */
-export function bindUnix(fd: number, sockaddr: Buffer): number {
+export function bindOver(fd: number, sockaddr: Buffer): number {
   const result = syscalls.bind(fd, sockaddr);
-  if (result !== -ERRNO.EADDRINUSE) return result;
+  if (result !== -ERRNO.EADDRINUSE || sockaddr.readUInt16LE(0) !== AF_UNIX) return result;
   // After the family comes an abstract name, which starts with a NUL, or a path, which ends with one.
   const path = absolute(sockaddr.subarray(2, -1));
   return path !== null && removeStale(path) ? syscalls.bind(fd, sockaddr) : result;
 }
 
-/** The file of a socket that was just bound. Null for an abstract name, and for a file that is gone again. */
-export function socketFile({ path: text, raw }: UnixAddress): SocketFile | null {
-  const path = absolute(raw === undefined ? Buffer.from(text) : Buffer.from(raw));
+/** The file at an address that was just bound. Null for an address without, and for a file that is gone. */
+export function socketFile(address: Address): SocketFile | null {
+  if (!('path' in address)) return null;
+  const path = absolute(Buffer.from(address.raw ?? address.path));
   if (path === null) return null;
   try {
     const { dev, ino } = lstatSync(path, { bigint: true });

@@ -9,13 +9,20 @@
 // sees the number, which may belong to another socket by then.
 
 import { inspect } from 'node:util';
-import { badRange, checkInteger } from '../errors';
+import { checkInteger } from '../errors';
 import { type Address, decodeAddress, formatAddress, resolveAddress } from './address';
 import { checkInt, optionBytes } from './arguments';
-import { receive } from './buffers';
+import { receive, shortened } from './buffers';
 import { Descriptor } from './descriptor';
 import { closedSocket } from './errno';
 import { type Memory, SockaddrSlot } from './koffi';
+import {
+  type ControlMessage,
+  type Message,
+  outgoing,
+  receiveMessage,
+  sendMessage,
+} from './messages';
 import {
   AF_INET,
   AF_UNIX,
@@ -40,7 +47,7 @@ import {
   O_NONBLOCK,
   SOCK_TYPE_MASK,
 } from './platform/linux';
-import { bindUnix, removeStale, type SocketFile, socketFile } from './socket-file';
+import { bindOver } from './socket-file';
 import * as syscalls from './syscalls';
 
 /**
@@ -76,12 +83,21 @@ export interface SocketLike {
   connectEx?(address: Address): number;
   /** The next connection; null when none is waiting. */
   accept?(): { socket: Socket; address: Address } | null;
-  /** Ends one direction, or both. The library does not call this, nor the next two. */
+  /** Ends one direction, or both. The library does not call this, nor the next four. */
   shutdown?(how?: number): void;
   /** One datagram and its sender, or null when there is none. */
   recvFrom?(size: number, flags?: number): { data: Buffer; address: Address } | null;
   /** One datagram to an address: how many bytes were taken, or null when it would block. */
   sendTo?(data: Uint8Array, address: Address): number | null;
+  /** One message with its control data, or null when there is none. */
+  recvMsg?(size: number, controlSize?: number, flags?: number): Message | null;
+  /** One message with control data: how many bytes were taken, or null when it would block. */
+  sendMsg?(
+    data: readonly Uint8Array[],
+    control?: readonly ControlMessage[],
+    flags?: number,
+    address?: Address | null,
+  ): number | null;
   /** @internal */
   owner?: SocketOwner | null;
 }
@@ -97,9 +113,6 @@ export const sendRange = Symbol('sendRange');
 
 /** Has a function called when a socket no longer holds its descriptor. @internal */
 export const onRelease = Symbol('onRelease');
-
-/** Has the file of a bound Unix socket removed when the socket closes. @internal */
-export const removeFileAtClose = Symbol('removeFileAtClose');
 
 /** The channel that holds a socket. @internal */
 export interface SocketOwner {
@@ -134,8 +147,6 @@ export class Socket implements SocketLike, Disposable {
   /** @internal */
   owner: SocketOwner | null = null;
   readonly #descriptor: Descriptor;
-  /** What `close` removes. */
-  #file: SocketFile | null = null;
 
   private constructor(
     fd: number,
@@ -223,35 +234,16 @@ export class Socket implements SocketLike, Disposable {
   bind(address: Address): void {
     // The number is read last: the address may have getters, and one of them may close this socket.
     const sockaddr = resolveAddress(address, this.family, this.type, 'bind');
-    const fd = this.#fd('bind');
-    const result = this.family === AF_UNIX ? bindUnix(fd, sockaddr) : syscalls.bind(fd, sockaddr);
-    syscalls.check(result, 'bind', formatAddress(address));
-  }
-
-  /** @internal */
-  [removeFileAtClose](): void {
-    const name = this.family === AF_UNIX ? this.getSockName() : null;
-    if (name !== null && 'path' in name) this.#file = socketFile(name);
+    syscalls.check(bindOver(this.#fd('bind'), sockaddr), 'bind', formatAddress(address));
   }
 
   /**
    * Accepts connections, with `backlog` of them waiting at most (128 by default).
    * @throws {SocketError} `EADDRINUSE`; `ENOTSUP`, the same as `EOPNOTSUPP`, of a datagram socket
-   * @throws {RangeError|TypeError} for a backlog that is no 32-bit integer, and for one that must be a port:
-   *   1024 to 65535 before `bind`
+   * @throws {RangeError|TypeError} for a backlog that is no 32-bit integer
    */
   listen(backlog = 128): void {
-    const fd = this.#fd('listen');
-    if (backlog >= 1024 && backlog <= 65535 && this.#isUnbound()) {
-      throw badRange('listen', 'a backlog below 1024, or bind() before listen()', backlog);
-    }
-    syscalls.check(syscalls.listen(fd, backlog), 'listen');
-  }
-
-  /** An internet socket without a port: the kernel would choose one. */
-  #isUnbound(): boolean {
-    const name = this.getSockName();
-    return 'port' in name && name.port === 0;
+    syscalls.check(syscalls.listen(this.#fd('listen'), backlog), 'listen');
   }
 
   /**
@@ -383,6 +375,33 @@ export class Socket implements SocketLike, Disposable {
   }
 
   /**
+   * One message with its control data, or null when there is none. Python's `recvmsg`.
+   * @param controlSize room for control data, in bytes: see `CMSG_SPACE`. The kernel drops what does not
+   *   fit, and sets `MSG_CTRUNC` in the message's `flags`. Default: 0
+   * @throws {SocketError} as `recvFrom`
+   * @throws {RangeError|TypeError} for an invalid size
+   */
+  recvMsg(size: number, controlSize = 0, flags = 0): Message | null {
+    return receiveMessage(this.#fd('recvmsg'), size, controlSize, flags);
+  }
+
+  /**
+   * One message: the pieces of `data` in a row, and control data. A socket that is not connected needs an
+   * `address`. Python's `sendmsg`. Otherwise as `sendTo`.
+   * @throws {SocketError} `EINVAL` for control data that the kernel does not know, …
+   * @throws {TypeError|RangeError} for anything but lists of Uint8Arrays and of control messages
+   */
+  sendMsg(
+    data: readonly Uint8Array[],
+    control: readonly ControlMessage[] = [],
+    flags = 0,
+    address: Address | null = null,
+  ): number | null {
+    const message = outgoing(data, control, address, this);
+    return sendMessage(this.#fd('sendmsg'), message, flags);
+  }
+
+  /**
    * Ends one direction or both: `SHUT_RD`, `SHUT_WR`, `SHUT_RDWR` (the default; Python has none).
    * @throws {SocketError} `ENOTCONN`
    */
@@ -432,7 +451,7 @@ export class Socket implements SocketLike, Disposable {
   }
 
   /** @internal */
-  [onRelease](released: () => void): void {
+  [onRelease](released: (closed: boolean) => void): void {
     this.#descriptor.onRelease(released);
   }
 
@@ -442,7 +461,6 @@ export class Socket implements SocketLike, Disposable {
    */
   detach(): number {
     if (!this.closed) this.owner?.[socketClosing]();
-    this.#file = null;
     return this.#descriptor.release();
   }
 
@@ -453,13 +471,7 @@ export class Socket implements SocketLike, Disposable {
   close(): void {
     if (this.#descriptor.fd === -1) return;
     this.owner?.[socketClosing]();
-    const file = this.#file;
-    this.#file = null;
-    try {
-      this.#descriptor.close();
-    } finally {
-      if (file !== null) removeStale(file.path, file);
-    }
+    this.#descriptor.close();
   }
 
   /** Closes it at the end of a block: `using`. */
@@ -474,12 +486,6 @@ export class Socket implements SocketLike, Disposable {
   [inspect.custom](): string {
     return this.toString();
   }
-}
-
-/** The first `length` bytes: a copy where a view of little would keep much in memory. */
-export function shortened(data: Buffer, length: number): Buffer {
-  const part = data.subarray(0, length);
-  return length < data.length / 2 ? Buffer.from(part) : part;
 }
 
 /** @throws {SocketError} `EBADF` */

@@ -572,6 +572,21 @@ describe('Dispatcher', () => {
       },
     );
 
+    it.each([AF_INET, AF_INET6])('refuses a port for a backlog, without bind (%i)', (family) => {
+      const channel = new Dispatcher();
+      const socket = keep(Socket.socket(family));
+      channel.setSocket(socket);
+      expect(() => channel.listen(8080)).toThrow(
+        'Cannot listen: expected a backlog below 1024, or bind() before listen(), received 8080',
+      );
+      expect(channel.accepting).toBe(false);
+      channel.listen(1023);
+      expect(socket.getSockName()).not.toMatchObject({ port: 0 });
+      // It has a port by now.
+      channel.listen(8080);
+      expect(channel.accepting).toBe(true);
+    });
+
     it('takes ECONNABORTED from accept for "nobody", and throws the rest', () => {
       const map = new ChannelMap();
       const gone = new Dispatcher(standIn({ accept: throwing('ECONNABORTED') }), map);
