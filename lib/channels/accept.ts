@@ -142,7 +142,7 @@ export class Acceptor {
     this.#nonFatalError = { error };
   }
 
-  /** One connection less, which is nobody's concern: the loop tries again. */
+  /** One connection has failed, and the next may be in order: the loop tries again. */
   #connectionFailed(error: unknown): void {
     this.#faults += 1;
     if (this.#faults < FAULTS_IN_A_ROW) return;

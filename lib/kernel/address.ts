@@ -130,11 +130,11 @@ function scopeId(suffix: string, action: string): number {
 }
 
 function encodeUnix(address: UnixAddress | InternetAddress, action: string): Buffer {
-  if (!('path' in address) || typeof address.path !== 'string') {
+  const { path, raw } = address as UnixAddress;
+  if (typeof path !== 'string') {
     const hint = 'host' in address ? `use createSocket(${familyOf(address.host)})` : undefined;
     throw badType(action, 'a Unix address { path }', address, hint);
   }
-  const { path, raw } = address;
   const name = raw === undefined ? Buffer.from(path) : Buffer.from(raw);
   const abstract = name[0] === 0;
   // A path ends with a NUL that must fit too; an abstract name starts with one and has no end.
