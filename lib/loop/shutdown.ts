@@ -2,7 +2,7 @@
 
 import { badRange, badType, checkOptions } from '../errors';
 import type { Channel } from './channel';
-import { ChannelMap, registryOf, socketMap } from './channel-map';
+import { type ChannelMap, checkMap, registryOf, socketMap } from './channel-map';
 import { runHandler } from './dispatch';
 import { closeAll } from './loop';
 import { loop } from './node-loop';
@@ -43,7 +43,7 @@ export async function shutdown(
   map: ChannelMap = socketMap,
   options: ShutdownOptions = {},
 ): Promise<number> {
-  if (!(map instanceof ChannelMap)) throw badType('shut down', 'a ChannelMap', map);
+  checkMap('shut down', map);
   checkOptions('shut down', 'options', options, OPTIONS);
   const { deadline = 10_000, signal } = options;
   if (typeof deadline !== 'number') throw badType('shut down', 'a deadline in ms', deadline);
