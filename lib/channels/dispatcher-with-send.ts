@@ -4,6 +4,7 @@
 
 import { badType } from '../errors';
 import { declarePredicates, declareState } from '../loop/interest';
+import { logFor } from './channel-log';
 import { beforeClose, Dispatcher } from './dispatcher';
 import type { Handled } from './handlers';
 import { drainInput } from './session';
@@ -141,7 +142,7 @@ export class DispatcherWithSend extends Dispatcher {
    */
   override send(data: Uint8Array): number {
     if (!(data instanceof Uint8Array)) throw badType('send', 'a Uint8Array', data);
-    if (this.debug) this.logInfo(`sending ${JSON.stringify(Buffer.from(data).toString('latin1'))}`);
+    if (this.debug) logFor(this, `sending ${JSON.stringify(Buffer.from(data).toString('latin1'))}`);
     if (data.length > 0) this.#output.append(data);
     this.initiateSend();
     return data.length;

@@ -15,6 +15,7 @@
 //
 // Invariant: while there is a segment, the queue is listed, or its `send` is running.
 
+import { logFor } from '../channels/channel-log';
 import { Dispatcher, sessionOf } from '../channels/dispatcher';
 import { badRange } from '../errors';
 import { sendScratch } from '../kernel/buffers';
@@ -153,7 +154,7 @@ export class OutputQueue implements Sender {
 
   /** The channel is being closed. */
   #refuse(method: string): false {
-    this.#owner.logInfo(`${method} after closeWhenDone: refused`, 'warning');
+    logFor(this.#owner, `${method} after closeWhenDone: refused`, 'warning');
     return false;
   }
 

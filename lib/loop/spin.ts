@@ -6,6 +6,7 @@
 // whether the channel is as ready as it was: what another library has read or written, past this one, is no
 // spin.
 
+import { warn } from '../kernel/output';
 import { POLLIN, POLLOUT, POLLPRI } from '../kernel/platform/constants';
 import { isReady } from '../kernel/selectors/poll';
 import { explainSpin } from './channel';
@@ -52,11 +53,8 @@ export function suspect(entry: Entry, event: SelectSets): void {
     const reason = channel[explainSpin]?.(event, failed);
     if (reason === undefined) return;
     warned.add(type);
-    const what = NAMES.get(event);
-    process.emitWarning(
-      `${type.name || 'A channel'} uses a whole CPU: ${CERTAIN} ${what ?? 'close'} events in a row have ` +
-        `changed nothing. ${reason}`,
-      { type: 'ChannelWarning', code: 'ASYNCORE_SPIN' },
-    );
+    const events = `${CERTAIN} ${NAMES.get(event) ?? 'close'} events in a row have changed nothing`;
+    const text = `${type.name || 'A channel'} uses a whole CPU: ${events}. ${reason}`;
+    warn('ChannelWarning', 'ASYNCORE_SPIN', text);
   }
 }
