@@ -65,6 +65,24 @@ it('A SortedSet is sorted', () => {
   );
 });
 
+it.each<[string, (n: number) => number]>([
+  ['rising', (n) => n],
+  ['falling', (n) => -n],
+  ['mixed', (n) => (n * 7919) % 1009],
+])('A SortedSet of many members is sorted: %s scores', (_order, scoreOf) => {
+  const set = new SortedSet();
+  const count = 3000;
+  for (let n = 0; n < count; n += 1) expect(set.add(`m${n}`, scoreOf(n))).toBe(true);
+  // A third of the members move, to the other end.
+  for (let n = 0; n < count; n += 3) expect(set.add(`m${n}`, -scoreOf(n) - 0.5)).toBe(false);
+  const expected = Array.from({ length: count }, (_, n) => ({
+    member: `m${n}`,
+    score: n % 3 === 0 ? -scoreOf(n) - 0.5 : scoreOf(n),
+  })).sort((a, b) => a.score - b.score || (a.member < b.member ? -1 : 1));
+  expect(Array.from({ length: count }, () => set.popLeast())).toEqual(expected);
+  expect([set.size, set.popLeast()]).toEqual([0, null]);
+});
+
 describe('A MemberSet', () => {
   it('has each member once', () => {
     fc.assert(

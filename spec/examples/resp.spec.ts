@@ -171,6 +171,7 @@ describe('RequestChat', () => {
     ['*1\n', 'invalid multibulk length'],
     ['*1048577\r\n', 'invalid multibulk length'],
     ['*99999999999999999999\r\n', 'invalid multibulk length'],
+    ['*-99999999999999999999\r\n', 'invalid multibulk length'],
     ['*1\r\nPING\r\n', "expected '$', got 'P'"],
     ['*1\r\n\r\n', "expected '$', got ' '"],
     ['*1\r\n*1\r\n', "expected '$', got '*'"],
