@@ -8,6 +8,8 @@
 // Both kinds of end are passed on. The end of a stream ends the stream on the other side, while the other
 // direction goes on. An aborted connection is aborted on the other side too, because an orderly end would
 // claim that all data has arrived.
+//
+// TCP's urgent bytes stay in their places, and are passed on as ordinary bytes.
 
 import {
   type Address,
@@ -16,14 +18,17 @@ import {
   type Handled,
   type InternetAddress,
   IPPROTO_TCP,
+  MSG_OOB,
   SHUT_WR,
   SO_LINGER,
+  SO_OOBINLINE,
   SOL_SOCKET,
   Socket,
   socketMap,
   TCP_NODELAY,
 } from 'asyncore';
 import { familyOf, listenOptions, run } from './support/program';
+import { refuseItself } from './support/self-connection';
 
 const NOTHING = Buffer.alloc(0);
 /** How much is read at a time, in bytes. */
@@ -38,6 +43,8 @@ export interface Limits {
   readonly rate?: number;
   /** A connection that is idle for so many ms is aborted; 0, the default: never. */
   readonly idle?: number;
+  /** How many connections there may be at a time: further ones have to wait. Default: no limit. */
+  readonly maxConnections?: number;
 }
 
 /** One side of a connection through the proxy. */
@@ -57,6 +64,7 @@ export class Side extends Dispatcher {
     this.#rate = rate;
     // The sender has had its chance to merge small writes; the proxy must not delay them again.
     socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
+    socket.setSockOpt(SOL_SOCKET, SO_OOBINLINE, 1);
     this.setIdleTimeout(idle);
   }
 
@@ -82,6 +90,7 @@ export class Side extends Dispatcher {
   }
 
   override handleConnect(): void {
+    refuseItself(this);
     this.#other.interestChanged();
   }
 
@@ -119,10 +128,34 @@ export class Side extends Dispatcher {
     setTimeout(() => this.resumeReading(), this.#usedUntil - now);
   }
 
+  /**
+   * An urgent byte has arrived. The kernel reports it until it has been read, which may be a long time
+   * where nothing is read. A read with MSG_OOB, which the kernel refuses for a byte in line, ends the
+   * report. The byte stays where it is.
+   */
+  override handleExpt(): void {
+    this.#tcp.setSockOpt(SOL_SOCKET, SO_OOBINLINE, 0);
+    try {
+      this.#tcp.recv(1, MSG_OOB);
+    } catch {
+      // The byte has been read already.
+    }
+    this.#tcp.setSockOpt(SOL_SOCKET, SO_OOBINLINE, 1);
+  }
+
   /** All earlier data has been sent; otherwise this side would not have been read. */
   override handleEof(): void {
-    if (!this.#other.inputEnded) this.#other.#tcp.shutdown(SHUT_WR);
-    else for (const side of [this, this.#other]) side.close();
+    if (this.#other.inputEnded) for (const side of [this, this.#other]) side.close();
+    else this.#other.#endOutput();
+  }
+
+  #endOutput(): void {
+    try {
+      this.#tcp.shutdown(SHUT_WR);
+    } catch {
+      // The connection was aborted, and the loop is about to tell.
+      this.handleClose();
+    }
   }
 
   /** A connection goes on until it ends, or until the deadline of the shutdown. */
@@ -149,7 +182,7 @@ export class TcpProxy extends Dispatcher {
     this.createSocket(family);
     this.setReuseAddr();
     this.bind(address);
-    this.listen();
+    this.listen(128, limits);
   }
 
   override handleAccepted(socket: Socket): Handled {
@@ -186,8 +219,18 @@ if (require.main === module) {
         argument: 'MS',
         help: 'aborts a connection that is idle for so long; 0: never',
       },
+      'max-connections': {
+        default: 10_000,
+        argument: 'N',
+        least: 1,
+        help: 'how many connections; further ones have to wait',
+      },
     },
-    start: ({ host, port, to, rate, idle }) =>
-      new TcpProxy({ host, port }, familyOf(host), to, { rate: rate || Infinity, idle }),
+    start: ({ host, port, to, rate, idle, 'max-connections': maxConnections }) =>
+      new TcpProxy({ host, port }, familyOf(host), to, {
+        rate: rate || Infinity,
+        idle,
+        maxConnections,
+      }),
   });
 }
