@@ -15,6 +15,7 @@
 // A non-blocking descriptor is non-blocking for every process that shares it: another program that reads
 // the same terminal may get EAGAIN, for as long as this one runs.
 
+import { inspect } from 'node:util';
 import {
   AsyncChat,
   type ChannelMap,
@@ -28,6 +29,7 @@ import {
   SO_KEEPALIVE,
   SOL_SOCKET,
   type Socket,
+  SocketError,
   shutdown,
   socketMap,
   TCP_KEEPCNT,
@@ -93,6 +95,11 @@ class Input extends FileDispatcher {
     this.close();
     return this.tail.output.end();
   }
+
+  override handleError(error: unknown): Handled {
+    this.tail.fail(error);
+    return this.handleClose();
+  }
 }
 
 /** stdout. */
@@ -121,7 +128,12 @@ class Output extends FileDispatcher {
 
   write(data: Buffer): Handled {
     this.#waiting = data;
-    return this.handleWrite();
+    try {
+      return this.handleWrite();
+    } catch (error) {
+      // It is no error of stdin, whose handler this is called from.
+      return this.handleError(error);
+    }
   }
 
   override handleWrite(): Handled {
@@ -140,6 +152,11 @@ class Output extends FileDispatcher {
   override handleClose(): Handled {
     this.close();
     return this.tail.end();
+  }
+
+  override handleError(error: unknown): Handled {
+    this.tail.fail(error);
+    return this.handleClose();
   }
 }
 
@@ -172,6 +189,11 @@ class Viewer extends AsyncChat {
   /** With nothing to read or write, the loop does not see an error that the kernel has found. */
   override handleTimeout(): void {
     if (this.#tcp.getSockOpt(SOL_SOCKET, SO_ERROR) !== 0) this.close();
+  }
+
+  /** The connection is lost: `ETIMEDOUT` after the last probe. */
+  override handleError(): void {
+    this.close();
   }
 
   override close(): void {
@@ -225,6 +247,19 @@ export class Tail extends Dispatcher {
     // A copy, because a viewer that is disconnected leaves the set.
     for (const viewer of [...this.viewers]) if (!viewer.push(data)) viewer.close();
     return this.output.write(data);
+  }
+
+  /** A file cannot be read or written: the disk is full. */
+  fail(error: unknown): void {
+    process.stderr.write(
+      `tail: ${error instanceof SocketError ? error.message : inspect(error)}\n`,
+    );
+    process.exitCode = 1;
+  }
+
+  /** stdout belongs to the data. */
+  override logInfo(message: unknown, type = 'info'): void {
+    if (!this.ignoreLogTypes.has(type)) process.stderr.write(`${type}: ${String(message)}\n`);
   }
 
   /** The input has ended. Viewers get the rest, if they read it in time. */
