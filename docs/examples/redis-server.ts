@@ -33,6 +33,8 @@ import { type Reply, ReplyError, type Request, RequestChat, SimpleString } from 
 const DATABASES = 16;
 /** How often expired keys are swept, in ms. */
 const SWEEP_INTERVAL = 100;
+/** The longest time that a sweep goes on, in ms, while it finds many expired keys. */
+const SWEEP_TIME = 25;
 /** A subscriber with more bytes queued is disconnected. */
 const MOST_WAITING = 32 * 1024 * 1024;
 /** Further clients have to wait. */
@@ -121,9 +123,7 @@ export class RedisServer extends Dispatcher {
     this.setReuseAddr();
     this.bind(address);
     this.listen(511, { maxConnections: MOST_CLIENTS });
-    this.#sweeper = setInterval(() => {
-      for (const database of this.#databases) database.sweep();
-    }, SWEEP_INTERVAL);
+    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_INTERVAL);
   }
 
   override handleAccepted(socket: Socket): void {
@@ -133,6 +133,13 @@ export class RedisServer extends Dispatcher {
   override close(): void {
     clearInterval(this.#sweeper);
     super.close();
+  }
+
+  #sweep(): void {
+    const end = performance.now() + SWEEP_TIME;
+    for (const database of this.#databases) {
+      while (database.sweep() && performance.now() < end);
+    }
   }
 
   forget(client: RedisClient): void {

@@ -154,11 +154,14 @@ describe('A Database', () => {
       database.expire(`${key}`, key % 2 === 0 ? 10 : 1000);
     }
     now += 10;
-    const sizes = [1, 2, 3].map(() => {
-      database.sweep();
-      return database.size;
-    });
-    expect(sizes).toEqual([2000, 1500, 1250]);
+    const sweeps = [1, 2, 3, 4].map(() => [database.sweep(), database.size]);
+    // The fourth begins a new round, and finds nothing.
+    expect(sweeps).toEqual([
+      [true, 2000],
+      [true, 1500],
+      [true, 1250],
+      [false, 1250],
+    ]);
     // What comes during a round is seen in the next one at the latest.
     database.set('late', '');
     database.expire('late', 1);

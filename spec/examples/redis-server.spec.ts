@@ -39,6 +39,7 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
+  jest.restoreAllMocks();
   for (const client of clients.splice(0)) client.socket.destroy();
   closeAll(map);
   await running;
@@ -432,6 +433,14 @@ describe('RedisServer', () => {
     expect(database.size).toBe(2);
     await until(() => database.size === 1 && server.database(0).size === 0);
     expect(database.expiring).toBe(1);
+    // Where many have expired, one sweep does not wait for the next.
+    const [many, none] = [database, server.database(1)].map((one) => jest.spyOn(one, 'sweep'));
+    for (let key = 0; key < 10_000; key += 1) {
+      database.set(`${key}`, '');
+      database.expire(`${key}`, 1);
+    }
+    await until(() => database.size === 1);
+    expect(many?.mock.calls.length).toBeGreaterThan(none?.mock.calls.length as number);
 
     one.received = '';
     one.send('SET d 1 PX 1\r\n');

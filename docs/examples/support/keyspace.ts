@@ -280,18 +280,24 @@ export class Database {
     this.#expiries.clear();
   }
 
-  /** Examines some keys, from where the last sweep stopped. A Map's iterator follows changes. */
-  sweep(): void {
+  /**
+   * Examines some keys, from where the last sweep stopped. A Map's iterator follows changes.
+   * @returns whether more than a quarter of the keys had expired, so that the next sweep should not wait
+   */
+  sweep(): boolean {
     const now = performance.now();
-    for (let looked = 0; looked < SWEEP_SIZE; looked += 1) {
+    let looked = 0;
+    let removed = 0;
+    for (; looked < SWEEP_SIZE; looked += 1) {
       const { value: next, done } = this.#unswept.next();
       if (done === true) {
         this.#unswept = this.#expiries.entries();
-        return;
+        break;
       }
       const [key, expiry] = next;
-      if (expiry <= now) this.delete(key);
+      if (expiry <= now && this.delete(key)) removed += 1;
     }
+    return removed > looked / 4;
   }
 }
 
