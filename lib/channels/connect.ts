@@ -41,6 +41,7 @@ interface Connecting extends Channel {
   addr: Address | null;
   connected: boolean;
   connecting: boolean;
+  setSocket(socket: SocketLike): void;
   delChannel(): void;
   handleConnect(): unknown;
   handleConnectEvent(): void;
@@ -93,7 +94,9 @@ function callConnect(
     if (typeof socket.connectEx !== 'function') {
       throw badType('connect', 'a socket that can connect', socket);
     }
-    const errno = socket.connectEx(target);
+    let errno = socket.connectEx(target);
+    // Linux reports an earlier failure of this socket once more, and connects at the next call.
+    if (errno === ERRNO.ECONNABORTED) errno = socket.connectEx(target);
     const done = errno === 0 || errno === ERRNO.EISCONN;
     // EAGAIN from a Unix socket is no progress: the listener's backlog is full, and no event will ever
     // tell that there is room again.
@@ -103,7 +106,7 @@ function callConnect(
     return done;
   } catch (error) {
     channel.connecting = false;
-    channel.delChannel();
+    session.leaveMap(channel);
     throw error;
   }
 }
@@ -169,6 +172,18 @@ export function finishConnect<Channel extends Connecting>(
   if (session.closed || now.closed || (now !== session && now.connectStarted)) return;
   channel.connected = true;
   channel.connecting = false;
+}
+
+/**
+ * A failed connect, which handleError has been told and has not closed, would be reported at every tick. Calls
+ * `handleClose`, as Python does. A channel that this leaves open leaves the map.
+ */
+export function abandonConnect(channel: Connecting, session: Session): void {
+  session.peerGone(channel);
+  // handleClose may have closed the channel, or begun to connect anew.
+  if (session.replaced || session.connectErrno === 0) return;
+  channel.connecting = false;
+  session.leaveMap(channel);
 }
 
 /** @returns false while a host name is being looked up: the kernel knows nothing of the connect yet */

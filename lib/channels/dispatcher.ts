@@ -28,7 +28,7 @@ import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
 import { describeChannel, describeError } from './channel-log';
-import { checkTarget, finishConnect, inspectSocket, startConnect } from './connect';
+import { abandonConnect, checkTarget, finishConnect, inspectSocket, startConnect } from './connect';
 import type { Handled, Handlers } from './handlers';
 import { IdleTimeout } from './idle-timeout';
 import { dropUrgent, Session } from './session';
@@ -366,7 +366,7 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   /**
-   * Becomes a listener.
+   * Becomes a listener. When this throws, a channel that was none is out of the map; see `bind`.
    * @param backlog how many connections may wait unaccepted. Default 128; Python has no default
    * @param limits how many connections may be open: those that `accept` has returned and that are not
    *   closed. Beyond `maxConnections` new ones wait in the backlog, beyond `maxConnectionsPerAddress` they
@@ -379,26 +379,37 @@ export class Dispatcher implements Channel, Handlers {
    */
   listen(backlog = 128, limits: ListenLimits = {}): void {
     const socket = this.#need('listen');
-    const acceptor = this.#accepts();
-    acceptor.limit(limits);
-    this.accepting = true;
-    acceptor.attach(this.#session);
-    if (typeof socket.listen !== 'function')
-      throw badType('listen', 'a socket that can listen', socket);
-    socket.listen(backlog);
+    const { connected, accepting } = this;
+    this.#session.setUp(this, connected || accepting, () => {
+      const acceptor = this.#accepts();
+      acceptor.limit(limits);
+      if (typeof socket.listen !== 'function')
+        throw badType('listen', 'a socket that can listen', socket);
+      socket.listen(backlog);
+      this.accepting = true;
+      acceptor.attach(this.#session);
+    });
   }
 
   /**
    * Gives the socket a local address. Blocks for the look-up of a host name. `''` is every address of this
    * machine; port 0 is one that the kernel chooses (`socket.getSockName()` tells).
+   *
+   * When this throws, the channel is out of the map with its socket open: close it, or try another address.
+   * A later `bind`, `listen` or `connect` that succeeds puts it back.
    * @throws {SocketError} `EADDRINUSE`, `EACCES`, `ENOTFOUND`, …
    * @throws {TypeError|RangeError} for an invalid address
    */
   bind(address: Address): void {
     const socket = this.#need('bind');
     this.addr = address;
-    if (typeof socket.bind !== 'function') throw badType('bind', 'a socket that can bind', socket);
-    socket.bind(address);
+    const session = this.#session;
+    session.setUp(this, session.inUse, () => {
+      if (typeof socket.bind !== 'function')
+        throw badType('bind', 'a socket that can bind', socket);
+      socket.bind(address);
+    });
+    this.#session.bound = true;
   }
 
   /**
@@ -407,8 +418,10 @@ export class Dispatcher implements Channel, Handlers {
    * not block under `loop`.
    *
    * @throws {SocketError} when it fails at once: `ENETUNREACH`, `ENOENT`, and `EAGAIN` from a Unix
-   *   listener whose backlog is full. The channel is then out of the map, and may connect again
-   * @throws {TypeError|RangeError} for an invalid address; nothing has changed then
+   *   listener whose backlog is full
+   * @throws {TypeError|RangeError} for an invalid address
+   *
+   * When this throws, the channel is out of the map, unless it is connected, and may connect again.
    *
    * @example
    * class Client extends AsyncChat {
@@ -424,8 +437,8 @@ export class Dispatcher implements Channel, Handlers {
    */
   connect(address: Address): void {
     const socket = this.#need('connect');
-    const named = checkTarget(socket, address);
     const session = this.#session;
+    const named = session.setUp(this, session.inUse, () => checkTarget(socket, address));
     session.lookup = null;
     session.connectErrno = 0;
     this.connected = false;
@@ -486,7 +499,7 @@ export class Dispatcher implements Channel, Handlers {
 
   #sendFailed(error: unknown): number {
     if (!DISCONNECTED.has(codeOf(error) ?? '')) throw error;
-    this.#peerGone();
+    this.#session.peerGone(this);
     return 0;
   }
 
@@ -507,7 +520,7 @@ export class Dispatcher implements Channel, Handlers {
     } catch (error) {
       if (!DISCONNECTED.has(codeOf(error) ?? '')) throw error;
       this.#deliverHeldInput();
-      this.#peerGone();
+      this.#session.peerGone(this);
       return null;
     }
     if (data === null || data.length > 0 || session.isDatagram) return data;
@@ -518,7 +531,7 @@ export class Dispatcher implements Channel, Handlers {
   #inputOver(session: Session): void {
     if (!this.allowHalfOpen) {
       this.#deliverHeldInput();
-      this.#peerGone();
+      this.#session.peerGone(this);
       return;
     }
     if (session.inputEnded) return;
@@ -529,18 +542,6 @@ export class Dispatcher implements Channel, Handlers {
 
   #deliverHeldInput(): void {
     runHandler(this, deliverHeldInput);
-  }
-
-  /** `handleClose`, but not for a closed channel, and not from within `handleClose` itself. */
-  #peerGone(): void {
-    const session = this.#session;
-    if (session.closed || session.handlesClose) return;
-    session.handlesClose = true;
-    try {
-      handleResult(this, this.handleClose());
-    } finally {
-      session.handlesClose = false;
-    }
   }
 
   /** @internal */
@@ -621,11 +622,19 @@ export class Dispatcher implements Channel, Handlers {
     if (session.readingPaused || (session.lookup && session.awaitsLookup())) return;
     this.#idle?.touch();
     if (this.accepting) return this.handleAccept();
-    if (!this.connected && this.connecting) this.handleConnectEvent();
+    if (this.#connectHasFailed(session)) return;
     // handleConnect may have paused it.
     if (session.replaced || session.readingPaused) return;
     const result = this.handleRead();
     if (result !== undefined) handleResult(this, result);
+  }
+
+  /** @returns whether the event is over: the failure of a connect has been told before */
+  #connectHasFailed(session: Session): boolean {
+    if (this.connected || !this.connecting) return false;
+    if (session.connectErrno === 0) this.handleConnectEvent();
+    else abandonConnect(this, session);
+    return session.connectErrno !== 0;
   }
 
   /** Output can be sent, or a connect is over. Python's `handle_write_event`. */
@@ -633,7 +642,7 @@ export class Dispatcher implements Channel, Handlers {
     // The loop never waits for a listener to become writable.
     const session = this.#session;
     if (this.accepting || (session.lookup && session.awaitsLookup())) return;
-    if (!this.connected && this.connecting) this.handleConnectEvent();
+    if (this.#connectHasFailed(session)) return;
     if (!session.replaced) handleResult(this, this.handleWrite());
   }
 
@@ -649,7 +658,8 @@ export class Dispatcher implements Channel, Handlers {
 
   /** An error on the socket, or urgent data. Python's `handle_expt_event`. */
   handleExptEvent(): Handled {
-    if (this.#need('exception').getSockOpt(SOL_SOCKET, SO_ERROR) !== 0) this.#peerGone();
+    if (this.#need('exception').getSockOpt(SOL_SOCKET, SO_ERROR) !== 0)
+      this.#session.peerGone(this);
     else handleResult(this, this.handleExpt());
   }
 

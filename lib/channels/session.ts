@@ -7,7 +7,15 @@
 
 import { MSG_OOB, SOCK_DGRAM, SOCK_STREAM } from '../kernel/platform/constants';
 import { Socket, type SocketLike } from '../kernel/socket';
+import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
+import { handleResult } from '../loop/dispatch';
+
+/** What this file needs of a channel. */
+interface Wrapper extends Channel {
+  setSocket(socket: SocketLike): void;
+  delChannel(): void;
+}
 
 export class Session {
   /** Another session has taken its place. */
@@ -26,8 +34,12 @@ export class Session {
   handlesConnect = false;
   /** `handleClose` is running. What it sends to a dead peer must not start it again. */
   handlesClose = false;
-  /** The errno of a failed connect, kept because reading SO_ERROR clears it. */
+  /** The errno of a failed connect, kept because reading SO_ERROR clears it. handleError has been told. */
   connectErrno = 0;
+  /** `bind` has given the socket its address. */
+  bound = false;
+  /** `bind`, `listen` or `connect` has failed and taken the channel out of its map. */
+  setUpFailed = false;
   /** `connect` was called for this socket. */
   connectStarted = false;
   /** The look-up of a host name that has to end before the kernel hears of the connect. */
@@ -85,6 +97,46 @@ export class Session {
     if (this.lookup === null) return false;
     this.suspend(Infinity);
     return true;
+  }
+
+  /** Whether the channel has work to do by now, which an error of the next step must not end. */
+  get inUse(): boolean {
+    if (this.connected || this.accepting || (this.bound && this.isDatagram)) return true;
+    return this.connecting && this.connectErrno === 0;
+  }
+
+  /**
+   * Runs one step on the way to a listener or a connection. A socket that is neither reports a hang-up at
+   * every tick, so a channel that fails here leaves its map until a later step succeeds.
+   * @param inUse the channel has work to do, and stays in the map whatever comes
+   */
+  setUp<Result>(channel: Wrapper, inUse: boolean, step: () => Result): Result {
+    try {
+      const result = step();
+      if (this.setUpFailed && this.fd === null) channel.setSocket(this.socket as SocketLike);
+      return result;
+    } catch (error) {
+      if (!inUse) this.leaveMap(channel);
+      throw error;
+    }
+  }
+
+  /** The loop has no use for this channel as it is. It may come back; until then, `closeAll` closes it. */
+  leaveMap(channel: Wrapper): void {
+    this.setUpFailed = true;
+    channel.delChannel();
+    registryOf(this.map).strays.add(channel);
+  }
+
+  /** Calls `handleClose`, but not for a closed channel, and not from within `handleClose` itself. */
+  peerGone(channel: Wrapper): void {
+    if (this.closed || this.handlesClose) return;
+    this.handlesClose = true;
+    try {
+      handleResult(channel, channel.handleClose());
+    } finally {
+      this.handlesClose = false;
+    }
   }
 
   interestChanged(): void {

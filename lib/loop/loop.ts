@@ -118,7 +118,8 @@ export function loopSync(options: LoopOptions = {}): void {
 }
 
 /**
- * Closes every channel of a map. Python's `asyncore.close_all`.
+ * Closes every channel of a map, and those that have left it because they could not be set up. Python's
+ * `asyncore.close_all`.
  *
  * @param map default `socketMap`
  * @param ignoreAll go on when a close() throws. Otherwise the first exception is thrown at once,
@@ -127,7 +128,7 @@ export function loopSync(options: LoopOptions = {}): void {
  */
 export function closeAll(map: ChannelMap = socketMap, ignoreAll = false): void {
   if (!(map instanceof ChannelMap)) throw badType('closeAll', 'a ChannelMap', map);
-  for (const channel of [...map.values()]) {
+  for (const channel of [...map.values(), ...registryOf(map).strays.take()]) {
     try {
       channel.close();
     } catch (error) {

@@ -25,6 +25,7 @@ import {
   WRITE,
 } from './entry';
 import { inMapOrder, Snapshot, SoftwareReadiness } from './readiness';
+import { Strays } from './strays';
 import { Timers } from './timers';
 
 /** How long a muted hang-up stays muted, in ms. */
@@ -48,6 +49,8 @@ export class Registry {
   readonly timers = new Timers();
   /** Work that must be done before the thread blocks. Each callback removes itself. */
   readonly deferred = new Set<() => void>();
+  /** Channels that could not be set up. */
+  readonly strays = new Strays();
   /** Called at each change that a waiting loop must react to; null: no loop waits. */
   onChange: (() => void) | null = null;
   /** The loop that runs on this map. */

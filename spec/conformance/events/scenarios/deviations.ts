@@ -379,21 +379,19 @@ export const DEVIATIONS: Record<string, Record<string, Deviation>> = {
     'TCP connect refused, and handleError does not close': {
       select: `
         A.error connecting ECONNREFUSED
-        A.error connecting ECONNREFUSED
-        -- A
-        A is connecting readable writable, addr HOST:PORT, a descriptor
-        A.error connecting ECONNREFUSED
-        A.error connecting ECONNREFUSED
-        -- A
-        A is connecting readable writable, addr HOST:PORT, a descriptor
+        A.close connecting
+        --
+        A is readable writable, addr HOST:PORT, no descriptor
+        --
+        A is readable writable, addr HOST:PORT, no descriptor
       `,
       poll: `
         A.error connecting ECONNREFUSED
         -- A
         A is connecting readable writable, addr HOST:PORT, a descriptor
-        A.error connecting ECONNREFUSED
-        -- A
-        A is connecting readable writable, addr HOST:PORT, a descriptor
+        A.close connecting
+        --
+        A is readable writable, addr HOST:PORT, no descriptor
       `,
     },
     'Unix connect to nowhere, and the loop goes on': {
