@@ -247,6 +247,9 @@ export function splitWords(line: string): string[] | null {
 // ---------------------------------------------------------------------------------------------
 // The client's end.
 
+/** Redis's own limit of a string, in bytes. */
+const LONGEST_STRING = 512 * 1024 * 1024;
+
 /** Sends requests, and parses replies and all other server messages. For one connection. */
 export abstract class ReplyChat extends RespChat {
   /** Incomplete arrays, the innermost last. */
@@ -265,7 +268,8 @@ export abstract class ReplyChat extends RespChat {
     const text = line.slice(1, -1);
     if (line.startsWith('+')) this.#found(text);
     else if (line.startsWith('-')) this.#found(new ReplyError(text));
-    else if (Number.isNaN(number)) this.foundEndlessLine();
+    else if (Number.isNaN(number) || !/^[:$*]/.test(line)) this.foundEndlessLine();
+    else if (line.startsWith('$') && number > LONGEST_STRING) this.foundEndlessLine();
     else if (line.startsWith(':'))
       this.#found(Number.isSafeInteger(number) ? number : BigInt(text));
     else if (line.startsWith('$') && number >= 0) this.expectString(number);
