@@ -101,6 +101,8 @@ function parse(text: string): Message | null {
 
 /** @returns a name of which there is one spelling, as full-width letters become plain; null: invalid */
 function toName(text: string): string | null {
+  // Accents after a letter are sorted, in quadratic time.
+  if (text.length > 100) return null;
   const name = text.normalize('NFKC');
   return NAME.test(name) ? name : null;
 }

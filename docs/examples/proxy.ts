@@ -129,9 +129,9 @@ export class Side extends Dispatcher {
   }
 
   /**
-   * An urgent byte has arrived. The kernel reports it until it has been read, which may be a long time
-   * where nothing is read. A read with MSG_OOB, which the kernel refuses for a byte in line, ends the
-   * report. The byte stays where it is.
+   * An urgent byte has arrived. The kernel reports it until it has been read, which may be a long time if
+   * the other side takes nothing. A read with MSG_OOB ends the report, but is refused while the byte is in
+   * line. So the option is off during that read. The byte stays in its place all the same.
    */
   override handleExpt(): void {
     this.#tcp.setSockOpt(SOL_SOCKET, SO_OOBINLINE, 0);
