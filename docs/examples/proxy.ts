@@ -33,6 +33,7 @@ import { refuseItself } from './support/self-connection';
 const NOTHING = Buffer.alloc(0);
 /** How much is read at a time, in bytes. */
 const PIECE = 64 * 1024;
+const MOST_CONNECTIONS = 10_000;
 /** Granularity of a rate limit, in ms: the bytes of this time may pass at once. */
 const GRAIN = 20;
 /** `struct linger { l_onoff: 1, l_linger: 0 }`: close() will reset the connection. */
@@ -43,7 +44,7 @@ export interface Limits {
   readonly rate?: number;
   /** A connection that is idle for so many ms is aborted; 0, the default: never. */
   readonly idle?: number;
-  /** How many connections there may be at a time: further ones have to wait. Default: no limit. */
+  /** How many connections there may be at a time: further ones have to wait. Default: 10,000. */
   readonly maxConnections?: number;
 }
 
@@ -182,7 +183,7 @@ export class TcpProxy extends Dispatcher {
     this.createSocket(family);
     this.setReuseAddr();
     this.bind(address);
-    this.listen(128, limits);
+    this.listen(128, { maxConnections: limits.maxConnections ?? MOST_CONNECTIONS });
   }
 
   override handleAccepted(socket: Socket): Handled {
@@ -220,7 +221,7 @@ if (require.main === module) {
         help: 'aborts a connection that is idle for so long; 0: never',
       },
       'max-connections': {
-        default: 10_000,
+        default: MOST_CONNECTIONS,
         argument: 'N',
         least: 1,
         help: 'how many connections; further ones have to wait',
