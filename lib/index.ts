@@ -31,7 +31,9 @@ export {
 } from './errors';
 export type { Address, InternetAddress, UnixAddress } from './kernel/address';
 export { errorCode } from './kernel/errno';
+export { CMSG_LEN, CMSG_SPACE, type ControlMessage, type Message } from './kernel/messages';
 export * from './kernel/platform/constants';
+export { type ReceivedDescriptors, recvFds, sendFds } from './kernel/rights';
 export { Socket, type SocketLike } from './kernel/socket';
 export { strerror } from './kernel/syscalls';
 export type { Channel } from './loop/channel';

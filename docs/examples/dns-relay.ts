@@ -6,33 +6,64 @@
 // id, which is also random and never the client's (RFC 5452). A client that asks a pending question waits
 // for the same answer.
 //
-// EDNS is left out. So an answer has at most 512 bytes, and the resolver or this relay truncates a longer
-// answer. The client then asks over TCP, which proxy.ts forwards unchanged. Messages are those of
-// RFC 1035:
-//
-//   id 2 | flags 2 | number of questions 2, answers 2, authorities 2, additionals 2
-//   question:  name | type 2 | class 2
-//   the others: name | type 2 | class 2 | time to live 4 | length 2 | data
+// A query is answered from the address that it was sent to, also when the relay is bound to all addresses:
+// control data names that address (IP_PKTINFO). With EDNS, an answer has up to 1232 bytes. The resolver or
+// this relay truncates a longer answer. The client then asks over TCP, which proxy.ts forwards unchanged.
 
 import { randomInt } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import {
   type Address,
+  AF_INET6,
   type ChannelMap,
+  CMSG_SPACE,
+  type ControlMessage,
   Dispatcher,
   type Handled,
   type InternetAddress,
+  IP_PKTINFO,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_PKTINFO,
+  IPV6_RECVPKTINFO,
   SOCK_DGRAM,
   Socket,
   SocketError,
   socketMap,
 } from 'asyncore';
 import { TcpProxy } from './proxy';
+import {
+  AUTHENTIC_DATA,
+  AUTHORITATIVE,
+  BAD_VERSION,
+  build,
+  CHECKING_DISABLED,
+  CODE,
+  codeOf,
+  type Edns,
+  FORMAT_ERROR,
+  HEADER_SIZE,
+  type Message,
+  NO_RECORDS,
+  NOT_IMPLEMENTED,
+  OPCODE,
+  parse,
+  RECURSION_AVAILABLE,
+  RECURSION_DESIRED,
+  RESPONSE,
+  type Records,
+  SERVER_FAILURE,
+  TRUNCATED,
+  textOf,
+} from './support/dns';
 import { familyOf, listenOptions, run } from './support/program';
 
-/** More than a client without EDNS sends, and more than a resolver should send for one. */
+/** More than a client sends, and more than the relay asks a resolver for. */
 const LARGEST_DATAGRAM = 4096;
+/** Passes through all networks unfragmented, in all likelihood. */
+const LARGEST_ANSWER = 1232;
 /** What a client without EDNS takes. */
-const LARGEST_ANSWER = 512;
+const SMALLEST_LIMIT = 512;
 /** Bounds the length of a tick, for the sake of the other channels. */
 const DATAGRAMS_PER_EVENT = 64;
 const MOST_QUESTIONS = 500;
@@ -40,107 +71,33 @@ const MOST_QUESTIONS = 500;
 const MOST_CLIENTS = 100;
 /** How many times a question is sent. */
 const TRIES = 2;
+/** So many wrong answers to one question are attempts to forge one. */
+const MOST_WRONG_ANSWERS = 100;
 const MOST_REMEMBERED = 10_000;
-/** A day, in s. */
-const LONGEST_LIFE = 86_400;
 /** Over TCP, in ms. */
 const TCP_IDLE = 10_000;
+const TCP_LIMITS = { maxConnections: 200, maxConnectionsPerAddress: 50 };
 
-// ---------------------------------------------------------------------------------------------
-// Messages.
-
-const HEADER_SIZE = 12;
-const LONGEST_LABEL = 63;
-/** Includes the lengths of its labels. */
-const LONGEST_NAME = 255;
-
-const RESPONSE = 0x8000;
-const OPCODE = 0x7800;
-const AUTHORITATIVE = 0x0400;
-const TRUNCATED = 0x0200;
-const RECURSION_DESIRED = 0x0100;
-const RECURSION_AVAILABLE = 0x0080;
-const AUTHENTIC_DATA = 0x0020;
-const CHECKING_DISABLED = 0x0010;
-const CODE = 0x000f;
 /** The flags by which a client says what answer it wants. */
 const WISHES = RECURSION_DESIRED | AUTHENTIC_DATA | CHECKING_DISABLED;
+/** The flags that a response repeats from its query. */
+const REPEATED = RECURSION_DESIRED | CHECKING_DISABLED;
 
-const FORMAT_ERROR = 1;
-const SERVER_FAILURE = 2;
-const NO_SUCH_NAME = 3;
-const NOT_IMPLEMENTED = 4;
-
-const SOA = 6;
-
-/** Where the name at `at` ends. @throws {RangeError} for a truncated message or an invalid name */
-function endOfName(message: Buffer, at: number): number {
-  for (let next = at; next < at + LONGEST_NAME; ) {
-    const length = message.readUInt8(next);
-    if (length === 0) return next + 1;
-    // A pointer: the rest of the name is elsewhere in the message.
-    if (length >= 0xc0) return next + 2;
-    if (length > LONGEST_LABEL) break;
-    next += 1 + length;
-  }
-  throw new RangeError('A name, or a label, is too long');
-}
-
-/** The question, if there is one and its name is written out. @throws {RangeError} as above */
-function questionOf(message: Buffer): Buffer | null {
-  if (message.readUInt16BE(4) !== 1) return null;
-  const end = endOfName(message, HEADER_SIZE);
-  const question = message.subarray(HEADER_SIZE, end + 4);
-  return message[end - 1] === 0 && question.length === end + 4 - HEADER_SIZE ? question : null;
-}
-
-/** Equal for all queries that may share an answer. Names are compared without regard to case. */
-function keyOf(flags: number, question: Buffer): string {
-  const name = question.toString('latin1', 0, question.length - 4);
-  const rest = question.toString('latin1', question.length - 4);
-  return `${flags & WISHES} ${name.replace(/[A-Z]+/g, (part) => part.toLowerCase())}${rest}`;
-}
-
-function message(id: number, flags: number, question: Buffer | null): Buffer {
-  const header = Buffer.alloc(HEADER_SIZE);
-  header.writeUInt16BE(id, 0);
-  header.writeUInt16BE(flags, 2);
-  if (question === null) return header;
-  header.writeUInt16BE(1, 4);
-  return Buffer.concat([header, question]);
-}
-
-/** The offsets of the times to live, and for how long the answer may be cached, in s. */
-function livesIn(answer: Buffer): { places: number[]; life: number } {
-  const code = answer.readUInt16BE(2) & CODE;
-  const [answers, authorities, additionals] = [6, 8, 10].map((at) => answer.readUInt16BE(at));
-  const count = Number(answers) + Number(authorities) + Number(additionals);
-  const places: number[] = [];
-  let life = LONGEST_LIFE;
-  let negativeHasLife = false;
-  let at = endOfName(answer, HEADER_SIZE) + 4;
-  for (let left = count; left > 0; left -= 1) {
-    at = endOfName(answer, at);
-    const seconds = answer.readUInt32BE(at + 4);
-    places.push(at + 4);
-    // A negative time to live counts as 0 (RFC 2181).
-    life = Math.min(life, seconds > 0x7fff_ffff ? 0 : seconds);
-    negativeHasLife ||= answer.readUInt16BE(at) === SOA;
-    at += 10 + answer.readUInt16BE(at + 8);
-  }
-  if (at > answer.length) throw new RangeError('The last record is not complete');
-  const positive = code === 0 && answers !== 0;
-  const negative = (code === 0 || code === NO_SUCH_NAME) && negativeHasLife;
-  const whole = (answer.readUInt16BE(2) & TRUNCATED) === 0;
-  return { places, life: whole && (positive || negative) ? life : 0 };
-}
+/** The size of the larger of the two structs with a datagram's address. */
+const IN6_PKTINFO = 20;
+/** fe80::/10 */
+const LINK_LOCAL = 0xfe80;
 
 // ---------------------------------------------------------------------------------------------
 // The cache.
 
-interface Remembered {
-  readonly answer: Buffer;
-  readonly places: number[];
+/** The flags and the records of a response, without what differs between clients. */
+interface Answer {
+  readonly flags: number;
+  readonly records: Records;
+}
+
+interface Remembered extends Answer {
   readonly life: number;
   /** By performance.now(). */
   readonly since: number;
@@ -150,13 +107,17 @@ interface Remembered {
 class Cache {
   readonly #answers = new Map<string, Remembered>();
 
-  put(key: string, answer: Buffer): void {
-    const { places, life } = livesIn(answer);
+  put(key: string, { flags, records, life }: Message): void {
     if (life === 0) return;
-    const copy = Buffer.from(answer);
-    copy.writeUInt16BE(copy.readUInt16BE(2) & ~AUTHORITATIVE, 2);
+    // A copy, so that the whole datagram is not kept in memory.
+    const bytes = Buffer.from(records.bytes);
     this.#answers.delete(key);
-    this.#answers.set(key, { answer: copy, places, life, since: performance.now() });
+    this.#answers.set(key, {
+      flags: flags & ~AUTHORITATIVE,
+      records: { ...records, bytes },
+      life,
+      since: performance.now(),
+    });
     if (this.#answers.size <= MOST_REMEMBERED) return;
     for (const oldest of this.#answers.keys()) {
       this.#answers.delete(oldest);
@@ -165,7 +126,7 @@ class Cache {
   }
 
   /** The answer, with the times to live that remain. */
-  get(key: string): Buffer | null {
+  get(key: string): Answer | null {
     const found = this.#answers.get(key);
     if (found === undefined) return null;
     const age = Math.floor((performance.now() - found.since) / 1000);
@@ -173,9 +134,9 @@ class Cache {
       this.#answers.delete(key);
       return null;
     }
-    const answer = Buffer.from(found.answer);
-    for (const at of found.places) answer.writeUInt32BE(answer.readUInt32BE(at) - age, at);
-    return answer;
+    const bytes = Buffer.from(found.records.bytes);
+    for (const at of found.records.lives) bytes.writeUInt32BE(bytes.readUInt32BE(at) - age, at);
+    return { flags: found.flags, records: { ...found.records, bytes } };
   }
 }
 
@@ -194,11 +155,16 @@ abstract class UdpDispatcher extends Dispatcher {
   }
 }
 
-/** A client that waits for an answer, and the question as the client wrote it. */
+/** A query, and where to answer it. */
 interface Client {
   readonly address: Address;
+  /** Control data by which the answer leaves from the address that was asked. */
+  readonly from: readonly ControlMessage[];
   readonly id: number;
-  readonly question: Buffer;
+  readonly flags: number;
+  /** As the client wrote it. */
+  readonly question: Buffer | null;
+  readonly edns: Edns | null;
 }
 
 /** A pending question. */
@@ -206,25 +172,31 @@ class Question extends UdpDispatcher {
   readonly clients: Client[] = [];
   #udp: Socket | null = null;
   readonly #id = randomInt(65536);
-  readonly #message: Buffer;
+  readonly #question: Buffer;
+  readonly #flags: number;
+  #edns: Edns | null;
   #triesLeft = TRIES;
+  #wrongAnswers = 0;
+  /** When to ask again or to give up, by performance.now(). */
+  #deadline = 0;
 
   constructor(
     readonly relay: DnsRelay,
     readonly key: string,
-    flags: number,
     question: Buffer,
+    { flags, edns }: Client,
   ) {
     super(null, relay.map);
-    this.#message = message(this.#id, flags & WISHES, question);
+    this.#question = question;
+    this.#flags = flags & WISHES;
+    this.#edns = ownEdns(edns);
   }
 
   start(): void {
-    const { resolver, timeout } = this.relay;
+    const { resolver } = this.relay;
     try {
       this.#udp = Socket.socket(familyOf(resolver.host), SOCK_DGRAM);
       this.setSocket(this.#udp);
-      this.setIdleTimeout(timeout);
       this.connect(resolver);
     } catch (error) {
       void this.handleError(error);
@@ -238,7 +210,9 @@ class Question extends UdpDispatcher {
 
   #ask(): void {
     this.#triesLeft -= 1;
-    this.send(this.#message);
+    this.#deadline = performance.now() + this.relay.timeout;
+    this.setIdleTimeout(this.relay.timeout);
+    this.send(build(this.#id, this.#flags, this.#question, NO_RECORDS, this.#edns));
   }
 
   override handleTimeout(): void {
@@ -248,27 +222,44 @@ class Question extends UdpDispatcher {
 
   override handleRead(): void {
     // Not `this.recv`, for which an empty datagram would be the end of a stream.
-    const answer = this.#udp?.recv(LARGEST_DATAGRAM) ?? null;
-    if (answer === null || !this.#isAnswer(answer)) return;
-    this.close();
-    this.relay.answer(this, answer);
+    const datagram = this.#udp?.recv(LARGEST_DATAGRAM) ?? null;
+    if (datagram === null) return;
+    const answer = parse(datagram);
+    if (answer === null || !this.#isAnswer(answer)) this.#ignore();
+    else if (this.#edns !== null && answer.edns === null && isRefusal(answer))
+      this.#askWithoutEdns();
+    else {
+      this.close();
+      this.relay.answer(this, answer);
+    }
   }
 
-  /** Anything else is ignored: the answer may still arrive. */
-  #isAnswer(answer: Buffer): boolean {
-    try {
-      const [id, flags] = [answer.readUInt16BE(0), answer.readUInt16BE(2)];
-      const question = questionOf(answer);
-      livesIn(answer);
-      return (
-        id === this.#id &&
-        (flags & (RESPONSE | OPCODE)) === RESPONSE &&
-        question !== null &&
-        keyOf(this.#message.readUInt16BE(2), question) === this.key
-      );
-    } catch {
-      return false;
+  /** A response without a question can only report an error. */
+  #isAnswer({ id, flags, question, edns }: Message): boolean {
+    if (id !== this.#id || (flags & (RESPONSE | OPCODE)) !== RESPONSE) return false;
+    if (question === null) return codeOf({ flags, edns }) !== 0;
+    return textOf(question) === textOf(this.#question);
+  }
+
+  /**
+   * The answer may still arrive. A wrong one must not put off the deadline, as a read event puts off the
+   * idle timeout. Against somebody who tries all ids, TCP is safe.
+   */
+  #ignore(): void {
+    this.#wrongAnswers += 1;
+    if (this.#wrongAnswers < MOST_WRONG_ANSWERS) {
+      this.setIdleTimeout(Math.max(1, this.#deadline - performance.now()));
+      return;
     }
+    this.close();
+    this.relay.sendToTcp(this.clients);
+  }
+
+  /** A resolver that has never heard of EDNS (RFC 6891, section 6.2.2). */
+  #askWithoutEdns(): void {
+    this.#edns = null;
+    this.#triesLeft += 1;
+    this.#ask();
   }
 
   /** ECONNREFUSED means that no resolver is there. The clients get an error, and nothing is logged. */
@@ -288,6 +279,15 @@ class Question extends UdpDispatcher {
   }
 }
 
+function isRefusal({ flags }: Message): boolean {
+  return (flags & CODE) === FORMAT_ERROR || (flags & CODE) === NOT_IMPLEMENTED;
+}
+
+/** What the relay says of itself, with the same wish for signatures. */
+function ownEdns(edns: Edns | null, code = 0): Edns {
+  return { size: LARGEST_ANSWER, code, version: 0, dnssecOk: edns?.dnssecOk ?? false };
+}
+
 export class DnsRelay extends UdpDispatcher {
   readonly #udp: Socket;
   readonly #cache = new Cache();
@@ -304,89 +304,128 @@ export class DnsRelay extends UdpDispatcher {
     super(null, map);
     this.#udp = Socket.socket(family, SOCK_DGRAM);
     this.setSocket(this.#udp);
+    if (family === AF_INET6) this.#udp.setSockOpt(IPPROTO_IPV6, IPV6_RECVPKTINFO, true);
+    else this.#udp.setSockOpt(IPPROTO_IP, IP_PKTINFO, true);
     const tcp = new TcpProxy(address, family, resolver, { idle: TCP_IDLE }, map);
+    tcp.listen(128, TCP_LIMITS);
     // The same port as TCP, if the kernel chose it: hardly any UDP port is taken.
     this.bind(tcp.socket?.getSockName?.() ?? address);
   }
 
   override handleRead(): void {
     for (let left = DATAGRAMS_PER_EVENT; left > 0; left -= 1) {
-      const received = this.#udp.recvFrom(LARGEST_DATAGRAM);
+      const received = this.#udp.recvMsg(LARGEST_DATAGRAM, CMSG_SPACE(IN6_PKTINFO));
       if (received === null) return;
-      if (received.data.length >= HEADER_SIZE) this.#serve(received.data, received.address);
+      const { data, address, control } = received;
+      if (data.length >= HEADER_SIZE && address !== null) {
+        this.#serve(data, address, control.flatMap(sourceOf));
+      }
     }
   }
 
-  #serve(query: Buffer, address: Address): void {
+  #serve(query: Buffer, address: Address, from: ControlMessage[]): void {
     const [id, flags] = [query.readUInt16BE(0), query.readUInt16BE(2)];
     // Answering an answer might go on for ever.
     if ((flags & RESPONSE) !== 0) return;
-    let question: Buffer | null = null;
-    try {
-      question = questionOf(query);
-    } catch {
-      // The query is truncated, or the name is invalid.
-    }
-    if (question === null || (flags & OPCODE) !== 0) {
-      const code = (flags & OPCODE) !== 0 ? NOT_IMPLEMENTED : FORMAT_ERROR;
-      this.#send(message(id, RESPONSE | (flags & OPCODE) | code, null), address);
-      return;
-    }
+    const message = (flags & OPCODE) === 0 ? parse(query) : null;
+    const edns = message?.edns ?? null;
     // A copy, so that the waiting client does not keep the whole datagram in memory.
-    const client = { address, id, question: Buffer.from(question) };
-    const key = keyOf(flags, question);
+    const question = message?.question ? Buffer.from(message.question) : null;
+    const client: Client = { address, from, id, flags, question, edns };
+    if ((flags & OPCODE) !== 0) this.refuse([client], NOT_IMPLEMENTED);
+    else if (edns !== null && edns.version > 0) this.refuse([client], BAD_VERSION);
+    else if (question === null) this.refuse([client], FORMAT_ERROR);
+    else this.#answerOrAsk(client, question);
+  }
+
+  #answerOrAsk(client: Client, question: Buffer): void {
+    const dnssecOk = client.edns?.dnssecOk ?? false;
+    const key = `${client.flags & WISHES} ${dnssecOk} ${textOf(question)}`;
     const answer = this.#cache.get(key);
-    if (answer === null) this.#ask(key, flags, client);
+    if (answer === null) this.#ask(key, question, client);
     else this.#reply(answer, client);
   }
 
-  #ask(key: string, flags: number, client: Client): void {
+  #ask(key: string, question: Buffer, client: Client): void {
     const before = this.#questions.get(key);
     if (before !== undefined) {
-      if (before.clients.length < MOST_CLIENTS) before.clients.push(client);
+      const isWaiting = before.clients.some((other) => isSame(client, other));
+      if (!isWaiting && before.clients.length < MOST_CLIENTS) before.clients.push(client);
       return;
     }
     if (this.#questions.size >= MOST_QUESTIONS) {
       this.refuse([client], SERVER_FAILURE);
       return;
     }
-    const question = new Question(this, key, flags, client.question);
-    question.clients.push(client);
-    this.#questions.set(key, question);
-    question.start();
+    const pending = new Question(this, key, question, client);
+    pending.clients.push(client);
+    this.#questions.set(key, pending);
+    pending.start();
   }
 
   forget(question: Question): void {
-    this.#questions.delete(question.key);
+    if (this.#questions.get(question.key) === question) this.#questions.delete(question.key);
   }
 
-  answer({ key, clients }: Question, answer: Buffer): void {
+  answer({ key, clients }: Question, answer: Message): void {
+    // What the upper bits of a code say concerns this relay, and none of its clients.
+    if (codeOf(answer) > CODE) {
+      this.refuse(clients, SERVER_FAILURE);
+      return;
+    }
     this.#cache.put(key, answer);
-    for (const client of clients) this.#reply(answer, client);
+    const records = answer.question === null ? NO_RECORDS : answer.records;
+    for (const client of clients) this.#reply({ flags: answer.flags, records }, client);
   }
 
   refuse(clients: readonly Client[], code: number): void {
-    const flags = RESPONSE | RECURSION_DESIRED | RECURSION_AVAILABLE | code;
-    for (const { id, question, address } of clients) {
-      this.#send(message(id, flags, question), address);
+    for (const client of clients) {
+      const flags = RESPONSE | (client.flags & OPCODE) | RECURSION_AVAILABLE | (code & CODE);
+      this.#reply({ flags, records: NO_RECORDS }, client, code & ~CODE);
     }
   }
 
-  /** Restores the client's id and its spelling of the name, which other names in the answer point to. */
-  #reply(answer: Buffer, { id, question, address }: Client): void {
-    answer.writeUInt16BE(id, 0);
-    question.copy(answer, HEADER_SIZE);
-    const truncated = message(id, answer.readUInt16BE(2) | TRUNCATED, question);
-    this.#send(answer.length > LARGEST_ANSWER ? truncated : answer, address);
+  /** Has the clients ask again over TCP. */
+  sendToTcp(clients: readonly Client[]): void {
+    const flags = RESPONSE | RECURSION_AVAILABLE | TRUNCATED;
+    for (const client of clients) this.#reply({ flags, records: NO_RECORDS }, client);
   }
 
-  #send(datagram: Buffer, address: Address): void {
+  /** Repeats the client's spelling of the name, which other names in the answer point to. */
+  #reply(answer: Answer, client: Client, upperCode = 0): void {
+    const { id, question } = client;
+    const edns = client.edns === null ? null : ownEdns(client.edns, upperCode);
+    const flags = (answer.flags & ~REPEATED) | (client.flags & REPEATED);
+    const limit = Math.min(Math.max(client.edns?.size ?? 0, SMALLEST_LIMIT), LARGEST_ANSWER);
+    const whole = build(id, flags, question, answer.records, edns);
+    if (whole.length <= limit) this.#send(whole, client);
+    else this.#send(build(id, flags | TRUNCATED, question, NO_RECORDS, edns), client);
+  }
+
+  #send(datagram: Buffer, { address, from }: Client): void {
     try {
-      this.#udp.sendTo(datagram, address);
+      this.#udp.sendMsg([datagram], from, 0, address);
     } catch {
       // This client cannot be reached (port 0, a firewall). The other clients must not suffer for it.
     }
   }
+}
+
+/** Whether a query is one that its client has sent once more: it gets one answer. */
+function isSame(one: Client, other: Client): boolean {
+  return one.id === other.id && isDeepStrictEqual(one.address, other.address);
+}
+
+/**
+ * The control data that sends a datagram from where another one arrived: struct in_pktinfo and in6_pktinfo
+ * name the address and the interface. The interface is left to the routing table, but for an address that
+ * is one of this interface only.
+ */
+function sourceOf({ level, type, data }: ControlMessage<Buffer>): ControlMessage[] {
+  if (level === IPPROTO_IP && type === IP_PKTINFO) data.writeUInt32LE(0, 0);
+  else if (level !== IPPROTO_IPV6 || type !== IPV6_PKTINFO) return [];
+  else if ((data.readUInt16BE(0) & 0xffc0) !== LINK_LOCAL) data.writeUInt32LE(0, 16);
+  return [{ level, type, data }];
 }
 
 if (require.main === module) {

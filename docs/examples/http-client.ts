@@ -9,13 +9,15 @@
 
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { AF_INET, AF_INET6, type ChannelMap } from 'asyncore';
+import { AF_INET, AF_INET6, type ChannelMap, type Handled } from 'asyncore';
 import { type Framing, framingOf, type Headers, HttpError, MessageChat } from './support/http';
 import { run } from './support/program';
 
-const STATUS_LINE = /^HTTP\/1\.[01] ([1-5]\d\d)(?: [\t -~\x80-\xff]*)?$/;
+const STATUS_LINE = /^HTTP\/1\.\d ([1-5]\d\d)(?: [\t -~\x80-\xff]*)?$/;
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const MOST_REDIRECTS = 10;
+/** Interim responses precede the actual one: 100 Continue, 103 Early Hints. */
+const MOST_INTERIM = 100;
 
 export interface Response {
   readonly status: number;
@@ -23,7 +25,11 @@ export interface Response {
 }
 
 export interface FetchOptions {
-  /** How long the connection may be silent, in ms. Default: for ever. */
+  /**
+   * How long the fetch may make no progress, in ms. Only the head of the response, once complete, and the
+   * bytes of its body are progress, so that a server cannot extend the time by anything else. Default: for
+   * ever.
+   */
   readonly timeout?: number;
   readonly map?: ChannelMap;
   /** Gets the body, piece by piece, unless the response is a redirect. */
@@ -36,7 +42,10 @@ export interface FetchOptions {
 class Fetch extends MessageChat {
   /** The end of the stream may be the end of the body; an aborted connection never is. */
   override allowHalfOpen = true;
+  protected override readonly unfolds = true;
   #found: Response | null = null;
+  #interim = 0;
+  #lastProgress = performance.now();
   #isOver = false;
 
   /** @throws when the fetch cannot start */
@@ -70,15 +79,21 @@ class Fetch extends MessageChat {
   protected override foundHead(line: string, headers: Headers): Framing | null {
     const status = Number(STATUS_LINE.exec(line)?.[1]);
     if (Number.isNaN(status) || status === 101) throw new HttpError(502, 'This is no response');
-    // 100 Continue, 103 Early Hints: the response follows.
-    if (status < 200) return null;
+    if (status < 200) {
+      this.#interim += 1;
+      if (this.#interim <= MOST_INTERIM) return null;
+      throw new HttpError(502, 'There are too many interim responses');
+    }
     this.#found = { status, headers };
-    if (status === 204 || status === 304) return 0;
+    this.#lastProgress = performance.now();
+    // The body of a redirect is for people, and may be endless.
+    if (status === 204 || status === 304 || redirectOf(this.#found) !== null) return 0;
     return framingOf(headers) ?? 'at the end of the stream';
   }
 
   protected override foundBody(data: Buffer): void {
-    if (redirectOf(this.#found as Response) === null) this.options.write(data);
+    this.#lastProgress = performance.now();
+    this.options.write(data);
   }
 
   protected override foundEnd(): void {
@@ -96,6 +111,14 @@ class Fetch extends MessageChat {
 
   override handleClose(): void {
     this.#end('The server closed the connection too early');
+  }
+
+  /** The idle timeout ends silence. This ends a response that keeps arriving without progress. */
+  override collectIncomingData(data: Buffer): Handled {
+    const handled = super.collectIncomingData(data);
+    const limit = this.idleTimeout || Infinity;
+    if (performance.now() - this.#lastProgress > limit) this.handleTimeout();
+    return handled;
   }
 
   override handleTimeout(): void {
@@ -132,8 +155,11 @@ export function fetchUrl(url: string, options: FetchOptions): void {
   fetch(url, undefined, MOST_REDIRECTS);
 }
 
+/** The Location of a redirect. It may contain UTF-8, of which each byte is encoded as it is. */
 function redirectOf({ status, headers }: Response): string | null {
-  return REDIRECTS.has(status) ? (headers.get('location') ?? null) : null;
+  const location = REDIRECTS.has(status) ? headers.get('location') : undefined;
+  if (location === undefined) return null;
+  return location.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16)}`);
 }
 
 /** The result for a URL. */
@@ -276,7 +302,7 @@ if (require.main === module) {
       timeout: {
         default: 30,
         argument: 'SECONDS',
-        help: 'of silence before a fetch fails; 0: no limit',
+        help: 'without progress before a fetch fails; 0: no limit',
       },
       output: { default: '', argument: 'FOLDER', help: 'stores the bodies there, as 1, 2, 3' },
     },

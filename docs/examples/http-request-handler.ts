@@ -5,7 +5,8 @@
 // the request is complete, nothing more is expected, so the terminator becomes null. Browsers over-send,
 // and further input is collected and ignored.
 //
-// One request per connection, which is then closed: HTTP/1.0, as in the manual.
+// One request per connection, which is then closed: HTTP/1.0, as in the manual. The whole exchange has a
+// time limit. An idle timeout would not do, because a client could extend it byte by byte.
 
 import {
   type Address,
@@ -15,14 +16,16 @@ import {
   type Socket,
   socketMap,
 } from 'asyncore';
-import { trim } from './support/http';
+import { checkHost, type Headers, HttpError, parseHead } from './support/http';
 import { familyOf, listenOptions, run } from './support/program';
 
 const LARGEST_HEADERS = 64 * 1024;
 const LARGEST_BODY = 1024 * 1024;
 
-const REQUEST_LINE = /^(?<method>[A-Z]+) (?<target>[!-~]+) HTTP\/1\.[01]$/;
-const HEADER = /^(?<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):(?<value>[^\0\r\n]*)$/;
+/** For a request and its response, in ms. */
+const TIME_LIMIT = 60_000;
+
+const REQUEST_LINE = /^(?<method>[A-Z]+) (?<target>[!-~]+) HTTP\/1\.(?<minor>[01])$/;
 
 const REASONS: Record<number, string> = {
   200: 'OK',
@@ -37,7 +40,7 @@ export interface HttpRequest {
   method: string;
   target: string;
   /** By name in lower case. The values of a repeated header are joined with a comma, as in HTTP. */
-  headers: Map<string, string>;
+  headers: Headers;
   body: Buffer;
 }
 
@@ -49,16 +52,21 @@ export class HttpRequestHandler extends AsyncChat {
   /** The request is complete, or never will be: further input is ignored. */
   #handling = false;
   #received = 0;
+  /** The client speaks HTTP/1.1. */
+  #isModern = false;
   #request: HttpRequest = { method: '', target: '', headers: new Map(), body: Buffer.alloc(0) };
+  readonly #timer: NodeJS.Timeout;
 
   constructor(
     socket: Socket,
     readonly address: Address,
     readonly sessions: Sessions,
     map: ChannelMap,
+    timeLimit = TIME_LIMIT,
   ) {
     super(socket, map);
     this.setTerminator('\r\n\r\n');
+    this.#timer = setTimeout(() => this.close(), timeLimit);
   }
 
   override collectIncomingData(data: Buffer): void {
@@ -76,15 +84,29 @@ export class HttpRequestHandler extends AsyncChat {
 
   #foundHeaders(): void {
     this.#readingHeaders = false;
-    if (!this.#parse(this._getData().toString('latin1'))) {
-      this.#refuse(400);
+    try {
+      this.#parse(this._getData().toString('latin1'));
+    } catch (error) {
+      if (!(error instanceof HttpError)) throw error;
+      this.#refuse(error.status);
       return;
     }
-    const { method, headers } = this.#request;
-    if (headers.has('transfer-encoding')) this.#refuse(501);
-    else if (method === 'GET') this.#foundBody();
-    else if (method === 'POST') this.#expectBody(headers.get('content-length'));
-    else this.#refuse(501);
+    if (this.#request.method === 'GET') this.#foundBody();
+    else this.#expectBody(this.#request.headers.get('content-length'));
+  }
+
+  /** @throws {HttpError} for anything but a request that can be served */
+  #parse(head: string): void {
+    const { line, headers } = parseHead(head);
+    const { method, target, minor } = REQUEST_LINE.exec(line)?.groups ?? {};
+    if (method === undefined || target === undefined) {
+      throw new HttpError(400, 'The first line is no request');
+    }
+    if (method !== 'GET' && method !== 'POST') throw new HttpError(501, 'There is no such method');
+    if (headers.has('transfer-encoding')) throw new HttpError(501, 'There are no chunks here');
+    this.#isModern = minor === '1';
+    checkHost(headers, this.#isModern);
+    this.#request = { ...this.#request, method, target, headers };
   }
 
   #expectBody(contentLength: string | undefined): void {
@@ -96,7 +118,7 @@ export class HttpRequestHandler extends AsyncChat {
     else if (length === 0) this.#foundBody();
     else {
       this.setTerminator(length);
-      if (this.#request.headers.get('expect')?.toLowerCase() === '100-continue') {
+      if (this.#isModern && this.#request.headers.get('expect')?.toLowerCase() === '100-continue') {
         this.push('HTTP/1.1 100 Continue\r\n\r\n');
       }
     }
@@ -112,23 +134,6 @@ export class HttpRequestHandler extends AsyncChat {
   #finish(): void {
     this.#handling = true;
     this.setTerminator(null);
-  }
-
-  /** @returns whether it is a request */
-  #parse(text: string): boolean {
-    const [first, ...lines] = text.split('\r\n');
-    const { method, target } = REQUEST_LINE.exec(first ?? '')?.groups ?? {};
-    if (method === undefined || target === undefined) return false;
-    this.#request = { ...this.#request, method, target };
-    const { headers } = this.#request;
-    for (const line of lines) {
-      const { name, value } = HEADER.exec(line)?.groups ?? {};
-      if (name === undefined || value === undefined) return false;
-      const key = name.toLowerCase();
-      const before = headers.get(key);
-      headers.set(key, before === undefined ? trim(value) : `${before}, ${trim(value)}`);
-    }
-    return true;
   }
 
   /** The request is complete. Answers with the request itself; override this to do something else. */
@@ -155,12 +160,22 @@ export class HttpRequestHandler extends AsyncChat {
     this.#finish();
     this.respond(status, `${status} ${REASONS[status]}\n`);
   }
+
+  override close(): void {
+    super.close();
+    clearTimeout(this.#timer);
+  }
 }
 
 export class HttpServer extends Dispatcher {
   readonly sessions: Sessions = new Map();
 
-  constructor(address: Address, family: number, map: ChannelMap = socketMap) {
+  constructor(
+    address: Address,
+    family: number,
+    map: ChannelMap = socketMap,
+    readonly timeLimit = TIME_LIMIT,
+  ) {
     super(null, map);
     this.createSocket(family);
     this.setReuseAddr();
@@ -169,7 +184,7 @@ export class HttpServer extends Dispatcher {
   }
 
   override handleAccepted(socket: Socket, address: Address): void {
-    new HttpRequestHandler(socket, address, this.sessions, this.map);
+    new HttpRequestHandler(socket, address, this.sessions, this.map, this.timeLimit);
   }
 }
 

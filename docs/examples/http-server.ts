@@ -26,6 +26,7 @@ import {
   TCP_NODELAY,
 } from 'asyncore';
 import {
+  checkHost,
   type Framing,
   framingOf,
   type Headers,
@@ -33,6 +34,7 @@ import {
   type HttpRequest,
   type HttpResponse,
   MessageChat,
+  targetOf,
   wordsOf,
 } from './support/http';
 import { familyOf, listenOptions, run } from './support/program';
@@ -48,10 +50,6 @@ const METHODS: ReadonlySet<string> = new Set([
 const NEED_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 
 const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP\/(\d)\.(\d)$/;
-/** A valid host contains no comma, so two joined values are invalid. */
-const HOST = /^[0-9A-Za-z._~!$&'()*+;=%:[\]-]*$/;
-/** The absolute form, which clients send to a proxy. A server has to accept it too. */
-const OWN_ORIGIN = /^https?:\/\/[^/?#]*(?=$|[/?#])/i;
 
 /** These responses have no body, and no length either. */
 const BODILESS: ReadonlySet<number> = new Set([204, 304]);
@@ -69,6 +67,7 @@ const REASONS: Readonly<Record<number, string>> = {
   411: 'Length Required',
   412: 'Precondition Failed',
   413: 'Content Too Large',
+  414: 'URI Too Long',
   416: 'Range Not Satisfiable',
   417: 'Expectation Failed',
   431: 'Request Header Fields Too Large',
@@ -143,10 +142,7 @@ class HttpConnection extends MessageChat {
     if (method === '') throw new HttpError(400, 'The first line is no request');
     if (major !== '1') throw new HttpError(505, 'This is a server for HTTP/1.1');
     const isModern = minor !== '0';
-    const host = headers.get('host');
-    if (host === undefined ? isModern : !HOST.test(host)) {
-      throw new HttpError(400, 'There has to be one Host');
-    }
+    checkHost(headers, isModern);
     if (!METHODS.has(method)) throw new HttpError(501, 'There is no such method');
     const connection = wordsOf(headers.get('connection'));
     const framing = this.#framingOf(method, headers, isModern);
@@ -277,8 +273,13 @@ class HttpConnection extends MessageChat {
     } else if (isProducer) this.#pushProducer(head, isChunked ? new ChunkedProducer(body) : body);
     else if (typeof body === 'string') this.#push(head + body);
     else this.#push(head, body);
-    if (this.#stays) return;
+    if (!this.#stays) this.#finish();
+  }
+
+  /** Sends what is queued, and closes. Reading stops, because input would extend the idle timeout. */
+  #finish(): void {
     this.ignoreInput();
+    this.pauseReading();
     this.closeWhenDone();
   }
 
@@ -287,7 +288,7 @@ class HttpConnection extends MessageChat {
     { status, headers = {} }: HttpResponse,
     length: number | undefined,
   ): string {
-    let head = `HTTP/1.1 ${status} ${REASONS[status] ?? ''}\r\nDate: ${this.server.date}\r\n`;
+    let head = `HTTP/1.1 ${status} ${REASONS[status] ?? ''}\r\nDate: ${this.server.date()}\r\n`;
     for (const name in headers) head += headerOf(name, headers[name] as string);
     if (!BODILESS.has(status)) {
       if (length !== undefined) head += `Content-Length: ${length}\r\n`;
@@ -314,6 +315,7 @@ class HttpConnection extends MessageChat {
 
   /** A reason to pause is gone. Reading resumes when none is left. */
   #goOn(): void {
+    if (this.ignoresInput) return;
     if (!this.#isWaiting && !this.#isSending && !this.#isFull) this.resumeReading();
   }
 
@@ -358,9 +360,7 @@ class HttpConnection extends MessageChat {
    */
   override handleShutdown(): void {
     this.#stays = false;
-    if (this.#isWaiting || this.#lingering !== null) return;
-    this.ignoreInput();
-    this.closeWhenDone();
+    if (!this.#isWaiting && this.#lingering === null) this.#finish();
   }
 
   override handleError(error: unknown): Handled {
@@ -382,9 +382,9 @@ class HttpConnection extends MessageChat {
 
 export class HttpServer extends Dispatcher {
   readonly limits: Limits;
-  /** A cheap clock: the time since the start of the server, and the date in HTTP's format. */
+  /** A cheap clock: the time since the start of the server. */
   seconds = 0;
-  date = new Date().toUTCString();
+  #date = { second: 0, text: '' };
   readonly #connections = new Set<HttpConnection>();
   readonly #clock: NodeJS.Timeout;
 
@@ -406,8 +406,16 @@ export class HttpServer extends Dispatcher {
 
   #tick(): void {
     this.seconds += 1;
-    this.date = new Date().toUTCString();
     for (const connection of this.#connections) connection.checkTime();
+  }
+
+  /** The date in HTTP's format, made once a second. */
+  date(): string {
+    const second = Math.floor(Date.now() / 1000);
+    if (second !== this.#date.second) {
+      this.#date = { second, text: new Date(second * 1000).toUTCString() };
+    }
+    return this.#date.text;
   }
 
   override handleAccepted(socket: Socket): void {
@@ -432,13 +440,6 @@ export function echo({ method, headers, isChunked, body }: HttpRequest): HttpRes
   const about = { 'Content-Type': type };
   if (!isChunked) return { status: 200, headers: about, body };
   return { status: 200, headers: about, body: new SimpleProducer(body, 65536) };
-}
-
-function targetOf(method: string, target: string): string {
-  const own = target.replace(OWN_ORIGIN, '');
-  if (own.startsWith('/') || (own === '*' && method === 'OPTIONS')) return own;
-  if (own !== target) return `/${own}`;
-  throw new HttpError(400, 'The target is no path');
 }
 
 function headerOf(name: string, value: string): string {

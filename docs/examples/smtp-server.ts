@@ -18,6 +18,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
+import { isIP, isIPv6 } from 'node:net';
 import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import {
@@ -26,13 +27,12 @@ import {
   type ChannelMap,
   Dispatcher,
   type Handled,
-  type InternetAddress,
   IPPROTO_TCP,
   type Socket,
   socketMap,
   TCP_NODELAY,
 } from 'asyncore';
-import { familyOf, listenOptions, run } from './support/program';
+import { familyOf, hostOf, listenOptions, run } from './support/program';
 
 /** Length of a command without its CRLF, in bytes. */
 const LONGEST_LINE = 998;
@@ -45,8 +45,12 @@ const MOST_CONNECTIONS_FROM_ONE = 20;
 const MOST_PIECES = 4096;
 /** Bytes of replies that may be queued: each reply is a piece. */
 const MOST_WAITING = 64 * 1024;
-/** RFC 5321 asks for five minutes. */
+/** In ms. RFC 5321 asks for five minutes. */
 const IDLE_TIMEOUT = 5 * 60 * 1000;
+const TIME_FOR_MESSAGE = 60 * 60 * 1000;
+/** With its brackets: longer ones would not fit into a line of the message. */
+const LONGEST_PATH = 256;
+const LONGEST_DOMAIN = 255;
 
 const LINE_END = Buffer.from('\r\n');
 const MESSAGE_END = Buffer.from('\r\n.\r\n');
@@ -62,10 +66,12 @@ const DOT = 0x2e;
 const COMMAND = /^(\S*) *(.*[^ \t]|)[ \t]*$/;
 /** HTTP: a web page may make a browser send this, with SMTP commands in the request body. */
 const NO_MAIL_CLIENT = /^(CONNECT|GET|HEAD|OPTIONS|POST|PUT)$|:$/;
-/** A domain, or an address as `[192.0.2.1]`. */
-const CLIENT_NAME = /^[\w.-]+$|^\[[\w.:-]+\]$/;
+/** Many hosts have an underscore in their name. */
+const DOMAIN = /^\w(?:[\w-]*\w)?(?:\.\w(?:[\w-]*\w)?)*$/;
 /** `<sender@domain>`, where the local part may be quoted, and parameters. */
-const PATH = /^(FROM|TO):<((?:[!#-;=?-~]|"(?:\\[ -~]|[ !#-[\]-~])*")*)>((?: [!-~]+)*)$/i;
+const PATH = /^(FROM|TO):<((?:[!#-;=?-~]|"(?:\\[ -~]|[ !#-[\]-~])*")*)>((?: +[!-~]+)*)$/i;
+/** Of the characters of a path. A sender may come without a domain. */
+const MAILBOX = /^(?:[^"@]|"(?:\\.|[^"\\])*")+(?:@([^"@]+))?$/;
 
 // ---------------------------------------------------------------------------------------------
 // The disk.
@@ -146,6 +152,8 @@ class SmtpSession extends AsyncChat {
   /** Bytes of the message, stored or not. */
   #length = 0;
   #refusals = 0;
+  /** Not an idle timeout, which NOOP would extend for ever. */
+  readonly #patience: NodeJS.Timeout;
   /** The delivery in progress. */
   #delivery: Promise<void> | null = null;
 
@@ -155,6 +163,8 @@ class SmtpSession extends AsyncChat {
     // The replies to a burst leave in one send already, so Nagle's algorithm would only delay them.
     socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
     this.setIdleTimeout(IDLE_TIMEOUT);
+    const giveUp = (): void => this.#cutOff('421 4.4.2 No message for too long');
+    this.#patience = setTimeout(giveUp, server.timeForMessage);
     this.#expectCommand();
     this.#reply(`220 ${server.domain} ESMTP`);
   }
@@ -182,12 +192,25 @@ class SmtpSession extends AsyncChat {
     this.setTerminator(null);
     this.push(`${lastReply}\r\n`);
     this.closeWhenDone();
+    // Further input must not extend the idle timeout.
+    this.pauseReading();
   }
 
   /** A part of the last reply that the kernel does not take at once is dropped: nobody waits for it. */
-  override handleTimeout(): void {
-    this.push('421 4.4.2 Idle for too long\r\n');
+  #cutOff(lastReply: string): void {
+    // The client waits for the server.
+    if (this.#delivery !== null) return;
+    this.push(`${lastReply}\r\n`);
     this.close();
+  }
+
+  override handleTimeout(): void {
+    this.#cutOff('421 4.4.2 Idle for too long');
+  }
+
+  override close(): void {
+    super.close();
+    clearTimeout(this.#patience);
   }
 
   /** A delivery in progress is acknowledged first, or the client would send the message again. */
@@ -238,7 +261,8 @@ class SmtpSession extends AsyncChat {
     const text = this._getData().toString('latin1');
     const [, word = '', argument = ''] = COMMAND.exec(text) ?? [];
     const verb = word.toUpperCase();
-    if (verb === 'QUIT') this.#hangUp('221 2.0.0 Goodbye');
+    if (ALONE.has(verb) && argument !== '') this.#reply(`501 5.5.4 ${verb} takes no argument`);
+    else if (verb === 'QUIT') this.#hangUp('221 2.0.0 Goodbye');
     else if (NO_MAIL_CLIENT.test(verb)) this.#hangUp('554 5.7.0 This is for mail');
     else this.#reply(this.#execute(verb, argument));
   }
@@ -269,6 +293,8 @@ class SmtpSession extends AsyncChat {
     );
     this.#delivery = reply.finally(() => {
       this.#delivery = null;
+      if (!this.connected) return;
+      this.#patience.refresh();
       this.#resume();
     });
     return this.#delivery;
@@ -277,8 +303,9 @@ class SmtpSession extends AsyncChat {
   /** The lines that the final delivery puts above a message. */
   #trace({ sender, recipients }: Envelope): Buffer {
     const { name, protocol } = this.#greeting as { name: string; protocol: string };
-    const { host } = this.addr as InternetAddress;
-    const literal = host.includes(':') ? `IPv6:${host}` : host;
+    // Without the zone, which is a name on this machine.
+    const [host = ''] = hostOf(this.addr).split('%', 1);
+    const literal = isIPv6(host) ? `IPv6:${host}` : host;
     const date = new Date().toUTCString().replace('GMT', '+0000');
     const lines = [
       `Return-Path: <${sender}>`,
@@ -311,7 +338,7 @@ class SmtpSession extends AsyncChat {
         return '250 2.0.0 OK';
       case 'VRFY':
         // Does not reveal which users exist.
-        return '252 2.1.5 Send it some mail, and see';
+        return argument === '' ? '501 5.5.4 VRFY name' : '252 2.1.5 Send it some mail, and see';
       case 'HELP':
         return '214 2.0.0 HELO EHLO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT';
       default:
@@ -320,7 +347,7 @@ class SmtpSession extends AsyncChat {
   }
 
   #greet(verb: string, name: string): string {
-    if (!CLIENT_NAME.test(name)) return '501 5.5.4 Your name is no domain';
+    if (!isHost(name)) return '501 5.5.4 Your name is no domain';
     const { domain, size } = this.#server;
     this.#envelope = null;
     this.#greeting = { name, protocol: verb === 'EHLO' ? 'ESMTP' : 'SMTP' };
@@ -334,7 +361,8 @@ class SmtpSession extends AsyncChat {
     if (this.#greeting === null) return '503 5.5.1 Say EHLO first';
     if (this.#envelope !== null) return '503 5.5.1 One sender is enough';
     const { keyword, address, parameters } = toPath(argument);
-    if (keyword !== 'FROM') return '501 5.5.4 MAIL FROM:<address>';
+    const isSender = address === '' || isMailbox(address);
+    if (keyword !== 'FROM' || !isSender) return '501 5.5.4 MAIL FROM:<address>';
     for (const parameter of parameters) {
       const [, size = null] = /^SIZE=(\d{1,20})$/.exec(parameter) ?? [];
       if (size === null && !/^BODY=(7BIT|8BITMIME)$/.test(parameter)) {
@@ -352,6 +380,7 @@ class SmtpSession extends AsyncChat {
     if (keyword !== 'TO' || address === '') return '501 5.5.4 RCPT TO:<address>';
     if (parameters.length > 0) return '555 5.5.4 Unknown parameter';
     if (!this.#server.isLocal(address)) return '550 5.7.1 Not for this domain';
+    if (!isMailbox(address)) return '501 5.5.4 RCPT TO:<address>';
     const { recipients } = this.#envelope;
     if (recipients.length === MOST_RECIPIENTS) return '452 4.5.3 Too many recipients';
     recipients.push(address);
@@ -366,15 +395,34 @@ class SmtpSession extends AsyncChat {
   }
 }
 
+/** Commands that RFC 5321, 4.1.1, lets have no argument. */
+const ALONE: ReadonlySet<string> = new Set(['DATA', 'QUIT', 'RSET']);
+
 const TOO_LARGE = '552 5.3.4 Message too large';
+
+/** A domain, or an address as `[192.0.2.1]` or `[IPv6:2001:db8::1]`: without a zone. */
+function isHost(name: string): boolean {
+  const [, literal] = /^\[(.*)\]$/.exec(name) ?? [];
+  if (literal === undefined) return name.length <= LONGEST_DOMAIN && DOMAIN.test(name);
+  const address = literal.replace(/^IPv6:/i, '');
+  return isIP(address) === (address === literal ? 4 : 6) && !address.includes('%');
+}
+
+function isMailbox(address: string): boolean {
+  const [whole, host] = MAILBOX.exec(address) ?? [];
+  return whole !== undefined && (host === undefined || isHost(host));
+}
 
 /** The keyword is empty for an invalid path. A route, `@relay,@relay:`, is obsolete and ignored. */
 function toPath(argument: string): { keyword: string; address: string; parameters: string[] } {
   const [, keyword = '', path = '', parameters = ''] = PATH.exec(argument) ?? [];
+  const [route = '', relays] = /^@([^:]*):/.exec(path) ?? [];
+  const isRoute = relays === undefined || relays.split(',@').every(isHost);
+  const isValid = isRoute && path.length + '<>'.length <= LONGEST_PATH;
   return {
-    keyword: keyword.toUpperCase(),
-    address: path.replace(/^@[^:]*:/, ''),
-    parameters: parameters.toUpperCase().split(' ').slice(1),
+    keyword: isValid ? keyword.toUpperCase() : '',
+    address: path.slice(route.length),
+    parameters: parameters.toUpperCase().split(/ +/).slice(1),
   };
 }
 
@@ -412,6 +460,8 @@ export interface SmtpOptions {
 export class SmtpServer extends Dispatcher {
   readonly domain: string;
   readonly size: number;
+  /** In ms, from the beginning of a session or its last message, whatever its client says. */
+  timeForMessage = TIME_FOR_MESSAGE;
 
   constructor(
     address: Address,
@@ -444,6 +494,12 @@ export class SmtpServer extends Dispatcher {
   }
 }
 
+function domainOf(name: string): string {
+  if (isHost(name)) return name;
+  const message = `--domain takes a domain name: ${name}`;
+  throw Object.assign(new Error(message), { code: 'ERR_INVALID_ARG_VALUE' });
+}
+
 if (require.main === module) {
   run({
     name: 'smtp-server',
@@ -454,7 +510,9 @@ if (require.main === module) {
       maildir: { default: 'Maildir', argument: 'PATH', help: 'where mail is stored' },
       size: { default: 10 * 1024 * 1024, argument: 'BYTES', help: 'the largest message' },
     },
-    start: ({ host, port, domain, maildir, size }) =>
-      new SmtpServer({ host, port }, familyOf(host), new Maildir(maildir), { domain, size }),
+    start: ({ host, port, domain, maildir, size }) => {
+      const options = { domain: domainOf(domain), size };
+      return new SmtpServer({ host, port }, familyOf(host), new Maildir(maildir), options);
+    },
   });
 }

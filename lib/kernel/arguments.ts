@@ -17,11 +17,15 @@ export function checkInt(action: string, what: string, value: number): void {
     checkInteger(action, what, value, -(2 ** 31), 2 ** 31 - 1);
 }
 
-/** The engine's own getter: a subclass, or an own property, may claim another length. */
-export const byteLengthOf = Object.getOwnPropertyDescriptor(
-  Object.getPrototypeOf(Uint8Array.prototype),
-  'byteLength',
-)?.get as (this: Uint8Array) => number;
+/** The engine's own getter: a subclass, or an own property, may claim something else. */
+function getter<Value>(name: 'buffer' | 'byteLength' | 'byteOffset') {
+  const own = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), name);
+  return own?.get as (this: Uint8Array) => Value;
+}
+
+export const bufferOf = getter<ArrayBuffer>('buffer');
+export const byteLengthOf = getter<number>('byteLength');
+export const byteOffsetOf = getter<number>('byteOffset');
 
 /**
  * @returns how many bytes there are
@@ -30,4 +34,17 @@ export const byteLengthOf = Object.getOwnPropertyDescriptor(
 export function checkBytes(action: string, data: Uint8Array): number {
   if (!(data instanceof Uint8Array)) throw badType(action, 'a Uint8Array', data);
   return byteLengthOf.call(data);
+}
+
+/** The value of a socket option, as C has it. */
+export function optionBytes(value: number | boolean | Uint8Array): Uint8Array {
+  if (value instanceof Uint8Array) return value;
+  const number = typeof value === 'boolean' ? Number(value) : value;
+  if (typeof number !== 'number') {
+    throw badType('setsockopt', 'an integer, a boolean or a Uint8Array', value);
+  }
+  checkInteger('setsockopt', 'a value', number, -(2 ** 31), 2 ** 32 - 1);
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32LE(number | 0);
+  return bytes;
 }

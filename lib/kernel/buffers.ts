@@ -57,6 +57,12 @@ export function keepable(input: Buffer, start: number, end: number): Buffer {
   return piece;
 }
 
+/** The first `length` bytes: a copy where a view of little would keep much in memory. */
+export function shortened(data: Buffer, length: number): Buffer {
+  const part = data.subarray(0, length);
+  return length < data.length / 2 ? Buffer.from(part) : part;
+}
+
 // ---------------------------------------------------------------------------------------------
 // Sending.
 

@@ -82,6 +82,8 @@ export const raw = {
   send: stub('intptr_t send(int, void *, size_t, int)'),
   sendFrom: stub('intptr_t send(int, uintptr_t, size_t, int)'),
   sendto: stub('intptr_t sendto(int, void *, size_t, int, void *, uint32_t)'),
+  recvmsg: stub('intptr_t recvmsg(int, uintptr_t, int)'),
+  sendmsg: stub('intptr_t sendmsg(int, uintptr_t, int)'),
   shutdown: stub('int shutdown(int, int)'),
   close: stub('int close(int)'),
   read: stub('intptr_t read(int, void *, size_t)'),

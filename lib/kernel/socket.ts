@@ -9,13 +9,20 @@
 // sees the number, which may belong to another socket by then.
 
 import { inspect } from 'node:util';
-import { badType, checkInteger } from '../errors';
+import { checkInteger } from '../errors';
 import { type Address, decodeAddress, formatAddress, resolveAddress } from './address';
-import { checkInt } from './arguments';
-import { receive } from './buffers';
+import { checkInt, optionBytes } from './arguments';
+import { receive, shortened } from './buffers';
 import { Descriptor } from './descriptor';
 import { closedSocket } from './errno';
 import { type Memory, SockaddrSlot } from './koffi';
+import {
+  type ControlMessage,
+  type Message,
+  outgoing,
+  receiveMessage,
+  sendMessage,
+} from './messages';
 import {
   AF_INET,
   AF_UNIX,
@@ -75,12 +82,21 @@ export interface SocketLike {
   connectEx?(address: Address): number;
   /** The next connection; null when none is waiting. */
   accept?(): { socket: Socket; address: Address } | null;
-  /** Ends one direction, or both. The library does not call this, nor the next two. */
+  /** Ends one direction, or both. The library does not call this, nor the next four. */
   shutdown?(how?: number): void;
   /** One datagram and its sender, or null when there is none. */
   recvFrom?(size: number, flags?: number): { data: Buffer; address: Address } | null;
   /** One datagram to an address: how many bytes were taken, or null when it would block. */
   sendTo?(data: Uint8Array, address: Address): number | null;
+  /** One message with its control data, or null when there is none. */
+  recvMsg?(size: number, controlSize?: number, flags?: number): Message | null;
+  /** One message with control data: how many bytes were taken, or null when it would block. */
+  sendMsg?(
+    data: readonly Uint8Array[],
+    control?: readonly ControlMessage[],
+    flags?: number,
+    address?: Address | null,
+  ): number | null;
   /** @internal */
   owner?: SocketOwner | null;
 }
@@ -357,6 +373,33 @@ export class Socket implements SocketLike, Disposable {
   }
 
   /**
+   * One message with its control data, or null when there is none. Python's `recvmsg`.
+   * @param controlSize room for control data, in bytes: see `CMSG_SPACE`. The kernel drops what does not
+   *   fit, and sets `MSG_CTRUNC` in the message's `flags`. Default: 0
+   * @throws {SocketError} as `recvFrom`
+   * @throws {RangeError|TypeError} for an invalid size
+   */
+  recvMsg(size: number, controlSize = 0, flags = 0): Message | null {
+    return receiveMessage(this.#fd('recvmsg'), size, controlSize, flags);
+  }
+
+  /**
+   * One message: the pieces of `data` in a row, and control data. A socket that is not connected needs an
+   * `address`. Python's `sendmsg`. Otherwise as `sendTo`.
+   * @throws {SocketError} `EINVAL` for control data that the kernel does not know, …
+   * @throws {TypeError|RangeError} for anything but lists of Uint8Arrays and of control messages
+   */
+  sendMsg(
+    data: readonly Uint8Array[],
+    control: readonly ControlMessage[] = [],
+    flags = 0,
+    address: Address | null = null,
+  ): number | null {
+    const message = outgoing(data, control, address, this);
+    return sendMessage(this.#fd('sendmsg'), message, flags);
+  }
+
+  /**
    * Ends one direction or both: `SHUT_RD`, `SHUT_WR`, `SHUT_RDWR` (the default; Python has none).
    * @throws {SocketError} `ENOTCONN`
    */
@@ -441,24 +484,6 @@ export class Socket implements SocketLike, Disposable {
   [inspect.custom](): string {
     return this.toString();
   }
-}
-
-/** The first `length` bytes: a copy where a view of little would keep much in memory. */
-export function shortened(data: Buffer, length: number): Buffer {
-  const part = data.subarray(0, length);
-  return length < data.length / 2 ? Buffer.from(part) : part;
-}
-
-function optionBytes(value: number | boolean | Uint8Array): Uint8Array {
-  if (value instanceof Uint8Array) return value;
-  const number = typeof value === 'boolean' ? Number(value) : value;
-  if (typeof number !== 'number') {
-    throw badType('setsockopt', 'an integer, a boolean or a Uint8Array', value);
-  }
-  checkInteger('setsockopt', 'a value', number, -(2 ** 31), 2 ** 32 - 1);
-  const bytes = Buffer.alloc(4);
-  bytes.writeInt32LE(number | 0);
-  return bytes;
 }
 
 /** @throws {SocketError} `EBADF` */

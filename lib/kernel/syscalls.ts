@@ -14,8 +14,9 @@ import { checkInteger, SocketError } from '../errors';
 import { checkBytes, checkFd, checkInt } from './arguments';
 import { errorCode } from './errno';
 import { type CFunction, type Memory, raw, type SockaddrSlot } from './koffi';
+import type { MessageMemory } from './message-memory';
 import { ERRNO, F_DUPFD_CLOEXEC, F_GETFD, LAYOUT } from './platform/linux';
-import { closeNow, open, openPair } from './thread-cleanup';
+import { closeNow, open, openPair, openReceived } from './thread-cleanup';
 
 // Types alone: re-exported values would make the exports of this file a dictionary in V8, and each call
 // through them slower.
@@ -213,6 +214,20 @@ export function sendto(fd: number, data: Uint8Array, flags: number, sockaddr: Ui
   const addressLength = checkBytes('sendto', sockaddr);
   checkInt('sendto', 'flags', flags);
   return call(raw.sendto, fd, data, length, flags, sockaddr, addressLength);
+}
+
+/** Receives into `message`; descriptors that are passed with it are registered at once. */
+export function recvmsg(fd: number, message: MessageMemory, flags: number): number {
+  checkFd('recvmsg', fd);
+  checkInt('recvmsg', 'flags', flags);
+  return openReceived(fd, message, flags);
+}
+
+/** Sends what `message` has been prepared for. */
+export function sendmsg(fd: number, message: MessageMemory, flags: number): number {
+  checkFd('sendmsg', fd);
+  checkInt('sendmsg', 'flags', flags);
+  return call(raw.sendmsg, fd, message.at(), flags);
 }
 
 export function shutdown(fd: number, how: number): number {

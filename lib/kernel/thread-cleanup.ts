@@ -7,7 +7,9 @@
 import { isMainThread } from 'node:worker_threads';
 import { checkFd } from './arguments';
 import { type CFunction, cleanupHooks, raw } from './koffi';
-import { ERRNO } from './platform/linux';
+import type { MessageMemory } from './message-memory';
+import { SCM_RIGHTS, SOL_SOCKET } from './platform/constants';
+import { ERRNO, LAYOUT } from './platform/linux';
 
 /** The registered descriptors. Node aborts when the same hook is added twice. */
 const registered = new Set<number>();
@@ -48,6 +50,49 @@ export function openPair(fds: Int32Array, family: number, type: number, protocol
   if (!registered.has(second)) hooks.add(hooks.isolate, hooks.close, second);
   registered.add(first).add(second);
   return 0;
+}
+
+// In 32-bit words.
+const CONTROL_LENGTH = LAYOUT.msghdr.controlLength / 4;
+const CMSG_HEADER = LAYOUT.cmsghdr.size / 4;
+const CMSG_LEVEL = LAYOUT.cmsghdr.level / 4;
+const CMSG_TYPE = LAYOUT.cmsghdr.type / 4;
+
+/**
+ * The same for recvmsg(2), which may bring descriptors as control data: SCM_RIGHTS. Reading them out of a
+ * typed array calls no function either.
+ * @returns how many bytes of data were received, or a negated errno
+ */
+export function openReceived(fd: number, message: MessageMemory, flags: number): number {
+  const { headerWords, controlWords } = message;
+  const header = message.at();
+  for (;;) {
+    const result = raw.recvmsg(fd, header, flags);
+    if (result === -1) {
+      const negated = -raw.errno();
+      if (negated !== -ERRNO.EINTR) return negated;
+      continue;
+    }
+    const { hooks } = raw;
+    if (hooks === null) return result;
+    const end = Math.min((headerWords[CONTROL_LENGTH] as number) >> 2, controlWords.length);
+    for (let at = 0; end - at >= CMSG_HEADER; ) {
+      const bytes = Math.min(controlWords[at] as number, (end - at) * 4);
+      if (bytes < LAYOUT.cmsghdr.size) break;
+      const isRights =
+        controlWords[at + CMSG_LEVEL] === SOL_SOCKET && controlWords[at + CMSG_TYPE] === SCM_RIGHTS;
+      const last = isRights ? at + (bytes >> 2) : 0;
+      for (let next = at + CMSG_HEADER; next < last; next += 1) {
+        const received = controlWords[next] as number;
+        if (registered.has(received)) continue;
+        hooks.add(hooks.isolate, hooks.close, received);
+        registered.add(received);
+      }
+      // The next one begins at a multiple of 8 bytes.
+      at += ((bytes + 7) >> 3) << 1;
+    }
+    return result;
+  }
 }
 
 /** Registers a descriptor that was opened elsewhere. */

@@ -4,8 +4,10 @@
 import { createSocket, type Socket as Datagrams } from 'node:dgram';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
-import { AF_INET, ChannelMap, closeAll, type InternetAddress, loop } from 'asyncore';
+import { AF_INET, AF_INET6, ChannelMap, closeAll, type InternetAddress, loop } from 'asyncore';
+import fc from 'fast-check';
 import { DnsRelay } from '../../docs/examples/dns-relay';
+import { build, parse } from '../../docs/examples/support/dns';
 import { has } from '../support/clients';
 import { freePort } from '../support/ports';
 import { Program, runTypeScript, until } from '../support/program';
@@ -13,7 +15,7 @@ import { Program, runTypeScript, until } from '../support/program';
 const itWithDig = has('dig') ? it : it.skip;
 const itWithDnsmasq = has('dig') && has('dnsmasq') ? it : it.skip;
 
-const [A, SOA, TXT, HTTPS] = [1, 6, 16, 65];
+const [A, NS, SOA, TXT, OPT, HTTPS] = [1, 2, 6, 16, 41, 65];
 const [TRUNCATED, AUTHORITATIVE, RESPONSE] = [0x0200, 0x0400, 0x8000];
 
 // ---------------------------------------------------------------------------------------------
@@ -25,6 +27,8 @@ interface Answer {
   /** Type, time to live, data. */
   answers?: [number, number, Buffer][];
   authorities?: [number, number, Buffer][];
+  /** Whole records. */
+  additionals?: Buffer[];
 }
 
 function numbers(...values: number[]): Buffer {
@@ -38,8 +42,27 @@ function nameOf(text: string): Buffer {
   return Buffer.concat([...labels.flat(), Buffer.alloc(1)]);
 }
 
-function queryFor(name: string, { id = 1, type = A, flags = 0x0100 } = {}): Buffer {
-  return Buffer.concat([numbers(id, flags, 1, 0, 0, 0), nameOf(name), numbers(type, 1)]);
+function queryFor(
+  name: string,
+  { id = 1, type = A, flags = 0x0100, additionals = [] as Buffer[] } = {},
+): Buffer {
+  return Buffer.concat([
+    numbers(id, flags, 1, 0, 0, additionals.length),
+    ...[name === '' ? Buffer.alloc(1) : nameOf(name), numbers(type, 1), ...additionals],
+  ]);
+}
+
+/** @param bits upper bits of the code 8, version 8, flags 16 */
+function opt(size: number, bits = 0, options: Buffer = Buffer.alloc(0)): Buffer {
+  const numbered = numbers(OPT, size, bits >>> 16, bits & 0xffff, options.length);
+  return Buffer.concat([Buffer.alloc(1), numbered, options]);
+}
+
+/** What an SOA says: its zone's limit for negative answers. */
+function soa(minimum: number): Buffer {
+  const data = Buffer.alloc(22);
+  data.writeUInt32BE(minimum, 18);
+  return data;
 }
 
 function endOfQuestion(message: Buffer): number {
@@ -49,14 +72,14 @@ function endOfQuestion(message: Buffer): number {
 /** The name that a query asks for. */
 function asked(query: Buffer): string {
   const labels: string[] = [];
-  for (let at = 12; query[at] !== 0; at += 1 + Number(query[at])) {
+  for (let at = 12; Number(query[at]) > 0; at += 1 + Number(query[at])) {
     labels.push(query.toString('latin1', at + 1, at + 1 + Number(query[at])));
   }
   return labels.join('.');
 }
 
 function answerTo(query: Buffer, { code = 0, flags = 0, ...sections }: Answer): Buffer {
-  const { answers = [], authorities = [] } = sections;
+  const { answers = [], authorities = [], additionals = [] } = sections;
   const records = [...answers, ...authorities].map(([type, life, data]) =>
     // 0xc00c: the name that stands in the question.
     Buffer.concat([numbers(0xc00c, type, 1, life >>> 16, life & 0xffff, data.length), data]),
@@ -67,9 +90,10 @@ function answerTo(query: Buffer, { code = 0, flags = 0, ...sections }: Answer): 
     1,
     answers.length,
     authorities.length,
-    0,
+    additionals.length,
   );
-  return Buffer.concat([header, query.subarray(12, endOfQuestion(query)), ...records]);
+  const question = query.subarray(12, endOfQuestion(query));
+  return Buffer.concat([header, question, ...records, ...additionals]);
 }
 
 const ADDRESS: Answer = { answers: [[A, 60, Buffer.from([192, 0, 2, 1])]] };
@@ -77,6 +101,22 @@ const LONG_TEXT = 'x'.repeat(200);
 const LONG: Answer = {
   answers: Array.from({ length: 5 }, () => [TXT, 60, Buffer.from(`\xc8${LONG_TEXT}`, 'latin1')]),
 };
+
+const COOKIE = numbers(10, 8, 1, 2, 3, 4);
+/** An additional record of the question's name. */
+const GLUE = Buffer.concat([numbers(0xc00c, A, 1, 0, 60, 4), Buffer.from([192, 0, 2, 9])]);
+
+/** An additional record whose name is a pointer to this place. */
+function pointing(to: number): Buffer {
+  return Buffer.concat([numbers(0xc000 | to, A, 1, 0, 60, 4), Buffer.alloc(4)]);
+}
+
+/** A response that has nothing but a header. */
+function headerOf(query: Buffer, code: number): Buffer {
+  return numbers(query.readUInt16BE(0), RESPONSE | 0x0180 | code, 0, 0, 0, 0);
+}
+
+const pesterers: NodeJS.Timeout[] = [];
 
 // ---------------------------------------------------------------------------------------------
 // A resolver that we did not write with this library, and clients.
@@ -91,7 +131,9 @@ const NAMES: Record<string, Behaviour> = {
   'negative-life.test': (query, reply) =>
     reply(answerTo(query, { answers: [[A, 0x8000_0001, Buffer.from([192, 0, 2, 2])]] })),
   'missing.test': (query, reply) =>
-    reply(answerTo(query, { code: 3, authorities: [[SOA, 30, Buffer.alloc(22)]] })),
+    reply(answerTo(query, { code: 3, authorities: [[SOA, 30, soa(3600)]] })),
+  'briefly-missing.test': (query, reply) =>
+    reply(answerTo(query, { code: 3, authorities: [[SOA, 3600, soa(0)]] })),
   'unsaid.test': (query, reply) => reply(answerTo(query, { code: 3 })),
   'broken.test': (query, reply) => reply(answerTo(query, { ...ADDRESS, code: 2 })),
   'too-long.test': (query, reply) => reply(answerTo(query, LONG)),
@@ -101,6 +143,45 @@ const NAMES: Record<string, Behaviour> = {
     if (count > 1) reply(answerTo(query, ADDRESS));
   },
   'never.test': () => {},
+  // The resolver has cut the answer at 512 bytes, within a record.
+  'cut.test': (query, reply) =>
+    reply(answerTo(query, { ...LONG, flags: TRUNCATED }).subarray(0, 512)),
+  'cut-and-forbidden.test': (query, reply) =>
+    reply(answerTo(query, { ...LONG, code: 5, flags: TRUNCATED }).subarray(0, 40)),
+  'with-rubbish.test': (query, reply) =>
+    reply(Buffer.concat([answerTo(query, ADDRESS), Buffer.alloc(600)])),
+  // A resolver that has never heard of EDNS.
+  'old.test': (query, reply) =>
+    reply(query.readUInt16BE(10) > 0 ? headerOf(query, 1) : answerTo(query, ADDRESS)),
+  'forbidden.test': (query, reply) => reply(headerOf(query, 5)),
+  'silent.test': (query, reply) => reply(headerOf(query, 0)),
+  'bad-version.test': (query, reply) =>
+    reply(answerTo(query, { additionals: [opt(4096, 0x0100_0000)] })),
+  'edns.test': (query, reply) =>
+    reply(answerTo(query, { ...ADDRESS, additionals: [GLUE, opt(4096, 0x8000, COOKIE), GLUE] })),
+  'loop.test': (query, reply) =>
+    reply(answerTo(query, { ...ADDRESS, additionals: [pointing(endOfQuestion(query) + 16)] })),
+  'forward.test': (query, reply) =>
+    reply(answerTo(query, { additionals: [pointing(endOfQuestion(query) + 16), GLUE] })),
+  'miscounted.test': (query, reply) => {
+    const answer = answerTo(query, ADDRESS);
+    answer.writeUInt16BE(2, 6);
+    reply(answer);
+  },
+  // Not one of these is an answer.
+  'flooded.test': (query, reply) => {
+    const bad = answerTo(query, ADDRESS);
+    bad.writeUInt16BE(bad.readUInt16BE(0) ^ 1, 0);
+    for (let left = 150; left > 0; left -= 1) reply(bad);
+  },
+  'pestered.test': (query, reply, count) => {
+    if (count > 1) {
+      reply(answerTo(query, ADDRESS));
+      return;
+    }
+    const pester = setInterval(reply, 10, Buffer.alloc(0));
+    pesterers.push(pester);
+  },
   'forged.test': (query, reply) => {
     const good = answerTo(query, ADDRESS);
     const changed = (at: number): Buffer => {
@@ -202,15 +283,17 @@ beforeEach(async () => {
 afterEach(async () => {
   jest.restoreAllMocks();
   for (const { udp } of clients.splice(0)) udp.close();
+  for (const pester of pesterers.splice(0)) clearInterval(pester);
   resolver.close();
   closeAll(map);
   await running;
 });
 
 /** @returns its port */
-function relay(to: number, own: ChannelMap, patience = 200): number {
+function relay(to: number, own: ChannelMap, patience = 200, host = '127.0.0.1'): number {
   const target = { host: '127.0.0.1', port: to };
-  const made = new DnsRelay({ host: '127.0.0.1', port: 0 }, AF_INET, target, patience, own);
+  const family = host.includes(':') ? AF_INET6 : AF_INET;
+  const made = new DnsRelay({ host, port: 0 }, family, target, patience, own);
   const bound = made.socket?.getSockName?.() as InternetAddress;
   return bound.port;
 }
@@ -261,14 +344,17 @@ describe('DnsRelay, asked by dig (skipped where there is none)', () => {
     expect(resolver.timesAsked('missing.test')).toBe(2);
   });
 
-  itWithDig.each(['unsaid.test', 'broken.test', 'brief.test', 'negative-life.test'])(
-    'does not remember %s',
-    async (name) => {
-      await dig(name);
-      await dig(name);
-      expect(resolver.timesAsked(name)).toBe(2);
-    },
-  );
+  itWithDig.each([
+    'unsaid.test',
+    'briefly-missing.test',
+    'broken.test',
+    'brief.test',
+    'negative-life.test',
+  ])('does not remember %s', async (name) => {
+    await dig(name);
+    await dig(name);
+    expect(resolver.timesAsked(name)).toBe(2);
+  });
 
   itWithDig('has what is too long asked for over TCP', async () => {
     const answer = await dig('+short', '+answer', 'long.test', 'TXT');
@@ -372,6 +458,15 @@ describe('DnsRelay', () => {
     ['that ends within the name', queryFor('here.test', { id: 7 }).subarray(0, 18), 1],
     ['that ends behind the name', queryFor('here.test', { id: 7 }).subarray(0, -3), 1],
     ['with a pointer', Buffer.concat([numbers(7, 0, 1, 0, 0, 0), numbers(0xc00c, A, 1)]), 1],
+    [
+      'with one to the header',
+      Buffer.concat([numbers(7, 0, 1, 0, 0, 0), numbers(0xc000, A, 1)]),
+      1,
+    ],
+    ['that lacks a record', numbers(7, 0x0100, 1, 0, 0, 1, 0, A, 1), 1],
+    ['with half an OPT', queryFor('', { id: 7, additionals: [opt(512).subarray(0, 9)] }), 1],
+    ['with two', queryFor('', { id: 7, additionals: [opt(512), opt(512)] }), 1],
+    ['with a named OPT', queryFor('', { id: 7, additionals: [Buffer.from('\x01a'), opt(512)] }), 1],
     ['with another opcode', queryFor('here.test', { id: 7, flags: 0x2000 }), 4],
   ])('refuses a query %s', async (_what, query, code) => {
     const answer = await new RawClient().send(query).hears();
@@ -411,6 +506,107 @@ describe('DnsRelay', () => {
     expect(resolver.timesAsked('too-long.test')).toBe(1);
   });
 
+  it('asks for the root', async () => {
+    const answer = await new RawClient().send(queryFor('', { type: NS })).hears();
+    expect([codeOf(answer), asked(answer)]).toEqual([0, '']);
+  });
+
+  it.each([
+    ['cut.test', 0],
+    ['cut-and-forbidden.test', 5],
+  ])('passes on that the resolver has cut an answer, within a record: %s', async (name, code) => {
+    const query = queryFor(name, { id: 7, type: TXT });
+    expect(await new RawClient().send(query).hears()).toEqual(
+      Buffer.concat([
+        numbers(7, RESPONSE | TRUNCATED | 0x0180 | code, 1, 0, 0, 0),
+        query.subarray(12),
+      ]),
+    );
+    expect(resolver.timesAsked(name)).toBe(1);
+  });
+
+  it('leaves out what stands behind the records', async () => {
+    const query = queryFor('with-rubbish.test', { id: 7 });
+    expect(await new RawClient().send(query).hears()).toEqual(answerTo(query, ADDRESS));
+  });
+
+  it.each(['loop.test', 'forward.test', 'miscounted.test'])(
+    'takes no invalid answer for one: %s',
+    async (name) => {
+      expect(codeOf(await new RawClient().send(queryFor(name)).hears())).toBe(2);
+      expect(resolver.timesAsked(name)).toBe(2);
+    },
+  );
+
+  it('passes on an error that comes without the question, once', async () => {
+    const query = queryFor('forbidden.test', { id: 7 });
+    const answer = await new RawClient().send(query).hears();
+    expect(answer).toEqual(answerTo(query, { code: 5 }));
+    expect(resolver.timesAsked('forbidden.test')).toBe(1);
+    // No error is no answer, without the question.
+    expect(codeOf(await new RawClient().send(queryFor('silent.test')).hears())).toBe(2);
+    expect(resolver.timesAsked('silent.test')).toBe(2);
+  });
+
+  it.each([0x0100, 0x0010, 0])(
+    'repeats the flags %i of a query that it cannot answer',
+    async (flags) => {
+      const client = new RawClient();
+      for (const [count, query] of [
+        queryFor('never.test', { flags }),
+        queryFor('here.test', { flags }).subarray(0, -1),
+      ].entries()) {
+        const answer = await client.send(query).hears(count + 1);
+        expect(answer.readUInt16BE(2) & 0x0110).toBe(flags);
+      }
+    },
+  );
+
+  it('answers a query once that is sent again meanwhile', async () => {
+    const client = new RawClient();
+    client.send(queryFor('lost.test', { id: 7 })).send(queryFor('lost.test', { id: 7 }));
+    client.send(queryFor('lost.test', { id: 8 })).send(queryFor('lost.test', { id: 7 }));
+    await client.hears(2);
+    await client.send(queryFor('here.test', { id: 9 })).hears(3);
+    expect(client.answers.map((answer) => answer.readUInt16BE(0))).toEqual([7, 8, 9]);
+  });
+
+  it('asks again in time, whatever else arrives', async () => {
+    const answer = await new RawClient().send(queryFor('pestered.test')).hears();
+    expect([codeOf(answer), resolver.timesAsked('pestered.test')]).toEqual([0, 2]);
+  });
+
+  it('has clients ask over TCP when somebody tries to forge the answer', async () => {
+    const answer = await new RawClient().send(queryFor('flooded.test', { id: 7 })).hears();
+    expect(answer.readUInt16BE(2)).toBe(RESPONSE | TRUNCATED | 0x0180);
+    expect(resolver.timesAsked('flooded.test')).toBe(1);
+  });
+
+  it.each([
+    ['0.0.0.0', '127.0.0.2'],
+    ['::', '127.0.0.3'],
+    ['::', '::1'],
+  ])('at %s, answers from the address that was asked: %s', async (host, asking) => {
+    const udp = createSocket(asking.includes(':') ? 'udp6' : 'udp4');
+    try {
+      udp.connect(relay(resolverPort, map, 200, host), asking);
+      await once(udp, 'connect');
+      // Asked for, remembered, and refused.
+      for (const query of [
+        queryFor('here.test'),
+        queryFor('here.test'),
+        queryFor('a'.repeat(70)),
+      ]) {
+        const answered = once(udp, 'message', { signal: AbortSignal.timeout(5000) });
+        udp.send(query);
+        const [answer] = await answered;
+        expect(codeOf(answer)).toBe(query.length > 70 ? 1 : 0);
+      }
+    } finally {
+      udp.close();
+    }
+  });
+
   it('says nothing to what is no query', async () => {
     const client = new RawClient();
     client.send(answerTo(queryFor('here.test'), ADDRESS)).send(Buffer.alloc(0));
@@ -434,6 +630,111 @@ describe('DnsRelay', () => {
     await until(() => map.size === before, 15_000);
     expect(client.answers.map(codeOf).every((code) => code === 2)).toBe(true);
     await new RawClient(patient).send(queryFor('here.test')).hears();
+  });
+});
+
+describe('DnsRelay, by EDNS', () => {
+  /** The OPT record of an answer, which is its last one. */
+  const optOf = (answer: Buffer): Buffer => answer.subarray(-11);
+  const OWN = opt(1232);
+
+  it('answers a client that knows it with an OPT record, and no other', async () => {
+    const client = new RawClient();
+    for (const count of [1, 2]) {
+      const query = queryFor('edns.test', { id: 7, additionals: [opt(4096, 0, COOKIE)] });
+      const answer = await client.send(query).hears(2 * count - 1);
+      // Options concern two neighbours. What stands behind the resolver's OPT is left out.
+      expect(answer).toEqual(answerTo(query, { ...ADDRESS, additionals: [GLUE, OWN] }));
+      const plain = queryFor('edns.test', { id: 8 });
+      expect(await client.send(plain).hears(2 * count)).toEqual(
+        answerTo(plain, { ...ADDRESS, additionals: [GLUE] }),
+      );
+    }
+    expect(resolver.timesAsked('edns.test')).toBe(1);
+    expect(optOf(resolver.queries[0] as Buffer)).toEqual(OWN);
+  });
+
+  it.each([
+    [0, 1],
+    [512, 1],
+    [1120, 0],
+    [65_535, 0],
+  ])('truncates for a client that takes %i bytes: %i', async (size, truncated) => {
+    const query = queryFor('too-long.test', { id: 7, type: TXT, additionals: [opt(size)] });
+    const answer = await new RawClient().send(query).hears();
+    const whole = answerTo(query, { ...LONG, additionals: [OWN] });
+    expect(whole.length).toBeLessThanOrEqual(1120);
+    expect(answer).toEqual(
+      truncated ? answerTo(query, { flags: TRUNCATED, additionals: [OWN] }) : whole,
+    );
+  });
+
+  it('does not answer with signatures for one that does not want them', async () => {
+    const client = new RawClient();
+    for (const [at, bits] of [0x8000, 0, 0x8000].entries()) {
+      client.send(queryFor('here.test', { additionals: [opt(4096, bits)] }));
+      expect(optOf(await client.hears(at + 1))).toEqual(opt(1232, bits));
+    }
+    expect(resolver.queries.map(optOf)).toEqual([opt(1232, 0x8000), OWN]);
+  });
+
+  it('refuses a later version, with its own', async () => {
+    const query = queryFor('here.test', { id: 7, additionals: [opt(4096, 0x0001_0000)] });
+    const answer = await new RawClient().send(query).hears();
+    // BADVERS is 16: upper bits 1, lower bits 0.
+    expect(answer).toEqual(answerTo(query, { additionals: [opt(1232, 0x0100_0000)] }));
+    expect(resolver.queries).toEqual([]);
+  });
+
+  it('asks without it when the resolver does not know it', async () => {
+    const query = queryFor('old.test', { id: 7, additionals: [opt(4096)] });
+    const answer = await new RawClient().send(query).hears();
+    expect(answer).toEqual(answerTo(query, { ...ADDRESS, additionals: [OWN] }));
+    expect(resolver.queries.map((each) => each.readUInt16BE(10))).toEqual([1, 0]);
+  });
+
+  it('does not pass a code on that concerns the resolver and itself', async () => {
+    const query = queryFor('bad-version.test', { id: 7 });
+    expect(codeOf(await new RawClient().send(query).hears())).toBe(2);
+  });
+});
+
+describe('A message', () => {
+  it('is taken apart, and put together again, or refused, whatever its bytes are', () => {
+    const query = queryFor('edns.test', { additionals: [opt(4096, 0x8000)] });
+    const good = answerTo(query, {
+      answers: [...(LONG.answers ?? []), [SOA, 60, soa(10)]],
+      authorities: [[SOA, 60, soa(10)]],
+      additionals: [GLUE, opt(1232, 0x8000)],
+    });
+    expect(again(good)).toEqual(good);
+    const bytes = fc.tuple(fc.nat(good.length - 1), fc.nat(255));
+    const changes = fc.array(bytes, { maxLength: 4 });
+    fc.assert(
+      fc.property(changes, fc.integer({ min: 0, max: good.length }), (edits, end) => {
+        const bad = Buffer.from(good);
+        for (const [at, value] of edits) bad[at] = value;
+        const once = again(bad.subarray(0, end));
+        // What it was put together to is valid, and the same from then on.
+        if (once !== null) expect(again(once)).toEqual(once);
+      }),
+    );
+  });
+
+  function again(message: Buffer): Buffer | null {
+    const parsed = parse(message);
+    if (parsed === null) return null;
+    return build(parsed.id, parsed.flags, parsed.question, parsed.records, parsed.edns);
+  }
+
+  it('has no name of so many pointers that each record takes for ever', () => {
+    const chain = Array.from({ length: 2000 }, (_, at) => (at === 0 ? 0 : 0xc000 | (21 + 2 * at)));
+    const data = numbers(...chain);
+    const record = Buffer.concat([Buffer.alloc(1), numbers(TXT, 1, 0, 60, data.length), data]);
+    const last = numbers(0xc000 | (12 + 11 + 2 * 1999), A, 1, 0, 60, 0);
+    expect(parse(Buffer.concat([numbers(7, RESPONSE, 0, 2, 0, 0), record, last]))).toBeNull();
+    const close = numbers(0xc000 | (12 + 11 + 2 * 100), A, 1, 0, 60, 0);
+    expect(parse(Buffer.concat([numbers(7, RESPONSE, 0, 2, 0, 0), record, close]))).not.toBeNull();
   });
 });
 

@@ -111,6 +111,28 @@ describe('FileTree', () => {
     expect(readFileSync(join(outside, 'secret'), 'utf8')).toBe('secret');
   });
 
+  it.each([
+    ['file', 1],
+    ['/a/b/deep', 4],
+    ['/a/new', null],
+    ['/a', 'EISDIR'],
+    ['/', 'EISDIR'],
+    ['/nothing/new', 'ENOENT'],
+    ['/file/new', 'ENOTDIR'],
+    ['/link', 'ELOOP'],
+    ['/up/new', 'ENOTDIR'],
+    ['/a/ne\nw', 'ENOENT'],
+    [`/${'x'.repeat(300)}`, 'ENAMETOOLONG'],
+  ])('tells whether %j can be written, and changes nothing', (path, expected) => {
+    let size: number | string | null = '';
+    const code = codeOf(() => {
+      size = tree.writableSize(path);
+    });
+    expect(code === 'done' ? size : code).toBe(expected);
+    expect(readdirSync(join(root, 'a'))).toEqual(['b']);
+    expect(read('file')).toBe('x');
+  });
+
   it('lists files and directories, and what a line can carry', () => {
     writeFileSync(join(root, 'grüße und küsse'), '');
     writeFileSync(join(root, 'a\nb'), '');

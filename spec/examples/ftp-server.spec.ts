@@ -13,6 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import {
   AF_INET,
@@ -23,14 +24,15 @@ import {
   Dispatcher,
   type InternetAddress,
   loop,
-  type Socket as OwnSocket,
+  Socket as OwnSocket,
   SO_SNDBUF,
   SOL_SOCKET,
+  SocketError,
   shutdown,
 } from 'asyncore';
 import { FtpServer } from '../../docs/examples/ftp-server';
 import { FileTree } from '../../docs/examples/support/file-tree';
-import { Download } from '../../docs/examples/support/ftp-data';
+import { Download, PassiveListener } from '../../docs/examples/support/ftp-data';
 import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
 import { writeZeros } from '../support/files';
@@ -39,6 +41,12 @@ import { Client, Program, runTypeScript, until } from '../support/program';
 const itWithCurl = has('curl') ? it : it.skip;
 const itWithLftp = has('lftp') ? it : it.skip;
 const itWithPython = has('python3') ? it : it.skip;
+
+/** `fe80::1%eth0`: an address of this machine that needs its zone. */
+const [LINK_LOCAL] = Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
+  addresses.filter(({ scopeid = 0 }) => scopeid !== 0).map(({ address }) => `${address}%${name}`),
+);
+const itWithLinkLocal = LINK_LOCAL === undefined ? it.skip : it;
 
 const TEXT = 'one\ntwo\r\n\nthree';
 const BINARY = Buffer.from(Array.from({ length: 300_000 }, (_, at) => (at * at) % 251));
@@ -88,6 +96,10 @@ afterEach(async () => {
   });
   expect(open.filter((path) => path.startsWith(outside))).toEqual([]);
 });
+
+function passiveListener(): PassiveListener | undefined {
+  return [...map.values()].find((channel) => channel instanceof PassiveListener);
+}
 
 const REPLY = /^(\d{3}) .*\r\n/m;
 
@@ -158,9 +170,12 @@ class Session {
 /** The client's end of a data connection. */
 class Data {
   readonly #pieces: Buffer[] = [];
+  /** The address of the server's end, if the server has connected. */
+  readonly from: string | undefined;
   isClosed = false;
 
   constructor(readonly socket: Socket) {
+    this.from = socket.remoteAddress;
     sockets.push(socket);
     socket.on('data', (data) => this.#pieces.push(data as Buffer));
     socket.on('error', () => {});
@@ -211,6 +226,31 @@ const DIALOGUES: [what: string, who: string, said: string[], codes: string][] = 
   ],
   ['unknown commands', '', ['XYZZY', '', 'SITE CHMOD', 'OPTS x'], '500 500 500 501'],
   ['QUIT', '', ['QUIT'], '221'],
+  [
+    'arguments where none are allowed',
+    'ftp',
+    [
+      'PWD x',
+      'CDUP x',
+      'NOOP x',
+      'SYST x',
+      'FEAT x',
+      'PASV x',
+      'ABOR x',
+      'NOOP  ',
+      'QUIT x',
+      'PWD',
+    ],
+    '501 501 501 501 501 501 501 200 501 257',
+  ],
+  [
+    'no argument where one is needed',
+    'ann',
+    ['MKD a', 'CWD a', 'RMD', 'MKD ', 'DELE', 'RNFR', 'RNTO', 'USER', 'ALLO', 'ALLO x', 'CWD /a'],
+    '257 250 501 501 501 501 501 501 501 501 250',
+  ],
+  ['what is superfluous', 'ann', ['ALLO 5', 'ALLO 5 R 2', 'ACCT x'], '202 202 202'],
+  ['PASS after a login', 'ann', ['PASS wrong', 'PWD'], '503 257'],
   ['lines that end with LF', '', ['NOOP\nNOOP'], '200 200'],
   ['a line too long', '', ['x'.repeat(4097), 'NOOP'], '500 200'],
   [
@@ -259,6 +299,13 @@ const DIALOGUES: [what: string, who: string, said: string[], codes: string][] = 
     'ann',
     ['RNTO a', 'RNFR x', 'RNFR text', 'RNTO sub/a', 'SIZE x'],
     '503 550 350 250 504',
+  ],
+  ['RNTO that does not follow RNFR', 'ann', ['RNFR text', 'PWD', 'RNTO a'], '350 257 503'],
+  [
+    'names that no file has',
+    'ann',
+    ['MKD *', 'CWD ?', 'CWD \\*', 'MDTM t*', 'MKD a\0b', 'CWD *', 'RMD /*', 'MLST -x'],
+    '257 550 550 550 550 250 250 550',
   ],
   [
     'paths that lead out',
@@ -314,6 +361,22 @@ const DIALOGUES: [what: string, who: string, said: string[], codes: string][] = 
       'EPRT |1|127.0.0.1|99999|',
     ],
     '501 501 501 504 501 504',
+  ],
+  [
+    'EPRT that is none',
+    'ftp',
+    [
+      'EPRT',
+      'EPRT |',
+      'EPRT |1|127.0.0.1|51200',
+      'EPRT |1|127.0.0.1|51200|x',
+      'EPRT |1|127.0.0.1|-5|',
+      'EPRT |1|::1|51200|',
+      'EPRT |2|127.0.0.1|51200|',
+      'EPRT |3|127.0.0.1|51200|',
+      'EPRT !1!127.0.0.1!51200!',
+    ],
+    '501 501 501 501 501 501 501 522 200',
   ],
   ['EPSV', 'ftp', ['EPSV', 'EPSV 1', 'EPSV 2', 'PASV'], '229 229 522 227'],
   [
@@ -383,7 +446,19 @@ describe('FtpServer', () => {
     expect(await session.get('LIST text')).toBe(`${list.split('\r\n')[2]}\r\n`);
     const sub = Buffer.from(await session.get('MLSD sub'), 'latin1').toString();
     expect(sub).toMatch(/^type=file;size=5;modify=\d{14}; grüße "x"\r\n$/);
+    mkdirSync(join(root, '-x'));
+    writeFileSync(join(root, '-x', '-a -l'), '');
+    for (const path of ['-x', './-x', '/-x', '-la -x', '-l -a -- -x', '-- -x']) {
+      expect(await session.get(`NLST ${path}`)).toBe('-a -l\r\n');
+    }
+    expect(await session.get('NLST -x/-a -l')).toBe('-a -l\r\n');
+    expect(await session.get('MLSD -x')).toContain('; -a -l\r\n');
+    for (const options of ['-a', '-l -a', '-la ', '--']) {
+      expect(await session.get(`NLST ${options}`)).toBe('-x\r\nbinary\r\nsub\r\ntext\r\n');
+    }
     await session.passive();
+    expect(await session.ask('MLSD -a')).toMatch(/^550/);
+    expect(await session.ask('NLST -a *')).toMatch(/^550/);
     expect(await session.ask('LIST up')).toMatch(/^550/);
     expect(await session.ask('LIST nothing')).toMatch(/^550/);
     expect(await session.ask('MLSD link')).toMatch(/^550/);
@@ -396,6 +471,9 @@ describe('FtpServer', () => {
     expect(await session.get('RETR text')).toBe(TEXT);
     await session.ask('REST 4');
     expect(await session.get('RETR text')).toBe(TEXT.slice(4));
+    await session.ask('REST 4');
+    expect(await session.ask('RETR text')).toMatch(/^425/);
+    expect(await session.get('RETR text')).toBe(TEXT);
     await session.passive();
     await session.ask('REST 4');
     expect(await session.ask('RETR nothing')).toMatch(/^550/);
@@ -442,6 +520,7 @@ describe('FtpServer', () => {
     ['of PORT', `PORT ${'1,'.repeat(2000)}`],
     ['of EPRT', `EPRT :1:${':'.repeat(4000)}x`],
     ['of options', `LIST ${'-'.repeat(4000)}\rx`],
+    ['of many options', `LIST ${'-a '.repeat(1300)}\rx`],
   ])('answers long lines %s soon', async (_what, line) => {
     // Tried character by character they took 25 ms each.
     const session = await reader();
@@ -534,6 +613,113 @@ describe('FtpServer and its data connections', () => {
     expect(await session.get('RETR text')).toBe(TEXT);
   });
 
+  it.each(['STOR text', 'STOR new', 'APPE text', 'APPE new', 'RETR text', 'LIST', 'MLSD -e'])(
+    'answers 425 to %s without a data connection, touches no file, and goes on',
+    async (command) => {
+      mkdirSync(join(root, '-e'));
+      const before = readdirSync(root);
+      const session = await writer();
+
+      // The limit is over before the command,
+      await session.ask('EPSV');
+      passiveListener()?.setIdleTimeout(10);
+      await until(() => passiveListener() === undefined);
+      expect(await session.ask(command)).toBe('425 Nobody has connected\r\n');
+
+      // after the command,
+      await session.ask('EPSV');
+      expect(await session.ask(command)).toMatch(/^150/);
+      passiveListener()?.setIdleTimeout(10);
+      expect(await session.reply()).toBe('425 Nobody has connected\r\n');
+
+      // the client gives up,
+      await session.ask('EPSV');
+      expect(await session.ask(command)).toMatch(/^150/);
+      session.client.send('ABOR\r\n');
+      expect(await session.reply()).toMatch(/^426/);
+      expect(await session.reply()).toMatch(/^226/);
+
+      // or does not listen.
+      const { port: at, data } = await waiting();
+      const probe = connect(at, '127.0.0.1');
+      await data;
+      probe.destroy();
+      expect(await session.ask(`EPRT |1|127.0.0.1|${at}|`)).toMatch(/^200/);
+      expect(await session.ask(command)).toMatch(/^150/);
+      expect(await session.reply()).toBe('425 Cannot connect\r\n');
+      expect(await session.ask(command)).toBe('425 Say PASV or PORT first\r\n');
+
+      expect(readdirSync(root)).toEqual(before);
+      expect(kept('text')).toBe(TEXT);
+      expect(map.size).toBe(2);
+      for (const channel of map.values()) {
+        if (channel instanceof AsyncChat) channel.setIdleTimeout(10);
+      }
+      expect(await session.reply()).toMatch(/^421/);
+    },
+  );
+
+  it('lets no stranger who knocks extend the wait for the client', async () => {
+    const session = await writer();
+    const [, at] = /\|\|\|(\d+)\|/.exec(await session.ask('EPSV')) as RegExpExecArray;
+    expect(await session.ask('STOR text')).toMatch(/^150/);
+    passiveListener()?.setIdleTimeout(200);
+    const stranger = { port: Number(at), host: '127.0.0.1', localAddress: '127.0.0.2' };
+    for (let knocks = 0; knocks < 200 && session.client.received === ''; knocks += 1) {
+      await new Data(connect(stranger)).ended();
+    }
+    expect(await session.reply(0)).toBe('425 Nobody has connected\r\n');
+    expect(kept('text')).toBe(TEXT);
+  });
+
+  it('tells when it cannot listen, and leaves no socket open', async () => {
+    const session = await reader();
+    const open = map.size;
+    const refuse = jest.spyOn(OwnSocket.prototype, 'listen').mockImplementationOnce(() => {
+      throw new SocketError('EMFILE', 24, 'listen', 'too many open files');
+    });
+    try {
+      expect(await session.ask('EPSV')).toMatch(/^425/);
+    } finally {
+      refuse.mockRestore();
+    }
+    expect(map.size).toBe(open);
+    expect(await session.get('RETR text')).toBe(TEXT);
+  });
+
+  it('connects from the address that the client has connected to', async () => {
+    server.close();
+    start('0.0.0.0', AF_INET);
+    const session = await (await new Session('127.0.0.2').logIn()).binary();
+    const { port: at, data } = await waiting();
+    await session.ask(`EPRT |1|127.0.0.1|${at}|`);
+    expect(await session.ask('RETR text')).toMatch(/^150/);
+    expect((await data).from).toBe('127.0.0.2');
+    expect(await session.reply()).toMatch(/^226/);
+  });
+
+  itWithLinkLocal('speaks IPv6 within one link (skipped where there is none)', async () => {
+    server.close();
+    start('::', AF_INET6);
+    const host = LINK_LOCAL as string;
+    const [address] = host.split('%') as [string];
+    const session = await (await new Session(host).logIn()).binary();
+    const [, passivePort] = /\|\|\|(\d+)\|/.exec(await session.ask('EPSV')) as RegExpExecArray;
+    const passive = new Data(connect(Number(passivePort), host));
+    expect(await session.ask('RETR text')).toMatch(/^150/);
+    expect(await passive.ended()).toBe(TEXT);
+    expect(await session.reply()).toMatch(/^226/);
+    // The zone is a matter of each host: the client's is of no use here.
+    for (const own of [address, `${address}%99`]) {
+      const { port: at, data } = await waiting(host);
+      expect(await session.ask(`EPRT |2|${own}|${at}|`)).toMatch(/^200/);
+      expect(await session.ask('RETR text')).toMatch(/^150/);
+      expect(await (await data).ended()).toBe(TEXT);
+      expect(await session.reply()).toMatch(/^226/);
+    }
+    expect(await session.ask('EPRT |2|fe80::1234:5678|51200|')).toMatch(/^504/);
+  });
+
   it('speaks IPv6', async () => {
     server.close();
     start('::1', AF_INET6);
@@ -615,6 +801,12 @@ describe('FtpServer and its data connections', () => {
     expect(await session.reply()).toMatch(/^226/);
     expect(map.size).toBe(2);
     expect(await session.get('RETR text')).toBe(TEXT);
+    (await session.passive()).socket.pause();
+    session.client.send('RETR large\r\nQUIT\r\nABOR\r\n');
+    const last = [];
+    for (let count = 0; count < 4; count += 1) last.push((await session.reply()).slice(0, 3));
+    expect(last.join(' ')).toBe('150 426 226 221');
+    await session.client.ends();
   });
 
   it('says 226 for no transfer that has broken off', async () => {
@@ -624,9 +816,26 @@ describe('FtpServer and its data connections', () => {
     expect(await session.ask('RETR large')).toMatch(/^150/);
     download.socket.resetAndDestroy();
     expect(await session.reply()).toMatch(/^426/);
-    const upload = await session.passive();
-    expect(await session.ask('STOR new')).toMatch(/^150/);
-    upload.socket.write('half', () => upload.socket.resetAndDestroy());
+    for (const type of ['I', 'A']) {
+      await session.ask(`TYPE ${type}`);
+      const upload = await session.passive();
+      expect(await session.ask(`STOR ${type}`)).toMatch(/^150/);
+      // In text the CR may begin a line end.
+      upload.socket.write('half\r');
+      await until(() => existsSync(join(root, type)) && kept(type) !== '');
+      upload.socket.resetAndDestroy();
+      expect(await session.reply()).toMatch(/^426/);
+      expect(kept(type)).toBe(type === 'I' ? 'half\r' : 'half');
+    }
+    const unused = await session.passive();
+    expect(await session.ask('STOR text')).toMatch(/^150/);
+    unused.socket.resetAndDestroy();
+    expect(await session.reply()).toMatch(/^426/);
+    expect(kept('text')).toBe(TEXT);
+    const confused = await session.passive();
+    confused.socket.pause();
+    expect(await session.ask('RETR large')).toMatch(/^150/);
+    confused.socket.write('x');
     expect(await session.reply()).toMatch(/^426/);
     expect(map.size).toBe(2);
   });
@@ -681,6 +890,20 @@ describe('FtpServer and its data connections', () => {
     expect(await session.reply()).toMatch(/^226/);
     expect(await session.reply()).toMatch(/^421/);
     expect(await down).toBe(0);
+  });
+
+  it('disconnects a client that does not log in, whatever it says', async () => {
+    server.timeForLogin = 500;
+    const client = await reader();
+    const stranger = new Session();
+    await stranger.reply();
+    let answer = '';
+    for (let count = 0; count < 200 && !answer.startsWith('421'); count += 1) {
+      answer = await stranger.ask(count % 2 === 0 ? 'NOOP' : 'USER ftp');
+    }
+    expect(answer).toBe('421 Not logged in for too long\r\n');
+    await stranger.client.ends();
+    expect(await client.ask('NOOP')).toMatch(/^200/);
   });
 
   it('disconnects an idle client', async () => {

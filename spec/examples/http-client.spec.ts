@@ -15,7 +15,7 @@ let open = 0;
 let mostOpen = 0;
 
 const respond: RequestListener = ({ url = '' }, response) => {
-  const [, kind, detail] = url.split('/');
+  const [, kind, detail, ...rest] = url.split(/[/?]/);
   switch (kind) {
     case 'text':
       response.end('hello');
@@ -36,6 +36,12 @@ const respond: RequestListener = ({ url = '' }, response) => {
       return;
     case 'to':
       response.writeHead(302, { Location: `/${detail}` }).end('not this');
+      return;
+    case 'where':
+      response.end(url);
+      return;
+    case 'via':
+      response.writeHead(Number(detail), { Location: decodeURIComponent(rest.join('/')) }).end();
       return;
     case 'round':
       response.writeHead(307, { Location: url }).end();
@@ -108,6 +114,20 @@ describe('fetchUrl', () => {
     expect(await get(base + path)).toEqual({ status, body });
   });
 
+  it.each([
+    ['303', '/where/a', '/where/a'],
+    ['307', '../../where?b', '/where?b'],
+    ['308', 'http://HOST/where', '/where'],
+    ['301', '//HOST/where', '/where'],
+    ['302', '/where#fragment', '/where'],
+    // Encoded once: the bytes of UTF-8, whatever else there is, and what is encoded already.
+    ['301', '/where/\u00c3\u00a9 \u00e9?\u00c3\u00a9', '/where/%c3%a9%20%e9?%c3%a9'],
+    ['301', '/where/%C3%A9', '/where/%C3%A9'],
+  ])('follows a %s to %s', async (status, location, found) => {
+    const target = encodeURIComponent(location.replace('HOST', base.slice('http://'.length)));
+    expect(await get(`${base}/via/${status}/${target}`)).toEqual({ status: 200, body: found });
+  });
+
   it('fetches what is large', async () => {
     const { body } = await get(`${base}/large`);
     expect(Buffer.from(body, 'latin1').equals(LARGE)).toBe(true);
@@ -140,13 +160,19 @@ describe('fetchUrl', () => {
 describe('A server with its own ideas', () => {
   const sockets = new Set<Socket>();
 
-  /** What a response of these bytes, and the end of the stream if that is told, is taken for. */
-  async function given(bytes: string, ends = true, timeout = 2000): Promise<unknown> {
+  /**
+   * What a response of these bytes, and the end of the stream if that is told, is taken for.
+   * @param drip sent again and again, until the client disconnects
+   */
+  async function given(bytes: string, ends = true, timeout = 2000, drip = ''): Promise<unknown> {
     const own = createTcpServer((socket) => {
       sockets.add(socket);
       socket.on('error', () => {});
       socket.write(bytes, 'latin1');
       if (ends) socket.end();
+      if (drip === '') return;
+      const timer = setInterval(() => socket.write(drip), 10);
+      socket.on('close', () => clearInterval(timer));
     });
     await new Promise<void>((resolve) => own.listen(0, '127.0.0.1', resolve));
     const { port } = own.address() as AddressInfo;
@@ -160,6 +186,7 @@ describe('A server with its own ideas', () => {
   }
 
   const OK = 'HTTP/1.1 200 OK\r\n';
+  const INTERIM = 'HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n';
   const CLOSED = 'The server closed the connection too early';
 
   it.each<[string, string, unknown]>([
@@ -186,6 +213,34 @@ describe('A server with its own ideas', () => {
     ['another protocol, later', 'HTTP/1.1 101 Switching Protocols\r\n\r\n', 'This is no response'],
     ['a status that is none', 'HTTP/1.1 000 Zero\r\n\r\n', 'This is no response'],
     ['headers without end', `${OK}X: ${'x'.repeat(70_000)}`, 'The headers are too large'],
+    [
+      'folded headers',
+      `${OK}X: a\r\n b\r\nContent-Length:\r\n \t2\r\n\t\r\n\r\nabc`,
+      { status: 200, body: 'ab' },
+    ],
+    [
+      'folded trailers',
+      `${OK}Transfer-Encoding:\r\n chunked\r\n\r\n1\r\na\r\n0\r\nX: y\r\n z\r\n\r\n`,
+      { status: 200, body: 'a' },
+    ],
+    ...[` X: a\r\n\r\n`, `X: a\r\n b\0\r\n\r\n`, `X\r\n : a\r\n\r\n`].map(
+      (headers): [string, string, unknown] => [
+        `the headers ${JSON.stringify(headers)}`,
+        OK + headers,
+        'There is a line that is no header',
+      ],
+    ),
+    [
+      'a first line without end',
+      `HTTP/1.1 200 ${'x'.repeat(70_000)}`,
+      'The first line is too long',
+    ],
+    [
+      'interim responses, and then the response',
+      `${INTERIM.repeat(100)}${OK}Content-Length: 2\r\n\r\nab`,
+      { status: 200, body: 'ab' },
+    ],
+    ['interim responses without end', INTERIM.repeat(101), 'There are too many interim responses'],
     [
       'two lengths',
       `${OK}Content-Length: 1\r\nContent-Length: 2\r\n\r\nab`,
@@ -230,6 +285,26 @@ describe('A server with its own ideas', () => {
   it('says nothing, or nothing more', async () => {
     expect(await given('', false, 50)).toBe('Nothing came for 50 ms');
     expect(await given(`${OK}\r\nabc`, false, 50)).toBe('Nothing came for 50 ms');
+  });
+
+  it.each([
+    ['interim responses', '', 'HTTP/1.1 102 Processing\r\n\r\n'],
+    ['headers', OK, 'X: a\r\n'],
+    ['a header', `${OK}X: `, 'a'],
+    ['the size of a chunk', `${OK}Transfer-Encoding: chunked\r\n\r\n1;`, 'a'],
+    ['trailers', `${OK}Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n`, 'X: a\r\n'],
+  ])('goes on sending %s, which does not extend the timeout', async (_what, start, drip) => {
+    expect(await given(start, false, 300, drip)).toBe('Nothing came for 300 ms');
+  });
+
+  it('sends a body slowly, which is no reason to stop', async () => {
+    const head = `${OK}Content-Length: 60\r\n\r\n`;
+    expect(await given(head, false, 300, 'a')).toEqual({ status: 200, body: 'a'.repeat(60) });
+  });
+
+  it('sends a redirect whose body has no end', async () => {
+    const redirect = 'HTTP/1.1 302 Found\r\nLocation: //127.0.0.1:1/\r\n\r\n';
+    expect(await given(redirect, false, 0, 'a')).toContain('ECONNREFUSED');
   });
 
   it('does not close after a response', async () => {

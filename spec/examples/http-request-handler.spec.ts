@@ -9,12 +9,17 @@ let map: ChannelMap;
 let running: Promise<void>;
 let one: Client;
 
+/** A client of a new server. */
+function serve(timeLimit?: number): Client {
+  const { socket } = new HttpServer({ host: '127.0.0.1', port: 0 }, AF_INET, map, timeLimit);
+  const address = socket?.getSockName?.() as InternetAddress;
+  return new Client(address.port);
+}
+
 beforeEach(() => {
   map = new ChannelMap();
-  const { socket } = new HttpServer({ host: '127.0.0.1', port: 0 }, AF_INET, map);
+  one = serve();
   running = loop({ map });
-  const address = socket?.getSockName?.() as InternetAddress;
-  one = new Client(address.port);
 });
 
 afterEach(async () => {
@@ -41,6 +46,33 @@ describe('HttpRequestHandler', () => {
   ])('refuses %s in it', async (_what, header) => {
     one.send(`POST /here HTTP/1.0\r\n${header}\r\n\r\nabc`);
     expect(await one.ends()).toMatch(/^HTTP\/1\.0 400 Bad Request\r\n/);
+  });
+
+  it.each([
+    ['Host: x', 200],
+    ['Host:', 400],
+    ['Host: x\r\nHost: x', 400],
+    ['X: y', 400],
+    ['Host: x\r\nX: a\r\n b', 400],
+  ])('answers HTTP/1.1 with %j: %d', async (headers, status) => {
+    one.send(`\r\nGET /here HTTP/1.1\r\n${headers}\r\n\r\n`);
+    expect(await one.ends()).toContain(`HTTP/1.0 ${status} `);
+  });
+
+  it('does not ask a client of HTTP/1.0 for a body', async () => {
+    const head = 'POST /here HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n';
+    expect(await one.send(`${head}abc`).ends()).toMatch(/^HTTP\/1\.0 200 OK\r\n/);
+  });
+
+  it('closes the connection of a client that sends a request byte by byte', async () => {
+    const slow = serve(100);
+    const drip = setInterval(() => slow.send('x'), 10);
+    try {
+      expect(await slow.send('GET /').ends()).toBe('');
+    } finally {
+      clearInterval(drip);
+      slow.socket.destroy();
+    }
   });
 
   it.each([

@@ -2,9 +2,11 @@
 
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { dirname, join } from 'node:path';
 import {
   AF_INET,
+  AF_INET6,
   AsyncChat,
   ChannelMap,
   closeAll,
@@ -26,6 +28,13 @@ const itWithSwaks = has('swaks') ? it : it.skip;
 const itWithPython = has('python3') ? it : it.skip;
 /** It may be there, and not be allowed to trace. */
 const itWithStrace = spawnSync('strace', ['true']).status === 0 ? it : it.skip;
+
+/** Addresses of this machine that need their zone, and as a message tells them. */
+const LINK_LOCAL = Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
+  addresses
+    .filter(({ scopeid = 0 }) => scopeid !== 0)
+    .map(({ address }) => [`${address}%${name}`, `IPv6:${address}`]),
+);
 
 const SIZE = 100_000;
 
@@ -66,13 +75,17 @@ let port: number;
 let running: Promise<void>;
 const clients: Client[] = [];
 
+function start(host: string, family: number): void {
+  const options = { domain: 'example.org', size: SIZE };
+  server = new SmtpServer({ host, port: 0 }, family, maildir, options, map);
+  const address = server.socket?.getSockName?.() as InternetAddress;
+  port = address.port;
+}
+
 beforeEach(() => {
   map = new ChannelMap();
   maildir = new TestMaildir(temporaryPath('Maildir'));
-  const options = { domain: 'example.org', size: SIZE };
-  server = new SmtpServer({ host: '127.0.0.1', port: 0 }, AF_INET, maildir, options, map);
-  const address = server.socket?.getSockName?.() as InternetAddress;
-  port = address.port;
+  start('127.0.0.1', AF_INET);
   running = loop({ map });
 });
 
@@ -82,8 +95,8 @@ afterEach(async () => {
   await running;
 });
 
-function client(): Client {
-  const made = new Client(port);
+function client(host?: string): Client {
+  const made = new Client(port, host);
   clients.push(made);
   return made;
 }
@@ -125,7 +138,28 @@ const DIALOGUES: [what: string, said: string, heard: string][] = [
   ['EHLO', 'ehlo [127.0.0.1]\r\nEHLO [IPv6:::1]\r\n', '250, 250'],
   ['EHLO without a name', 'EHLO\r\nEHLO a b\r\nEHLO <a>\r\n', '501 5.5.4, 501 5.5.4, 501 5.5.4'],
   ['NOOP', 'NOOP\r\nnoop whatever\r\n', '250 2.0.0, 250 2.0.0'],
-  ['VRFY', 'VRFY c\r\n', '252 2.1.5'],
+  [
+    'names that no host has',
+    ['', '.', 'a..b', '.a', 'a.', '-a', 'a-.b', 'x'.repeat(256)]
+      .concat(['[]', '[.]', '[127.0.0.1', '[127.0.0.256]', '[::1]', '[IPv6:]', '[IPv6:127.0.0.1]'])
+      .concat(['[IPv6:fe80::1%lo]', '[IPv6:::1]x', '[tag:x]'])
+      .map((name) => `EHLO ${name}\r\n`)
+      .join(''),
+    Array(18).fill('501 5.5.4').join(', '),
+  ],
+  [
+    'odd names',
+    ['a', '_a.b_c.xn--d', '1.2.3.4', '[ipv6:::FFFF:127.0.0.1]', 'x'.repeat(255)]
+      .map((name) => `HELO ${name}\r\n`)
+      .join(''),
+    '250, 250, 250, 250, 250',
+  ],
+  ['VRFY', 'VRFY c\r\nVRFY\r\n', '252 2.1.5, 501 5.5.4'],
+  [
+    'arguments where none are allowed',
+    `${ENVELOPE}DATA x\r\nRSET x\r\nQUIT x\r\nDATA \t\r\n.\r\n`,
+    `250, 250 2.1.0, 250 2.1.5${', 501 5.5.4'.repeat(3)}, 354, 250 2.0.0`,
+  ],
   ['HELP', 'HELP\r\n', '214 2.0.0'],
   ['QUIT', 'QUIT\r\nNOOP\r\n', '221 2.0.0'],
   ['blanks at the end', 'NOOP \t\r\nQUIT  \r\n', '250 2.0.0, 221 2.0.0'],
@@ -155,7 +189,7 @@ const DIALOGUES: [what: string, said: string, heard: string][] = [
   ['EHLO again', `${ENVELOPE}${HELLO}DATA\r\n`, '250, 250 2.1.0, 250 2.1.5, 250, 503 5.5.1'],
   [
     'parameters of MAIL',
-    `${HELLO}mail from:<a@b> size=${SIZE} body=8bitmime\r\nRSET\r\nMAIL FROM:<a@b> BODY=7BIT\r\n`,
+    `${HELLO}mail from:<a@b> size=${SIZE} body=8bitmime\r\nRSET\r\nMAIL FROM:<a@[127.0.0.1]>  BODY=7BIT\r\n`,
     '250, 250 2.1.0, 250 2.0.0, 250 2.1.0',
   ],
   [
@@ -174,6 +208,14 @@ const DIALOGUES: [what: string, said: string, heard: string][] = [
       .map((path) => `MAIL FROM:${path}\r\n`)
       .join('')}MAIL TO:<a@b>\r\nMAIL\r\n`,
     `250${', 501 5.5.4'.repeat(10)}`,
+  ],
+  [
+    'paths with a host that is none',
+    `${HELLO}${['a@', '@b', 'a@.', 'a@b.', 'a@b..c', 'a@b@c', 'a@[]', 'a@[1.2.3.4.5]', 'a@[IPv6:b]']
+      .concat(['@:a@b', '@x,:a@b', '@x,y:a@b', '@-:a@b', `${'a'.repeat(253)}@b`])
+      .map((path) => `MAIL FROM:<${path}>\r\n`)
+      .join('')}MAIL FROM:<>\r\nRCPT TO:<a@b@example.org>\r\nRCPT TO:<@:c@example.org>\r\n`,
+    `250${', 501 5.5.4'.repeat(14)}, 250 2.1.0, 501 5.5.4, 501 5.5.4`,
   ],
   [
     'odd paths',
@@ -293,6 +335,17 @@ describe('SmtpServer', () => {
     );
   });
 
+  it.each([['127.0.0.1', '127.0.0.1'], ['::1', 'IPv6:::1'], ...LINK_LOCAL])(
+    'tells that a message has come from %s as [%s]',
+    async (host, literal) => {
+      server.close();
+      start('::', AF_INET6);
+      const one = client(host).send(`${ENVELOPE}DATA\r\n.\r\nQUIT\r\n`);
+      await one.ends();
+      expect(maildir.messages.join('')).toContain(`from client.example ([${literal}])\n`);
+    },
+  );
+
   it.each(SMUGGLED)('refuses a message that hides another behind %j', async (hidden) => {
     const inner = 'MAIL FROM:<admin@b>\r\nRCPT TO:<c@example.org>\r\nDATA\r\nforged\r\n';
     for (const size of [1e6, 1, 2]) {
@@ -335,8 +388,11 @@ describe('SmtpServer', () => {
     await until(() => maildir.writing === 1);
     expect(codes(await say('NOOP\r\nQUIT\r\n'))).toBe('250 2.0.0, 221 2.0.0');
     slow.send('RCPT TO:<c@example.org>\r\nDATA\r\n2\r\n.\r\nQUIT\r\n');
+    // The client waits for the server, and must not be cut off for that.
+    (await session()).setIdleTimeout(5);
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect(codes(slow.received)).toBe(TO_DATA);
+    (await session()).setIdleTimeout(60_000);
     ready();
     expect(codes(await slow.ends())).toBe(
       `${TO_DATA}, 250 2.0.0, 250 2.0.0, 250 2.1.0, 250 2.1.5, 354, 250 2.0.0, 221 2.0.0`,
@@ -462,6 +518,17 @@ describe('SmtpServer and time', () => {
     expect(codes(await idle.ends())).toBe('250, 421 4.4.2');
   });
 
+  it('disconnects a client that brings no message, whatever it says', async () => {
+    server.timeForMessage = 300;
+    const one = client();
+    await one.hears('220 ');
+    for (let count = 0; count < 200 && !one.received.includes('421'); count += 1) {
+      one.received = '';
+      await one.send('NOOP\r\n').hears('\r\n');
+    }
+    expect(await one.ends()).toMatch(/421 4\.4\.2 No message for too long\r\n$/);
+  });
+
   it('is shut down when the message that it is about to keep is kept', async () => {
     let ready = (): void => {};
     maildir.wait = new Promise((resolve) => {
@@ -572,6 +639,12 @@ describe('What was answered by 250', () => {
       expect(steps).not.toContain(-1);
     },
   );
+});
+
+it('The program refuses a domain that is none', async () => {
+  const program = runTypeScript('docs/examples/smtp-server.ts', ['--domain', 'example..org']);
+  expect(await program.ended()).toBe(2);
+  expect(program.output).toContain('--domain takes a domain name: example..org');
 });
 
 /** A message that has everything that goes wrong on the way. */

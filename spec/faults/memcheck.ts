@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { withBuild } from '../support/build';
 
 const SESSION = `
-  const { AF_INET, AsyncChat, Dispatcher, SOCK_DGRAM, Socket, loopSync, poll2 } = require('./index.js');
+  const { AF_INET, AsyncChat, Dispatcher, IPPROTO_IP, IP_PKTINFO, SOCK_DGRAM } = require('./index.js');
+  const { Socket, loopSync, poll2, recvFds, sendFds } = require('./index.js');
   class Echo extends AsyncChat {
     constructor(socket) { super(socket); this.setTerminator('\\n'); this.setIdleTimeout(60_000); }
     collectIncomingData(data) { this._collectIncomingData(data); }
@@ -39,6 +40,15 @@ const SESSION = `
   datagram.bind({ host: 'localhost', port: 0 });
   datagram.sendTo(Buffer.alloc(100), datagram.getSockName());
   heard += datagram.recvFrom(50).data.length;
+  datagram.setSockOpt(IPPROTO_IP, IP_PKTINFO, true);
+  datagram.sendMsg([Buffer.alloc(10)], [], 0, datagram.getSockName());
+  const { address, control, data } = datagram.recvMsg(50, 100);
+  datagram.sendMsg([data, Buffer.alloc(20)], control, 0, address);
+  heard += datagram.recvMsg(50, 20).data.length;
+  const [from, to] = Socket.pair();
+  sendFds(from, [Buffer.alloc(5)], [0, 1, 2]);
+  heard += recvFds(to, 9, 3).data.length;
+  for (const socket of [from, to]) socket.close();
   datagram.close();
   caller.close();
   server.close();
@@ -56,5 +66,5 @@ void withBuild({ 'session.js': SESSION }, (directory) => {
   );
   const errors = /ERROR SUMMARY: (\d+) errors/.exec(stderr)?.[1];
   console.log(`${stdout.trim()} bytes; ${errors ?? stderr} errors`);
-  process.exitCode = stdout === 'heard 45151\n' && errors === '0' ? 0 : 1;
+  process.exitCode = stdout === 'heard 45186\n' && errors === '0' ? 0 : 1;
 });

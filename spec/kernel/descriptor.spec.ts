@@ -170,6 +170,7 @@ describe('A descriptor of a worker thread', () => {
       const { closeSync, readlinkSync } = require('node:fs');
       const { parentPort } = require('node:worker_threads');
       const { ChannelMap, Dispatcher, FileDispatcher, Socket, loop } = require(${INDEX});
+      const { recvFds, sendFds } = require(${INDEX});
       const held = globalThis.held = [];
       const fds = [];
       ${open}
@@ -235,6 +236,31 @@ describe('A descriptor of a worker thread', () => {
   it('is left open when it was given away', async () => {
     const open = `${PAIR} held[0].detach();`;
     expect(await outcome(open)).toEqual({ code: 1, open: [true, false] });
+  });
+
+  /** Passes four descriptors. */
+  const PASSED = `
+    const [from, to] = Socket.pair();
+    held.push(from, to);
+    sendFds(from, [Buffer.from('x')], [from.fileno(), to.fileno(), from.fileno(), 0]);
+  `;
+
+  it('is closed when it was passed to the worker, and when a Socket has taken it over', async () => {
+    const open = `${PASSED}
+      const { data } = to.recvMsg(1, 100).control[0];
+      for (let at = 0; at < 16; at += 4) fds.push(data.readInt32LE(at));
+      held.push(Socket.fromFd(fds[0]));
+      Socket.fromFd(fds[1]).detach();
+    `;
+    expect(await outcome(open)).toEqual({ code: 1, open: [false, true, false, false] });
+  });
+
+  it('is the program’s when it was received by recvFds', async () => {
+    const open = `${PASSED}
+      fds.push(...recvFds(to, 1, 4).fds);
+      held.push(Socket.fromFd(fds[0]));
+    `;
+    expect(await outcome(open)).toEqual({ code: 1, open: [false, true, true, true] });
   });
 
   it('is left alone when it was closed, and another thread has its number by now', async () => {

@@ -21,11 +21,14 @@ import {
   POLLIN,
   poll,
   poll2,
+  recvFds,
+  SCM_RIGHTS,
   SHUT_WR,
   SO_KEEPALIVE,
   SOCK_DGRAM,
   SOL_SOCKET,
   Socket,
+  sendFds,
   TCP_INFO,
 } from 'asyncore';
 import fc from 'fast-check';
@@ -53,6 +56,7 @@ const fixed = (length: number) => (): number => length;
 // struct epoll_event and struct pollfd, restated: these are what is to be checked.
 const EPOLL_EVENT = process.arch === 'x64' ? 12 : 16;
 const POLLFD = 8;
+const MSGHDR = 56;
 
 const MEMORY: Record<string, Pairs> = {
   socketpair: [[3, fixed(8)]],
@@ -81,6 +85,8 @@ const MEMORY: Record<string, Pairs> = {
     [4, pointedTo(5)],
     [5, (args) => (args[5] === null ? 0 : 4)],
   ],
+  recvmsg: [[1, fixed(MSGHDR)]],
+  sendmsg: [[1, fixed(MSGHDR)]],
   send: [[1, 2]],
   sendto: [
     [1, 2],
@@ -104,6 +110,18 @@ const MEMORY: Record<string, Pairs> = {
   memcpy: [[0, 2]],
 };
 
+/** What a struct msghdr points to, and the length beside each pointer. */
+function inMessage(header: DataView): [pointer: number, length: number][] {
+  const at = (offset: number): number => Number(header.getBigUint64(offset, true));
+  // One iovec, which stands behind the header.
+  return [
+    [at(0), header.getUint32(8, true)],
+    [at(16), 16 * at(24)],
+    [at(32), at(40)],
+    [at(MSGHDR), at(MSGHDR + 8)],
+  ];
+}
+
 /** No memory of the program's: numbers, C strings, and what C has allocated. */
 const WITHOUT = [
   'socket',
@@ -119,7 +137,7 @@ const WITHOUT = [
 
 const mockAudit = {
   /** Memory with a fixed address: where, and how much. */
-  ranges: [] as { start: number; size: number }[],
+  ranges: [] as { start: number; size: number; memory: Buffer }[],
   seen: new Set<string>(),
   wrong: [] as string[],
   look(name: string, args: unknown[]): void {
@@ -132,17 +150,25 @@ const mockAudit = {
     for (const [at, length] of pairs) {
       const pointer = args[at];
       const told = typeof length === 'number' ? Number(args[length] ?? 0) : length(args);
-      if (this.room(pointer) < told) this.wrong.push(`${name}: ${told} of ${this.room(pointer)}`);
+      this.compare(name, pointer, told);
     }
+    if (!/^(recv|send)msg$/.test(name)) return;
+    const { start, memory } = this.rangeOf(Number(args[1])) as { start: number; memory: Buffer };
+    const header = new DataView(memory.buffer, memory.byteOffset + Number(args[1]) - start);
+    for (const [pointer, told] of inMessage(header)) this.compare(name, pointer, told);
+  },
+  compare(name: string, pointer: unknown, told: number): void {
+    if (this.room(pointer) < told) this.wrong.push(`${name}: ${told} of ${this.room(pointer)}`);
+  },
+  rangeOf(address: number) {
+    // The latest, as addresses are given out again.
+    return this.ranges.findLast(({ start, size }) => address >= start && address <= start + size);
   },
   room(pointer: unknown): number {
     if (pointer === null || pointer === undefined) return 0;
     if (ArrayBuffer.isView(pointer)) return sizeOf(pointer);
     const address = Number(pointer);
-    // The latest, as addresses are given out again.
-    const range = this.ranges.findLast(
-      ({ start, size }) => address >= start && address <= start + size,
-    );
+    const range = this.rangeOf(address);
     return range === undefined ? -1 : range.start + range.size - address;
   },
 };
@@ -173,7 +199,7 @@ jest.mock('koffi', () => {
     },
     address(memory: Buffer) {
       const start = koffi.address(memory);
-      mockAudit.ranges.push({ start: Number(start), size: sizeOf(memory) });
+      mockAudit.ranges.push({ start: Number(start), size: sizeOf(memory), memory });
       return start;
     },
   };
@@ -289,6 +315,18 @@ describe('A length', () => {
         expect(receiver.recvFrom(5000)?.data.length).toBe(Math.min(size, 5000));
         sender.sendTo(Buffer.alloc(size), receiver.getSockName());
         expect(receiver.recvInto(new Uint8Array(100))).toBe(Math.min(size, 100));
+        sender.sendMsg([Buffer.alloc(size)], [], 0, receiver.getSockName());
+        expect(receiver.recvMsg(5000, 100)?.data.length).toBe(Math.min(size, 5000));
+      }
+    }
+    // More than the memory that all messages share has room for.
+    const [from, to] = Socket.pair().map(keep) as [Socket, Socket];
+    for (const room of [0, 20, 5000]) {
+      sendFds(from, [Buffer.alloc(70_000)], [from.fileno()]);
+      for (const fd of recvFds(to, 70_000, 1)?.fds ?? []) closeSync(fd);
+      sendFds(from, [Buffer.alloc(10)], [from.fileno(), from.fileno()]);
+      for (const { data } of to.recvMsg(100_000, room)?.control ?? []) {
+        for (let at = 0; at < data.length; at += 4) closeSync(data.readInt32LE(at));
       }
     }
     const tcp = keep(Socket.socket());
@@ -348,6 +386,9 @@ describe('A length', () => {
     };
     expect(['refused', size]).toContain(told(() => a.send(make())));
     a.send(Buffer.alloc(100));
+    expect(['refused', size]).toContain(told(() => a.sendMsg([make()])));
+    const data = { level: SOL_SOCKET, type: SCM_RIGHTS, data: make() };
+    told(() => a.sendMsg([Buffer.from('x')], [data]));
     expect(['refused', size]).toContain(told(() => b.recvInto(make())));
     const datagram = keep(Socket.socket(AF_INET, SOCK_DGRAM));
     datagram.bind({ host: '127.0.0.1', port: 0 });
@@ -367,6 +408,8 @@ describe('A length', () => {
         for (const call of [
           () => b.recv(size),
           () => b.recvFrom(size),
+          () => b.recvMsg(size),
+          () => b.recvMsg(10, size),
           () => a.getSockOpt(1, 3, size),
         ]) {
           try {

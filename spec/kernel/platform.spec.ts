@@ -178,7 +178,7 @@ describe("The C headers' values", () => {
   });
 
   itWithCompiler('are those of the sizes and offsets', () => {
-    const { addrinfo, epollEvent, ...sizes } = platform.LAYOUT;
+    const { addrinfo, epollEvent, msghdr, iovec, cmsghdr, ...sizes } = platform.LAYOUT;
     expectAsInC({
       'sizeof(struct sockaddr_in)': sizes.sockaddrIn,
       'sizeof(struct sockaddr_in6)': sizes.sockaddrIn6,
@@ -189,6 +189,22 @@ describe("The C headers' values", () => {
       'offsetof(struct addrinfo, ai_addrlen)': addrinfo.addrlen,
       'offsetof(struct addrinfo, ai_addr)': addrinfo.addr,
       'offsetof(struct addrinfo, ai_next)': addrinfo.next,
+      'sizeof(struct msghdr)': msghdr.size,
+      'offsetof(struct msghdr, msg_name)': msghdr.name,
+      'offsetof(struct msghdr, msg_namelen)': msghdr.nameLength,
+      'offsetof(struct msghdr, msg_iov)': msghdr.iov,
+      'offsetof(struct msghdr, msg_iovlen)': msghdr.iovLength,
+      'offsetof(struct msghdr, msg_control)': msghdr.control,
+      'offsetof(struct msghdr, msg_controllen)': msghdr.controlLength,
+      'offsetof(struct msghdr, msg_flags)': msghdr.flags,
+      'sizeof(struct iovec)': iovec.size,
+      'offsetof(struct iovec, iov_base)': iovec.base,
+      'offsetof(struct iovec, iov_len)': iovec.length,
+      'CMSG_LEN(0)': cmsghdr.size,
+      'offsetof(struct cmsghdr, cmsg_len)': cmsghdr.length,
+      'offsetof(struct cmsghdr, cmsg_level)': cmsghdr.level,
+      'offsetof(struct cmsghdr, cmsg_type)': cmsghdr.type,
+      'CMSG_ALIGN(1)': cmsghdr.align,
       'sizeof(struct epoll_event)': epollEvent.size,
       'offsetof(struct epoll_event, data)': epollEvent.data,
     });

@@ -15,6 +15,7 @@ import {
   SOL_SOCKET,
 } from 'asyncore';
 import { Memory, SockaddrSlot } from '../../lib/kernel/koffi';
+import { MessageMemory } from '../../lib/kernel/message-memory';
 import {
   EPOLL_CLOEXEC,
   EPOLL_CTL_ADD,
@@ -92,6 +93,7 @@ type Call = (argument: never) => unknown;
 const bytes = Buffer.alloc(16);
 const memory = new Memory(16);
 const slot = new SockaddrSlot();
+const message = new MessageMemory(16, 16);
 
 /** What poll(2) reports at once, so that no timeout is ever waited for. */
 function pollNobody(): Memory {
@@ -115,6 +117,8 @@ describe('Arguments', () => {
     ['send', (fd) => libc.send(fd, bytes, MSG_DONTWAIT)],
     ['send', (fd) => libc.sendFrom(fd, memory, 0, 1, MSG_DONTWAIT)],
     ['sendto', (fd) => libc.sendto(fd, bytes, MSG_DONTWAIT, bytes)],
+    ['recvmsg', (fd) => libc.recvmsg(fd, message, MSG_DONTWAIT)],
+    ['sendmsg', (fd) => libc.sendmsg(fd, message, MSG_DONTWAIT)],
     ['shutdown', (fd) => libc.shutdown(fd, SHUT_WR)],
     ['close', (fd) => libc.close(fd)],
     ['read', (fd) => libc.read(fd, Buffer.alloc(0))],
@@ -149,6 +153,8 @@ describe('Arguments', () => {
     ['send', 'flags', (n) => libc.sendFrom(NOBODY, memory, 0, 1, n)],
     ['accept', 'flags', (n) => libc.accept4(NOBODY, slot, n)],
     ['sendto', 'flags', (n) => libc.sendto(NOBODY, bytes, n, bytes)],
+    ['recvmsg', 'flags', (n) => libc.recvmsg(NOBODY, message, n)],
+    ['sendmsg', 'flags', (n) => libc.sendmsg(NOBODY, message, n)],
     ['shutdown', 'how', (n) => libc.shutdown(NOBODY, n)],
     ['fcntl', 'command', (n) => libc.fcntl(NOBODY, n, 0)],
     ['strerror', 'errno', (n) => libc.strerror(n)],
@@ -213,6 +219,8 @@ describe('A call that fails', () => {
     ['send', ERRNO.EBADF, () => libc.send(NOBODY, bytes, 0)],
     ['sendFrom', ERRNO.EBADF, () => libc.sendFrom(NOBODY, memory, 0, 1, 0)],
     ['sendto', ERRNO.EBADF, () => libc.sendto(NOBODY, bytes, 0, bytes)],
+    ['recvmsg', ERRNO.EBADF, () => libc.recvmsg(NOBODY, message, 0)],
+    ['sendmsg', ERRNO.EBADF, () => libc.sendmsg(NOBODY, message, 0)],
     ['shutdown', ERRNO.EBADF, () => libc.shutdown(NOBODY, SHUT_WR)],
     ['close', ERRNO.EBADF, () => libc.close(NOBODY)],
     ['read', ERRNO.EBADF, () => libc.read(NOBODY, bytes)],

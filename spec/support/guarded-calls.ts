@@ -63,6 +63,8 @@ guardArrays('BigUint64Array');
 const libc = require('../../lib/kernel/syscalls') as typeof import('../../lib/kernel/syscalls');
 const { Memory, SockaddrSlot } =
   require('../../lib/kernel/koffi') as typeof import('../../lib/kernel/koffi');
+const { MessageMemory } =
+  require('../../lib/kernel/message-memory') as typeof import('../../lib/kernel/message-memory');
 const resolver = require('../../lib/kernel/resolver') as typeof import('../../lib/kernel/resolver');
 const constants =
   require('../../lib/kernel/platform/constants') as typeof import('../../lib/kernel/platform/constants');
@@ -130,7 +132,39 @@ for (const size of [1, 2, 7, 16, 1000, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE]) {
   libc.send(e, ANY, 0);
   const slot = new SockaddrSlot();
   expect(`recvfrom of a datagram`, libc.recvfrom(f, guardedBuffer(size), 0, slot), size);
+
+  // The data of a message ends at the guard.
+  const message = new MessageMemory(0, size);
+  message.prepare(0, 0, size);
+  message.data.fill(0x5a);
+  expect(`sendmsg ${size}`, libc.sendmsg(e, message, 0), size);
+  libc.send(e, ANY, 0);
+  message.prepare(message.name.length, 0, size);
+  expect(`recvmsg ${size}`, libc.recvmsg(f, message, 0), size);
   for (const fd of [e, f]) libc.close(fd);
+}
+
+// Control data ends at the guard, and there is more of it.
+for (const count of [1, 2, 3, 100]) {
+  const [a, b] = pair();
+  const size = 16 + 4 * count;
+  const message = new MessageMemory(size, 0);
+  const fds = Buffer.concat(Array(count).fill(Buffer.from([a, a >> 8, 0, 0])));
+  message.control.set(Buffer.from(new Uint32Array([size, 0, 1, 1]).buffer));
+  message.control.set(fds, 16);
+  message.prepare(0, size, 0);
+  const [c, d] = pair(SOCK_DGRAM);
+  for (let left = 2; left > 0; left -= 1) expect(`sendmsg ${size}`, libc.sendmsg(c, message, 0), 0);
+  for (const room of [size, size - 4]) {
+    const into = new MessageMemory(room, 0);
+    into.prepare(128, room, 0);
+    expect(`recvmsg ${room}`, libc.recvmsg(d, into, 0), 0);
+    // Where none fits, there is no header either.
+    expect(`recvmsg ${room}, control`, into.writtenControl.length, room === 16 ? 0 : room);
+    for (let at = 16; at < into.writtenControl.length; at += 4)
+      libc.close(into.control.readInt32LE(at));
+  }
+  for (const fd of [a, b, c, d]) libc.close(fd);
 }
 
 // Addresses: the longest there are, in and out.

@@ -11,6 +11,7 @@
 // Every call blocks, for some microseconds if the disk is local.
 
 import {
+  accessSync,
   closeSync,
   constants,
   fstatSync,
@@ -24,9 +25,9 @@ import {
   unlinkSync,
 } from 'node:fs';
 import { constants as system } from 'node:os';
-import { posix } from 'node:path';
+import { dirname, posix } from 'node:path';
 
-const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
+const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_WRONLY, W_OK } = constants;
 
 /** Control characters, and invalid UTF-8. */
 const UNSPEAKABLE = /[\p{Cc}\ufffd]/u;
@@ -74,6 +75,21 @@ export class FileTree {
     if (fstatSync(fd).isFile()) return fd;
     closeSync(fd);
     throw failure('EISDIR');
+  }
+
+  /**
+   * Checks, and changes nothing, whether a plain file can be written or created here.
+   * @returns its size; null: it does not exist, and can be created
+   */
+  writableSize(path: string): number | null {
+    try {
+      closeSync(this.open(path, O_WRONLY));
+      return this.stat(path).size;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+    this.#at(path, (place) => accessSync(dirname(place), W_OK));
+    return null;
   }
 
   makeDirectory(path: string): void {

@@ -6,7 +6,7 @@
 // Files are read and written by blocking calls, 64 KiB at a time. The system's cache answers them in
 // microseconds. A network file system would delay every connection.
 
-import { closeSync, writeFileSync } from 'node:fs';
+import { closeSync, ftruncateSync, writeFileSync } from 'node:fs';
 import {
   type Address,
   AsyncChat,
@@ -22,7 +22,7 @@ import {
   type SocketLike,
   strerror,
 } from 'asyncore';
-import { familyOf } from './program';
+import { familyOf, hostOf } from './program';
 
 /** Idle timeout of a transfer, and timeout for its connection, in ms. */
 const TRANSFER_TIMEOUT = 60 * 1000;
@@ -30,6 +30,7 @@ const CONNECT_TIMEOUT = 20 * 1000;
 
 const BROKEN = '426 The connection is broken';
 const CANNOT_CONNECT = '425 Cannot connect';
+export const NOBODY = '425 Nobody has connected';
 
 /** The session of a transfer. */
 export interface Control {
@@ -40,15 +41,15 @@ export interface Control {
   transferEnded(reply: string): void;
 }
 
-/** An IPv4 peer of an IPv6 socket is written as `::ffff:192.0.2.1`. */
-export function hostOf(address: Address | null): string {
-  return (address as InternetAddress).host.replace(/^::ffff:(?=[\d.]+$)/, '');
+export function localAddressOf({ socket }: Pick<Control, 'socket'>): InternetAddress {
+  return socket?.getSockName?.() as InternetAddress;
 }
 
-/** The reason that the file system gives; null: the error is not from the file system. */
+/** The reason that the system gives; null: the error is not from the system. */
 export function refusal(error: unknown): string | null {
   const { code, errno } = error as NodeJS.ErrnoException;
   if (errno === undefined) return null;
+  if (error instanceof SocketError) return `425 ${strerror(errno)}`;
   const reply = code === 'ENOSPC' || code === 'EDQUOT' ? 452 : 550;
   // Node's own message contains the path, and not in the client's form.
   return `${reply} ${strerror(Math.abs(errno))}`;
@@ -74,11 +75,12 @@ export abstract class Transfer extends AsyncChat {
     this.setIdleTimeout(TRANSFER_TIMEOUT);
   }
 
-  /** Connects to the client. */
+  /** Connects to the client, from the address that it knows: a firewall may accept no other. */
   connectTo(address: InternetAddress): void {
     try {
       this.createSocket(familyOf(address.host));
       this.setIdleTimeout(CONNECT_TIMEOUT);
+      this.bind({ host: hostOf(localAddressOf(this.session)), port: 0 });
       this.connect(address);
     } catch (error) {
       if (!(error instanceof SocketError)) throw error;
@@ -98,7 +100,7 @@ export abstract class Transfer extends AsyncChat {
   }
 
   override handleClose(): void {
-    this.end(BROKEN);
+    this.end(this.connected ? BROKEN : CANNOT_CONNECT);
   }
 
   override handleTimeout(): void {
@@ -129,8 +131,10 @@ export class Download extends Transfer {
     this.closeWhenDone();
   }
 
-  /** The client has nothing to send on this connection. */
-  override collectIncomingData(): void {}
+  /** The client has nothing to send on this connection, and must not keep it alive in that way. */
+  override collectIncomingData(): void {
+    this.end('426 You may only receive');
+  }
 
   override handleClose(): void {
     if (this.#isRead && this.writableLength === 0) this.end('226 Done');
@@ -138,14 +142,23 @@ export class Download extends Transfer {
   }
 }
 
-/** Receives until the client closes. */
+/**
+ * Receives until the client closes. The file is opened when the first data arrives, or the end: a
+ * connection that fails leaves it untouched. What has arrived is kept, as the client may resume.
+ */
 export class Upload extends Transfer {
-  #fd: number | null;
+  readonly #open: () => number;
+  readonly #kept: number;
+  #fd: number | null = null;
 
-  /** @param fd the file to append to; it is closed at the end */
-  constructor(session: Control, fd: number, isText: boolean) {
+  /**
+   * @param open returns the file to append to, which is closed at the end
+   * @param kept how many bytes of the file stay; Infinity: all
+   */
+  constructor(session: Control, open: () => number, kept: number, isText: boolean) {
     super(session);
-    this.#fd = fd;
+    this.#open = open;
+    this.#kept = kept;
     if (isText) this.setTerminator('\r\n');
   }
 
@@ -165,10 +178,22 @@ export class Upload extends Transfer {
   }
 
   #write(): void {
-    if (this.#fd !== null && this.incoming.length > 0) writeFileSync(this.#fd, this._getData());
+    // An aborted connection closes the channel within its read event.
+    if (this.connected && this.incoming.length > 0) {
+      writeFileSync(this.#file(), this._getData());
+    }
+  }
+
+  #file(): number {
+    if (this.#fd !== null) return this.#fd;
+    const fd = this.#open();
+    this.#fd = fd;
+    if (this.#kept < Infinity) ftruncateSync(fd, this.#kept);
+    return fd;
   }
 
   override handleEof(): void {
+    this.#file();
     this.#write();
     this.end('226 Done');
   }
@@ -194,23 +219,47 @@ export class TextProducer implements Producer {
   }
 }
 
-/** Waits for the client to connect, once, and gives the connection to a transfer. */
+/**
+ * Waits for the client to connect, once, and gives the connection to a transfer. The client may connect
+ * before its command or after it, but within the limit.
+ */
 export class PassiveListener extends Dispatcher {
+  readonly port: number;
   #caller: Socket | null = null;
   #transfer: Transfer | null = null;
+  /** When the idle timeout was set, by performance.now(). */
+  #since = performance.now();
 
+  /** @throws {SocketError} `EMFILE`, … */
   constructor(readonly session: Control) {
     super(null, session.map);
-    const socket = session.socket as Socket;
-    this.createSocket(socket.family);
-    this.bind({ ...(socket.getSockName() as InternetAddress), port: 0 });
-    this.listen(1);
+    const local = localAddressOf(session);
+    try {
+      this.createSocket((session.socket as Socket).family);
+      this.bind({ ...local, port: 0 });
+      this.listen(1);
+      this.port = localAddressOf(this).port;
+    } catch (error) {
+      this.close();
+      throw error;
+    }
     this.setIdleTimeout(CONNECT_TIMEOUT);
   }
 
-  get port(): number {
-    const address = this.socket?.getSockName?.() as InternetAddress;
-    return address.port;
+  /** Whether a transfer has or may still get its connection here. */
+  get isOpen(): boolean {
+    return this.accepting || this.#caller !== null;
+  }
+
+  /** A stranger who knocks must not extend the limit: the idle timeout is set to what is left of it. */
+  override handleAccept(): Handled {
+    try {
+      return super.handleAccept();
+    } finally {
+      const now = performance.now();
+      this.setIdleTimeout(Math.max(this.idleTimeout - (now - this.#since), 1));
+      this.#since = now;
+    }
   }
 
   override handleAccepted(socket: Socket, address: Address): void {
@@ -234,14 +283,15 @@ export class PassiveListener extends Dispatcher {
     this.#caller = null;
   }
 
-  override handleTimeout(): void {
+  /** The time is over, or accepting has failed. */
+  override handleClose(): void {
     this.close();
-    this.#transfer?.end('425 Nobody has connected');
+    this.#transfer?.end(NOBODY);
   }
 
   /** A client that has not connected by now is no longer waited for. */
   override handleShutdown(): void {
-    this.handleTimeout();
+    this.handleClose();
   }
 
   override close(): void {

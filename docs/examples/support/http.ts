@@ -8,7 +8,8 @@
 // A lenient parser can be attacked. When a proxy and the server behind it disagree about where a message
 // ends, the rest of one message can be made to look like another ("request smuggling"). So a head consists
 // of printable lines that end with CR LF and nothing else. A repeated header is joined with a comma, and so
-// is neither a valid length nor a valid coding. Unusual chunks are refused.
+// is neither a valid length nor a valid coding. Unusual chunks are refused. A folded header, which goes
+// on in a second line, is refused in a request, while a client has to accept it in a response.
 
 import { AsyncChat, type ChannelMap, type Handled, type Producer, type SocketLike } from 'asyncore';
 
@@ -23,8 +24,13 @@ const LONGEST_SIZE_LINE = 1024;
 const HEADER = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)$/;
 const SIZE_LINE = /^([0-9A-Fa-f]{1,12})(?:;[\t -~\x80-\xff]*)?$/;
 const LENGTH = /^\d+$/;
+/** A valid host contains no comma, so two joined values are invalid. */
+const HOST = /^(?:\[[\w.~!$&'()*+;=:-]+\]|(?:[\w.~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+)(?::\d*)?$/;
 /** A chat holds back a CR at the end of a piece, so CR and LF are always in the same piece. */
 const BARE_LF = /(?<!\r)\n/;
+
+/** The absolute form, which clients send to a proxy. A server has to accept it too. */
+const ABSOLUTE = /^https?:\/\/([^/?]*)(.*)$/i;
 
 /** By name in lower case. The values of a repeated header are joined with ', '. */
 export type Headers = Map<string, string>;
@@ -66,6 +72,8 @@ export class HttpError extends Error {
 type Part = 'head' | 'body' | 'size' | 'chunk' | 'chunk end' | 'trailer' | 'nothing';
 
 export abstract class MessageChat extends AsyncChat {
+  /** Whether a header may be folded: go on in a line that begins with a blank. */
+  protected readonly unfolds: boolean = false;
   #part: Part = 'head';
   #trailersLength = 0;
 
@@ -129,8 +137,14 @@ export abstract class MessageChat extends AsyncChat {
   }
 
   override handleOverflow(): void {
-    if (this.#part === 'head') this.foundMistake(new HttpError(431, 'The headers are too large'));
-    else this.foundMistake(new HttpError(400, 'A line of a chunked body is too long'));
+    this.foundMistake(this.#tooLarge());
+  }
+
+  #tooLarge(): HttpError {
+    if (this.#part !== 'head') return new HttpError(400, 'A line of a chunked body is too long');
+    const isFirstLine = this.incoming.length > 0 && !this._getData().includes(LINE_END, 1);
+    if (isFirstLine) return new HttpError(414, 'The first line is too long');
+    return new HttpError(431, 'The headers are too large');
   }
 
   #orMistake(run: () => Handled): Handled {
@@ -161,7 +175,7 @@ export abstract class MessageChat extends AsyncChat {
   }
 
   #foundHead(head: string): Handled {
-    const { line, headers } = parseHead(head);
+    const { line, headers } = parseHead(head, this.unfolds);
     const framing = this.foundHead(line, headers);
     if (framing === null) return;
     if (framing === 0) return this.#end();
@@ -181,7 +195,10 @@ export abstract class MessageChat extends AsyncChat {
   /** Trailers are checked, and dropped. */
   #foundTrailer(line: Buffer): Handled {
     if (line.length === 0) return this.#end();
-    parseHeader(line.toString('latin1'));
+    const text = line.toString('latin1');
+    // Folded: more of the value before it.
+    const goesOn = this.unfolds && this.#trailersLength > 0 && isBlank(text.charCodeAt(0));
+    parseHeaders([goesOn ? `x:${text}` : text]);
     this.#trailersLength += line.length;
     if (this.#trailersLength > LARGEST_HEAD) throw new HttpError(431, 'The trailers are too large');
   }
@@ -201,7 +218,11 @@ export function framingOf(headers: Headers): number | 'chunked' | null {
     throw new HttpError(400, 'There are both a Transfer-Encoding and a Content-Length');
   }
   if (length === undefined) {
-    if (coding?.toLowerCase() === 'chunked') return 'chunked';
+    const codings = wordsOf(coding);
+    if (codings.at(-1) !== 'chunked') {
+      throw new HttpError(400, 'The Transfer-Encoding does not end with chunked');
+    }
+    if (codings.length === 1) return 'chunked';
     throw new HttpError(501, 'This Transfer-Encoding is not supported');
   }
   if (!LENGTH.test(length)) throw new HttpError(400, 'The Content-Length is not a number');
@@ -213,22 +234,62 @@ export function wordsOf(header: string | undefined): string[] {
   return header === undefined ? [] : header.split(',').map((word) => trim(word).toLowerCase());
 }
 
-function parseHead(head: string): { line: string; headers: Headers } {
+/**
+ * The first line of a message, and its headers.
+ * @param unfolds whether a header may be folded
+ * @throws {HttpError} for a line that is no header
+ */
+export function parseHead(head: string, unfolds = false): { line: string; headers: Headers } {
   // An empty line before a message is ignored: old clients sent one after a body.
   const [line = '', ...rest] = (head.startsWith('\r\n') ? head.slice(2) : head).split('\r\n');
+  return { line, headers: parseHeaders(rest, unfolds) };
+}
+
+function parseHeaders(lines: readonly string[], unfolds = false): Headers {
   const headers: Headers = new Map();
-  for (const one of rest) {
-    const [name, value] = parseHeader(one);
+  for (const line of unfolds ? unfolded(lines) : lines) {
+    const match = HEADER.exec(line);
+    if (match === null) throw new HttpError(400, 'There is a line that is no header');
+    const [name, value] = [(match[1] as string).toLowerCase(), trim(match[2] as string)];
     const before = headers.get(name);
     headers.set(name, before === undefined ? value : `${before}, ${value}`);
   }
-  return { line, headers };
+  return headers;
 }
 
-function parseHeader(line: string): [name: string, value: string] {
-  const match = HEADER.exec(line);
-  if (match === null) throw new HttpError(400, 'There is a line that is no header');
-  return [(match[1] as string).toLowerCase(), trim(match[2] as string)];
+/** Each header in one line, with a blank in place of the line end (RFC 9112 §5.2). */
+function unfolded(lines: readonly string[]): string[] {
+  const joined: string[] = [];
+  for (const line of lines) {
+    const goesOn = joined.length > 0 && isBlank(line.charCodeAt(0));
+    joined.push(goesOn ? `${joined.pop()} ${trim(line)}` : line);
+  }
+  return joined;
+}
+
+/** @throws {HttpError} unless there is one valid host; HTTP/1.0 has requests without one */
+export function checkHost(headers: Headers, isModern: boolean): void {
+  const host = headers.get('host');
+  if (host === undefined ? isModern : !HOST.test(host)) {
+    throw new HttpError(400, 'There has to be one Host');
+  }
+}
+
+/**
+ * The path and the query of a request.
+ * @throws {HttpError} for a target that has neither the origin form nor the absolute form
+ */
+export function targetOf(method: string, target: string): string {
+  const [, host, rest = target] = ABSOLUTE.exec(target) ?? [];
+  if (host !== undefined && !HOST.test(host)) {
+    throw new HttpError(400, 'The target has no valid host');
+  }
+  // A fragment is for the client alone.
+  if (!rest.includes('#')) {
+    if (rest.startsWith('/') || (rest === '*' && method === 'OPTIONS')) return rest;
+    if (host !== undefined) return `/${rest}`;
+  }
+  throw new HttpError(400, 'The target is no path');
 }
 
 /** Trims spaces and tabs only. A regular expression might take quadratic time. */

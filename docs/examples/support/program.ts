@@ -74,6 +74,11 @@ export function familyOf(host: string): number {
   return isIPv6(host) ? AF_INET6 : AF_INET;
 }
 
+/** An IPv4 peer of an IPv6 socket is written as `::ffff:192.0.2.1`. */
+export function hostOf(address: Address | null): string {
+  return (address as InternetAddress).host.replace(/^::ffff:(?=[\d.]+$)/, '');
+}
+
 /** How long connections have to end after a signal, in ms. */
 const PATIENCE = 5000;
 

@@ -60,6 +60,19 @@ export const LAYOUT = {
   sunPath: 108,
   sockaddrStorage: 128,
   pollfd: 8,
+  msghdr: {
+    size: 56,
+    name: 0,
+    nameLength: 8,
+    iov: 16,
+    iovLength: 24,
+    control: 32,
+    controlLength: 40,
+    flags: 48,
+  },
+  iovec: { size: 16, base: 0, length: 8 },
+  /** The data of a control message follows; the next one begins at a multiple of `align`. */
+  cmsghdr: { size: 16, length: 0, level: 8, type: 12, align: 8 },
   addrinfo: { size: 48, addrlen: 16, addr: 24, next: 40 },
   epollEvent: process.arch === 'x64' ? { size: 12, data: 4 } : { size: 16, data: 8 },
 } as const;
