@@ -175,15 +175,24 @@ export function finishConnect<Channel extends Connecting>(
 }
 
 /**
- * A failed connect, which handleError has been told and has not closed, would be reported at every tick. Calls
- * `handleClose`, as Python does. A channel that this leaves open leaves the map.
+ * The first part of a read or write event of a channel that connects.
+ * @returns whether the connect has failed before. handleError has been told, and has not closed the channel,
+ *   which is ready at every tick. As in Python `handleClose` is called; if that leaves the channel open, it
+ *   leaves the map
+ * @throws {SocketError} when the connect failed
  */
-export function abandonConnect(channel: Connecting, session: Session): void {
+export function hasFailed(channel: Connecting, session: Session): boolean {
+  if (channel.connected) return false;
+  if (session.connectErrno === 0) {
+    channel.handleConnectEvent();
+    return false;
+  }
   session.peerGone(channel);
   // handleClose may have closed the channel, or begun to connect anew.
-  if (session.replaced || session.connectErrno === 0) return;
+  if (session.replaced || session.connectErrno === 0) return true;
   channel.connecting = false;
   session.leaveMap(channel);
+  return true;
 }
 
 /** @returns false while a host name is being looked up: the kernel knows nothing of the connect yet */

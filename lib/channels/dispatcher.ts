@@ -22,13 +22,13 @@ import {
 } from '../kernel/platform/constants';
 import { flushPending, Socket, type SocketLike, sendRange, socketClosing } from '../kernel/socket';
 import type { Memory } from '../kernel/syscalls';
-import type { Channel } from '../loop/channel';
+import { type Channel, hearsReset, isOver } from '../loop/channel';
 import { ChannelMap, registryOf, socketMap } from '../loop/channel-map';
 import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
 import { describeChannel, describeError } from './channel-log';
-import { abandonConnect, checkTarget, finishConnect, inspectSocket, startConnect } from './connect';
+import { checkTarget, finishConnect, hasFailed, inspectSocket, startConnect } from './connect';
 import type { Handled, Handlers } from './handlers';
 import { IdleTimeout } from './idle-timeout';
 import { dropUrgent, Session } from './session';
@@ -622,19 +622,11 @@ export class Dispatcher implements Channel, Handlers {
     if (session.readingPaused || (session.lookup && session.awaitsLookup())) return;
     this.#idle?.touch();
     if (this.accepting) return this.handleAccept();
-    if (this.#connectHasFailed(session)) return;
+    if (this.connecting && hasFailed(this, session)) return;
     // handleConnect may have paused it.
     if (session.replaced || session.readingPaused) return;
     const result = this.handleRead();
     if (result !== undefined) handleResult(this, result);
-  }
-
-  /** @returns whether the event is over: the failure of a connect has been told before */
-  #connectHasFailed(session: Session): boolean {
-    if (this.connected || !this.connecting) return false;
-    if (session.connectErrno === 0) this.handleConnectEvent();
-    else abandonConnect(this, session);
-    return session.connectErrno !== 0;
   }
 
   /** Output can be sent, or a connect is over. Python's `handle_write_event`. */
@@ -642,7 +634,7 @@ export class Dispatcher implements Channel, Handlers {
     // The loop never waits for a listener to become writable.
     const session = this.#session;
     if (this.accepting || (session.lookup && session.awaitsLookup())) return;
-    if (this.#connectHasFailed(session)) return;
+    if (this.connecting && hasFailed(this, session)) return;
     if (!session.replaced) handleResult(this, this.handleWrite());
   }
 
@@ -658,9 +650,23 @@ export class Dispatcher implements Channel, Handlers {
 
   /** An error on the socket, or urgent data. Python's `handle_expt_event`. */
   handleExptEvent(): Handled {
-    if (this.#need('exception').getSockOpt(SOL_SOCKET, SO_ERROR) !== 0)
-      this.#session.peerGone(this);
-    else handleResult(this, this.handleExpt());
+    const session = this.#session;
+    if (this.#need('exception').getSockOpt(SOL_SOCKET, SO_ERROR) !== 0) {
+      session.peerGone(this);
+      return;
+    }
+    handleResult(this, this.handleExpt());
+    if (!session.replaced) session.muteUrgent();
+  }
+
+  /** @internal */
+  get [hearsReset](): boolean {
+    return this.#session.hearsReset;
+  }
+
+  /** @internal */
+  [isOver](): boolean {
+    return this.#session.isOver();
   }
 
   // -------------------------------------------------------------------------------------------

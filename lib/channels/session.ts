@@ -5,7 +5,14 @@
 // state that hot loops read lives here, in a final class: a channel's own fields differ in shape from
 // subclass to subclass.
 
-import { MSG_OOB, SOCK_DGRAM, SOCK_STREAM } from '../kernel/platform/constants';
+import {
+  MSG_OOB,
+  MSG_PEEK,
+  SO_OOBINLINE,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from '../kernel/platform/constants';
 import { Socket, type SocketLike } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
@@ -139,6 +146,29 @@ export class Session {
     }
   }
 
+  get hearsReset(): boolean {
+    return this.connected && this.isStream && this.socket instanceof Socket;
+  }
+
+  /** After a reset: whether the connection is over, with no input left to be read. */
+  isOver(): boolean {
+    if (this.holdsRecords || !this.hearsReset) return false;
+    try {
+      return this.socket?.recv(1, MSG_PEEK)?.length === 0;
+    } catch {
+      // The reset itself: it came after all input.
+      return true;
+    }
+  }
+
+  /** After handleExpt: urgent data that is still unread would be reported again at once. */
+  muteUrgent(): void {
+    const { socket, fd } = this;
+    if (fd === null || !(socket instanceof Socket) || socket.closed) return;
+    const inline = socket.getSockOpt(SOL_SOCKET, SO_OOBINLINE) !== 0;
+    if (inline || hasUrgent(socket)) registryOf(this.map).muteUrgent(fd, inline);
+  }
+
   interestChanged(): void {
     if (this.fd !== null) this.map.interestChanged(this.fd);
   }
@@ -169,6 +199,15 @@ export function drainInput(socket: SocketLike | null): void {
     }
   } catch {
     // The channel is about to be closed, whatever it is.
+  }
+}
+
+function hasUrgent(socket: Socket): boolean {
+  try {
+    return socket.recv(1, MSG_OOB | MSG_PEEK) !== null;
+  } catch {
+    // It has been read, or was in the input that has been read.
+    return false;
   }
 }
 

@@ -1,5 +1,11 @@
 // The interface between the loop and its channels.
 
+/** Whether a channel hears of the reset of its connection while it wants nothing. @internal */
+export const hearsReset = Symbol('hearsReset');
+
+/** After a reset: whether the connection is over, with no input left to be read. @internal */
+export const isOver = Symbol('isOver');
+
 /** What stands in a channel map. Dispatchers are channels; a program may write its own. */
 export interface Channel {
   /** Whether to wait for input. */
@@ -17,6 +23,10 @@ export interface Channel {
    * true needs a call of `interestChanged`, like a change of a predicate. @internal
    */
   readonly hasBufferedInput?: boolean;
+  /** A channel without this is not watched while it wants nothing. @internal */
+  readonly [hearsReset]?: boolean;
+  /** If it returns true, `handleClose` is called. @internal */
+  [isOver]?(): boolean;
   /** There is input, a connection to accept, the end of a connect, or an error. */
   handleReadEvent(): void | Promise<void>;
   /** Output can be sent, or a connect is over. */

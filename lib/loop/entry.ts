@@ -62,6 +62,9 @@ export class Entry {
    * Ends early when the channel wants something else.
    */
   hangupMuted = false;
+  /** POLLPRI is not registered, until the channel wants something else or `urgentPause` is reached. */
+  urgentMuted = false;
+  urgentPause: Suspension | null = null;
   /** The descriptor was closed, and not by the channel. */
   invalid = false;
   /** Invalid, and the number went to another channel before this channel's `handleClose` ran. */
@@ -77,5 +80,5 @@ export class Entry {
   ) {}
 }
 
-/** The end of a suspension. */
+/** The end of a suspension, or of a mute. */
 export class Suspension extends Deadline {}

@@ -11,9 +11,9 @@
 //
 // As the set is a level, a tick that ExitNow cuts short loses nothing: the next one reports it again.
 
-import { POLLIN, POLLNVAL, POLLOUT } from '../kernel/platform/constants';
-import type { Channel } from './channel';
-import { Entry, type PollBits, READ, type SelectSets } from './entry';
+import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from '../kernel/platform/constants';
+import { type Channel, isOver } from './channel';
+import { Entry, EXCEPTION, INVALID, type PollBits, READ, type SelectSets, WRITE } from './entry';
 
 /** Below this size a snapshot is sorted in place. Most are, and nearly sorted at that. */
 const FEW = 32;
@@ -25,7 +25,15 @@ NO_ENTRY.live = false;
 /** A channel that replaces another in the map has the same place. */
 export const inMapOrder = (a: Entry, b: Entry): number => a.order - b.order;
 
-/** What is due in one tick, in map order: entries and, at the same index, what for. */
+/** What a snapshot needs of the registry. */
+interface Mutes {
+  muteHangup(entry: Entry): void;
+}
+
+/**
+ * What is due in one tick, in map order: entries and, at the same index, what for. It is empty when all that
+ * the kernel has reported is muted.
+ */
 export class Snapshot {
   /** Only the first `count` are of this tick: the arrays keep their size, so that no tick allocates. */
   readonly entries: Entry[] = [];
@@ -51,10 +59,78 @@ export class Snapshot {
     }
   }
 
+  /**
+   * Moves what has fired into the snapshot, as the sets of select(2). The kernel builds them from the same
+   * bits: a hang-up counts as input, an error as input and as output.
+   */
+  takeSelectSets(registry: Mutes): void {
+    const { entries, due, count } = this;
+    let all: SelectSets = 0;
+    for (let index = 0; index < count; index += 1) {
+      const entry = entries[index] as Entry;
+      const { fired, wants } = entry;
+      entry.fired = 0;
+      let sets: SelectSets = 0;
+      if ((fired & (POLLIN | POLLHUP | POLLERR)) !== 0) sets |= wants & READ;
+      if ((fired & (POLLOUT | POLLERR)) !== 0) sets |= wants & WRITE;
+      if ((fired & POLLPRI) !== 0) sets |= EXCEPTION;
+      if ((fired & POLLNVAL) !== 0) sets = INVALID;
+      // select(2) reports a hang-up to readers only, and epoll to all, at every tick.
+      if (sets === 0) sets = isReset(entry, fired, registry) ? INVALID : 0;
+      due[index] = sets;
+      all |= sets;
+    }
+    if (all === 0) this.clear();
+  }
+
+  /** Moves what has fired into the snapshot, as it is. */
+  takePollBits(registry: Mutes): void {
+    const { entries, due, count } = this;
+    let all: PollBits = 0;
+    for (let index = 0; index < count; index += 1) {
+      const entry = entries[index] as Entry;
+      all |= entry.fired;
+      due[index] = entry.fired;
+      entry.fired = 0;
+    }
+    if ((all & (POLLHUP | POLLERR)) === 0) return;
+    // In a loop of its own, as it runs code of the program: the entries hold no events any more.
+    all = 0;
+    for (let index = 0; index < count; index += 1) {
+      const fired = due[index] as PollBits;
+      if ((fired & (POLLHUP | POLLERR)) !== 0) {
+        due[index] = withoutMutedEnd(entries[index] as Entry, fired, registry);
+      }
+      all |= due[index] as PollBits;
+    }
+    if (all === 0) this.clear();
+  }
+
   clear(): void {
     for (let index = 0; index < this.count; index += 1) this.entries[index] = NO_ENTRY;
     this.count = 0;
   }
+}
+
+/**
+ * In poll order a hang-up is the end of a channel (dispatch.ts). Where input may still be unread because
+ * reading is paused, the end has to wait.
+ */
+function withoutMutedEnd(entry: Entry, fired: PollBits, registry: Mutes): PollBits {
+  if (entry.wants === 0) return isReset(entry, fired, registry) ? POLLHUP : 0;
+  if (entry.channel.readingPaused !== true) return fired;
+  const rest = fired & ~POLLHUP;
+  if (rest === 0) registry.muteHangup(entry);
+  return rest;
+}
+
+/**
+ * An error or a hang-up has fired that is neither input nor output: mutes it.
+ * @returns whether an error has ended the connection of a channel that wants nothing. It is told once
+ */
+function isReset(entry: Entry, fired: PollBits, registry: Mutes): boolean {
+  registry.muteHangup(entry);
+  return entry.wants === 0 && (fired & POLLERR) !== 0 && entry.channel[isOver]?.() === true;
 }
 
 /** The entries that may be ready although the kernel does not report them. */

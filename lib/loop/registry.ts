@@ -5,21 +5,19 @@
 // 1. The predicates decide, at every tick, which events each channel is watched for. A channel that calls
 //    `interestChanged` at every change (`tracksInterest`) is asked again only after such a call. All
 //    others are asked at every tick, in map order.
-// 2. A channel without interest is not registered at all: epoll would report its hang-up forever.
+// 2. What nobody can consume is not reported again and again. A hang-up, or an urgent byte, that must wait is
+//    muted: the channel, or POLLPRI alone, leaves the selector for a while.
 
 import { codeOf } from '../errors';
-import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from '../kernel/platform/constants';
+import { POLLERR, POLLIN, POLLOUT, POLLPRI } from '../kernel/platform/constants';
 import { createSelector, type Selector } from '../kernel/selectors';
 import { isOpen } from '../kernel/syscalls';
-import type { Channel, Report } from './channel';
+import { type Channel, hearsReset, type Report } from './channel';
 import {
   Entry,
-  EXCEPTION,
-  INVALID,
   type Interest,
   type PollBits,
   READ,
-  type SelectSets,
   Suspension,
   type TickOrder,
   WRITE,
@@ -28,17 +26,22 @@ import { inMapOrder, Snapshot, SoftwareReadiness } from './readiness';
 import { Strays } from './strays';
 import { Timers } from './timers';
 
-/** How long a muted hang-up stays muted, in ms. */
+/** How long a hang-up stays muted, in ms. */
 const HANGUP_PAUSE = 100;
+/** How long urgent data that a channel has left unread stays muted, in ms. */
+const URGENT_PAUSE = 1000;
 /** Between two searches for closed descriptors, in ms. */
 const SWEEP_PAUSE = 1000;
 /** A list of entries this long is searched for dead ones when a channel leaves. */
 const MANY = 64;
 
-/** What to register for an Interest, which is the index. */
+/**
+ * What to register for an Interest, which is the index. A channel that wants nothing may still hear of a reset,
+ * which the kernel reports unasked.
+ */
 const MASKS: Record<TickOrder, readonly PollBits[]> = {
-  select: [0, POLLIN | POLLPRI, POLLOUT | POLLPRI, POLLIN | POLLOUT | POLLPRI],
-  poll: [0, POLLIN | POLLPRI, POLLOUT, POLLIN | POLLOUT | POLLPRI],
+  select: [POLLERR, POLLIN | POLLPRI, POLLOUT | POLLPRI, POLLIN | POLLOUT | POLLPRI],
+  poll: [POLLERR, POLLIN | POLLPRI, POLLOUT, POLLIN | POLLOUT | POLLPRI],
 };
 
 const isLive = (entry: Entry): boolean => entry.live;
@@ -136,6 +139,7 @@ export class Registry {
     entry.live = false;
     this.#register(entry, 0);
     if (entry.suspension !== null) this.timers.clear(entry.suspension);
+    if (entry.urgentPause !== null) this.timers.clear(entry.urgentPause);
     if (this.software.size > 0) this.software.delete(entry);
     if (entry.listed) this.#unsorted = true;
     // The next tick may never come, and must not be needed for closed channels to be collected.
@@ -287,7 +291,7 @@ export class Registry {
     for (const fd of this.channels.keys()) {
       const entry = this.#entries[fd] as Entry;
       if (entry.hangupMuted) this.resume(fd);
-      else if (entry.mask !== 0) this.#register(entry, MASKS[order][entry.wants] as PollBits);
+      else if (entry.mask !== 0) this.#register(entry, this.#maskOf(entry));
     }
   }
 
@@ -345,11 +349,53 @@ export class Registry {
   }
 
   #apply(entry: Entry, wants: Interest): void {
-    if (entry.hangupMuted && wants !== entry.wants) this.#endSuspension(entry);
+    if (wants !== entry.wants) this.#unmute(entry);
     entry.wants = wants;
     if (entry.invalid || entry.suspended) return;
-    const mask = MASKS[this.#order][wants] as PollBits;
+    const mask = this.#maskOf(entry);
     if (mask !== entry.mask) this.#register(entry, mask);
+  }
+
+  #maskOf({ wants, channel, urgentMuted }: Entry): PollBits {
+    if (wants === 0 && channel[hearsReset] !== true) return 0;
+    const mask = MASKS[this.#order][wants] as PollBits;
+    return urgentMuted ? mask & ~POLLPRI : mask;
+  }
+
+  // Muting.
+
+  /**
+   * The kernel reports a hang-up that cannot be delivered now. The channel leaves the selector until it wants
+   * something else, or for a while: there may be room for output later.
+   */
+  muteHangup(entry: Entry): void {
+    this.suspend(entry.fd, entry.wants === 0 ? Infinity : HANGUP_PAUSE);
+    entry.hangupMuted = true;
+  }
+
+  /**
+   * The channel under `fd` has been told of urgent data, and has left it unread. POLLPRI is ignored until the
+   * channel wants something else, or for a while.
+   * @param inline it is part of the input (SO_OOBINLINE), and consumed by reading alone
+   */
+  muteUrgent(fd: number, inline: boolean): void {
+    const entry = this.#entries[fd];
+    if (entry === undefined || (inline && (entry.wants & READ) !== 0)) return;
+    entry.urgentMuted = true;
+    if (!inline) {
+      entry.urgentPause ??= new Suspension(() => {
+        entry.urgentMuted = false;
+        this.interestChanged(fd);
+      });
+      this.timers.set(entry.urgentPause, performance.now() + URGENT_PAUSE);
+    }
+    this.interestChanged(fd);
+  }
+
+  #unmute(entry: Entry): void {
+    if (entry.hangupMuted) this.#endSuspension(entry);
+    entry.urgentMuted = false;
+    if (entry.urgentPause !== null) this.timers.clear(entry.urgentPause);
   }
 
   // The selector.
@@ -426,65 +472,9 @@ export class Registry {
     snapshot.count = count;
     if (ready && software.mergeInto(snapshot)) sorted = false;
     if (!sorted) snapshot.sort();
-    if (order === 'select') this.#takeSelectSets(snapshot);
-    else this.#takePollBits(snapshot);
+    if (order === 'select') snapshot.takeSelectSets(this);
+    else snapshot.takePollBits(this);
     return snapshot;
-  }
-
-  /**
-   * Moves what has fired into the snapshot, as the sets of select(2). The kernel builds them from the same
-   * bits: a hang-up counts as input, an error as input and as output.
-   */
-  #takeSelectSets({ entries, due, count }: Snapshot): void {
-    for (let index = 0; index < count; index += 1) {
-      const entry = entries[index] as Entry;
-      const { fired, wants } = entry;
-      entry.fired = 0;
-      let sets: SelectSets = 0;
-      if ((fired & (POLLIN | POLLHUP | POLLERR)) !== 0) sets |= wants & READ;
-      if ((fired & (POLLOUT | POLLERR)) !== 0) sets |= wants & WRITE;
-      if ((fired & POLLPRI) !== 0) sets |= EXCEPTION;
-      if ((fired & POLLNVAL) !== 0) sets = INVALID;
-      // select(2) reports a hang-up to readers only. This channel only writes, and epoll would report
-      // the hang-up forever. There may be room for output later, though.
-      if (sets === 0) this.#muteHangup(entry);
-      due[index] = sets;
-    }
-  }
-
-  /** Moves what has fired into the snapshot, as it is. */
-  #takePollBits({ entries, due, count }: Snapshot): void {
-    let all: PollBits = 0;
-    for (let index = 0; index < count; index += 1) {
-      const entry = entries[index] as Entry;
-      all |= entry.fired;
-      due[index] = entry.fired;
-      entry.fired = 0;
-    }
-    if ((all & POLLHUP) === 0) return;
-    // In a loop of its own, as it runs code of the program: the entries hold no events any more.
-    for (let index = 0; index < count; index += 1) {
-      const fired = due[index] as PollBits;
-      if ((fired & POLLHUP) !== 0) {
-        due[index] = this.#withoutMutedHangup(entries[index] as Entry, fired);
-      }
-    }
-  }
-
-  /**
-   * In poll order a hang-up is the end of a channel (dispatch.ts). Where input may still be unread
-   * because reading is paused, the end has to wait.
-   */
-  #withoutMutedHangup(entry: Entry, fired: PollBits): PollBits {
-    if (entry.channel.readingPaused !== true) return fired;
-    const rest = fired & ~POLLHUP;
-    if (rest === 0) this.#muteHangup(entry);
-    return rest;
-  }
-
-  #muteHangup(entry: Entry): void {
-    this.suspend(entry.fd, HANGUP_PAUSE);
-    entry.hangupMuted = true;
   }
 
   /** Gives a snapshot back. */

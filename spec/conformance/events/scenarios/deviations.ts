@@ -57,6 +57,15 @@ export const DEVIATIONS: Record<string, Record<string, Deviation>> = {
       `,
     },
   },
+  'A channel that is watched for nothing never': {
+    'the peer resets, watched for -': {
+      both: `
+        A.close connected
+        --
+        A is, addr HOST:PORT, no descriptor
+      `,
+    },
+  },
   'One caller is accepted in each tick': {
     'two callers cost two passes': {
       both: `

@@ -1,0 +1,197 @@
+// What the kernel reports at every tick, and nobody can consume: urgent data in line while nothing is read, a
+// hang-up, a reset. It is told once, and the loop has its rest.
+
+import {
+  AsyncChat,
+  type ChannelMap,
+  Dispatcher,
+  type Handled,
+  loop,
+  loopSync,
+  MSG_OOB,
+  poll,
+  SHUT_WR,
+  SO_OOBINLINE,
+  SOL_SOCKET,
+  type Socket,
+} from 'asyncore';
+import { drive, WAYS, type Way } from '../support/drive';
+import { newMap } from '../support/keep';
+import { connection, received, willReset } from '../support/sockets';
+
+const FULL = Buffer.alloc(8_000_000, 'x');
+
+/** Notes what it is told, and reads while `reads` is true. */
+class Chat extends AsyncChat {
+  readonly events: string[] = [];
+  heard = '';
+  reads = true;
+  constructor(socket: Socket, map: ChannelMap) {
+    super(socket, map);
+    this.setTerminator(null);
+  }
+  override readable(): boolean {
+    return this.reads && super.readable();
+  }
+  override collectIncomingData(data: Buffer): void {
+    this.heard += data;
+  }
+  override foundTerminator(): void {}
+  override handleExpt(): Handled {
+    this.events.push('expt');
+    return super.handleExpt();
+  }
+  override handleEof(): Handled {
+    this.events.push('eof');
+  }
+  override handleClose(): Handled {
+    this.events.push('close');
+    return super.handleClose();
+  }
+}
+
+/** Each way for a channel not to read. */
+const STATES: [string, (chat: Chat) => void][] = [
+  ['paused', (chat) => chat.pauseReading()],
+  [
+    'not readable',
+    (chat) => {
+      chat.reads = false;
+    },
+  ],
+];
+
+function connected(map = newMap()): { chat: Chat; peer: Socket; own: Socket; map: ChannelMap } {
+  const [peer, own] = connection();
+  return { chat: new Chat(own, map), peer, own, map };
+}
+
+/** A pass finds nothing to do, and waits to its end. */
+async function rests(how: Way, map: ChannelMap): Promise<void> {
+  const options = { map, usePoll: how.usePoll, timeout: 30, count: 1 };
+  // What is still to be told is told first.
+  for (let passes = 5; passes > 0; passes -= 1) loopSync({ ...options, timeout: 0 });
+  const begin = performance.now();
+  if (how.sync) loopSync(options);
+  else await loop(options);
+  expect(performance.now() - begin).toBeGreaterThanOrEqual(29);
+}
+
+describe.each(WAYS)('What nobody can consume (%s)', (_, how) => {
+  describe.each(STATES)('by a channel that is %s', (_, stop) => {
+    it('is urgent data in line, beside output that waits', async () => {
+      const { chat, peer, own, map } = connected();
+      own.setSockOpt(SOL_SOCKET, SO_OOBINLINE, true);
+      stop(chat);
+      chat.push(FULL);
+      peer.send(Buffer.from('a'));
+      peer.send(Buffer.from('!'), MSG_OOB);
+      await rests(how, map);
+      expect(chat.events).toEqual(how.usePoll ? [] : ['expt']);
+      // All of it is still there.
+      chat.reads = true;
+      chat.resumeReading();
+      await drive(how, () => chat.heard.length >= 2, { map });
+      expect(chat.heard).toBe('a!');
+      expect(chat.connected).toBe(true);
+    });
+
+    it('is the end of both directions', async () => {
+      const { chat, peer, own, map } = connected();
+      stop(chat);
+      own.shutdown(SHUT_WR);
+      peer.send(Buffer.from('bye'));
+      peer.shutdown(SHUT_WR);
+      await rests(how, map);
+      expect(chat.events).toEqual([]);
+      chat.reads = true;
+      chat.resumeReading();
+      await drive(how, () => map.size === 0, { map });
+      expect([chat.heard, chat.events]).toEqual(['bye', ['close']]);
+    });
+
+    it('is a reset after input that it has not read', async () => {
+      const { chat, peer, map } = connected();
+      stop(chat);
+      peer.send(Buffer.from('bye'));
+      willReset(peer).close();
+      await rests(how, map);
+      expect(chat.events).toEqual([]);
+      chat.reads = true;
+      chat.resumeReading();
+      await drive(how, () => map.size === 0, { map });
+      expect([chat.heard, chat.events]).toEqual(['bye', ['close']]);
+    });
+
+    it('is not a reset when all input has been read: it is the end', async () => {
+      const { chat, peer, map } = connected();
+      stop(chat);
+      await rests(how, map);
+      willReset(peer).close();
+      await drive(how, () => map.size === 0, { map });
+      expect(chat.events).toEqual(['close']);
+    });
+
+    it('is a reset that handleClose has been told, and has not closed', async () => {
+      const { chat, peer, map } = connected();
+      stop(chat);
+      chat.handleClose = () => {
+        chat.events.push('close');
+      };
+      willReset(peer).close();
+      await rests(how, map);
+      expect(chat.events).toEqual(['close']);
+    });
+  });
+
+  it('does not hide the reset of a peer that has half-closed', async () => {
+    const { chat, peer, map } = connected();
+    chat.allowHalfOpen = true;
+    peer.shutdown(SHUT_WR);
+    await drive(how, () => chat.inputEnded, { map });
+    await rests(how, map);
+    willReset(peer).close();
+    await drive(how, () => map.size === 0, { map });
+    expect(chat.events).toEqual(['eof', 'close']);
+  });
+
+  it('is urgent data that handleExpt leaves unread: it is told again a second later', async () => {
+    const { chat, peer, own, map } = connected();
+    chat.handleExpt = () => {
+      chat.events.push('expt');
+    };
+    peer.send(Buffer.from('!'), MSG_OOB);
+    await drive(how, () => chat.events.length > 0, { map });
+    await rests(how, map);
+    expect(chat.events).toEqual(['expt']);
+    await drive(how, () => chat.events.length > 1, { map });
+    // The next one is told at once when this one has been read.
+    expect(String(own.recv(1, MSG_OOB))).toBe('!');
+    chat.handleExpt = () => {
+      chat.events.push(String(own.recv(1, MSG_OOB)));
+    };
+    peer.send(Buffer.from('?'), MSG_OOB);
+    await drive(how, () => chat.events.includes('?'), { map });
+  });
+
+  it('is a hang-up of a channel that only writes, and has no room', async () => {
+    const map = newMap();
+    const [peer, own] = connection();
+    const writes: number[] = [];
+    const channel = new (class extends Dispatcher {
+      override readable(): boolean {
+        return false;
+      }
+      override handleWrite(): Handled {
+        writes.push(this.send(FULL));
+      }
+    })(own, map);
+    for (let passes = 100; passes > 0 && writes.at(-1) !== 0; passes -= 1) poll(0, map);
+    const { length } = writes;
+    peer.shutdown(SHUT_WR);
+    await rests(how, map);
+    expect(writes.length - length).toBeLessThanOrEqual(1);
+    expect(received(peer).length).toBeGreaterThan(0);
+    expect(channel.connected).toBe(true);
+  });
+});
