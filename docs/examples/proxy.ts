@@ -18,7 +18,6 @@ import {
   type Handled,
   type InternetAddress,
   IPPROTO_TCP,
-  MSG_OOB,
   SHUT_WR,
   SO_LINGER,
   SO_OOBINLINE,
@@ -129,20 +128,8 @@ export class Side extends Dispatcher {
     setTimeout(() => this.resumeReading(), this.#usedUntil - now);
   }
 
-  /**
-   * An urgent byte has arrived. The kernel reports it until it has been read, which may be a long time if
-   * the other side takes nothing. A read with MSG_OOB ends the report, but is refused while the byte is in
-   * line. So the option is off during that read. The byte stays in its place all the same.
-   */
-  override handleExpt(): void {
-    this.#tcp.setSockOpt(SOL_SOCKET, SO_OOBINLINE, 0);
-    try {
-      this.#tcp.recv(1, MSG_OOB);
-    } catch {
-      // The byte has been read already.
-    }
-    this.#tcp.setSockOpt(SOL_SOCKET, SO_OOBINLINE, 1);
-  }
+  /** An urgent byte has arrived. It is in line, and read as any other. */
+  override handleExpt(): void {}
 
   /** All earlier data has been sent; otherwise this side would not have been read. */
   override handleEof(): void {

@@ -25,7 +25,6 @@ import {
   type HasDescriptor,
   type InternetAddress,
   IPPROTO_TCP,
-  SO_ERROR,
   SO_KEEPALIVE,
   SOL_SOCKET,
   type Socket,
@@ -163,14 +162,12 @@ class Output extends FileDispatcher {
 /** A client that watches. Its input is ignored, and so is the end of its stream. */
 class Viewer extends AsyncChat {
   override allowHalfOpen = true;
-  readonly #tcp: Socket;
 
   constructor(
     socket: Socket,
     readonly tail: Tail,
   ) {
     super(socket, tail.map);
-    this.#tcp = socket;
     this.setTerminator(null);
     socket.setSockOpt(SOL_SOCKET, SO_KEEPALIVE, 1);
     socket.setSockOpt(IPPROTO_TCP, TCP_KEEPIDLE, tail.options.silence);
@@ -182,14 +179,8 @@ class Viewer extends AsyncChat {
 
   override foundTerminator(): void {}
 
-  override handleEof(): void {
-    this.setIdleTimeout(1000 * this.tail.options.silence);
-  }
-
-  /** With nothing to read or write, the loop does not see an error that the kernel has found. */
-  override handleTimeout(): void {
-    if (this.#tcp.getSockOpt(SOL_SOCKET, SO_ERROR) !== 0) this.close();
-  }
+  /** It may go on reading. */
+  override handleEof(): void {}
 
   /** The connection is lost: `ETIMEDOUT` after the last probe. */
   override handleError(): void {

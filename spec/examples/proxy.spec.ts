@@ -233,6 +233,16 @@ describe('TcpProxy', () => {
     expect(log).not.toHaveBeenCalled();
   });
 
+  it('breaks what breaks after it has ended', async () => {
+    const [client, server] = await throughProxy();
+    client.shutdown(SHUT_WR);
+    await until(() => server.recv(1)?.length === 0);
+    willReset(client).close();
+    await until(() => map.size === 1);
+    // A reset after the end of the stream.
+    expect(() => server.send(Buffer.from('x'))).toThrow('EPIPE');
+  });
+
   it('passes on urgent bytes in their places, in both directions', async () => {
     const ends = await throughProxy();
     for (const [from, to] of [ends, ends.toReversed() as typeof ends]) {
