@@ -102,6 +102,21 @@ export function badType(
   });
 }
 
+/**
+ * As `badType`, where an instance of a class of the library is expected.
+ * @param method of the class. A value that has it is from another copy of the library in this process
+ */
+export function badInstance(
+  action: string,
+  expected: string,
+  received: unknown,
+  method: string,
+): TypeError {
+  const likely = typeof (received as Record<string, unknown> | null | undefined)?.[method];
+  const hint = 'this one is from another copy of asyncore in this process';
+  return badType(action, expected, received, likely === 'function' ? hint : undefined);
+}
+
 /** The argument is of the right type, and its value is invalid. The message is as `badType`'s. */
 export function badRange(
   action: string,

@@ -23,7 +23,7 @@ import {
 import { flushPending, Socket, type SocketLike, sendRange, socketClosing } from '../kernel/socket';
 import type { Memory } from '../kernel/syscalls';
 import { type Channel, hearsReset, isOver } from '../loop/channel';
-import { ChannelMap, registryOf, socketMap } from '../loop/channel-map';
+import { type ChannelMap, checkMap, registryOf, socketMap } from '../loop/channel-map';
 import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
@@ -104,7 +104,7 @@ export class Dispatcher implements Channel, Handlers {
    * @throws {TypeError} when `map` is no ChannelMap
    */
   constructor(socket: SocketLike | null = null, map: ChannelMap = socketMap) {
-    if (!(map instanceof ChannelMap)) throw badType('make a channel', 'a ChannelMap', map);
+    checkMap('make a channel', map);
     this.map = map;
     this.#session = new Session(null, map, null);
     if (socket === null || socket === undefined) return;
@@ -129,7 +129,7 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   set connected(value: boolean) {
-    this.#set('connected', value);
+    this.#session.set('connected', value);
   }
 
   /** Whether this is a listener. */
@@ -138,7 +138,7 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   set accepting(value: boolean) {
-    this.#set('accepting', value);
+    this.#session.set('accepting', value);
   }
 
   /** Whether a connect is under way. */
@@ -147,7 +147,7 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   set connecting(value: boolean) {
-    this.#set('connecting', value);
+    this.#session.set('connecting', value);
   }
 
   /** Whether the peer has ended its stream and this channel lives on (`allowHalfOpen`). */
@@ -158,16 +158,6 @@ export class Dispatcher implements Channel, Handlers {
   /** Whether `pauseReading` was called, and `resumeReading` not yet. */
   get readingPaused(): boolean {
     return this.#session.readingPaused;
-  }
-
-  #set(
-    flag: 'connected' | 'accepting' | 'connecting' | 'inputEnded' | 'readingPaused',
-    value: boolean,
-  ): void {
-    const session = this.#session;
-    if (session[flag] === value) return;
-    session[flag] = value;
-    session.interestChanged();
   }
 
   /**
@@ -183,12 +173,12 @@ export class Dispatcher implements Channel, Handlers {
    * }
    */
   pauseReading(): void {
-    this.#set('readingPaused', true);
+    this.#session.set('readingPaused', true);
   }
 
   /** Ends what `pauseReading` began, from the next tick on. */
   resumeReading(): void {
-    this.#set('readingPaused', false);
+    this.#session.set('readingPaused', false);
   }
 
   /** As set by `setIdleTimeout`, in milliseconds; 0: none. */
@@ -252,9 +242,10 @@ export class Dispatcher implements Channel, Handlers {
 
   /**
    * Puts this channel into a map, its own by default. Python's `add_channel`.
-   * @throws {TypeError} when the channel has no socket, or a closed one
+   * @throws {TypeError} when the channel has no socket, or a closed one, or `map` is no ChannelMap
    */
   addChannel(map: ChannelMap = this.map): void {
+    checkMap('add a channel', map);
     const session = this.#session;
     if (session.fd === null) throw badType('add a channel', 'a channel with a socket', this);
     map.set(session.fd, this);
@@ -296,11 +287,12 @@ export class Dispatcher implements Channel, Handlers {
    * Wraps `socket` and enters the map. The previous socket is the program's to close. Python's
    * `set_socket`.
    * @throws {RangeError} when the socket is closed
-   * @throws {TypeError} when it is no socket
+   * @throws {TypeError} when it is no socket, or `map` is no ChannelMap
    */
   setSocket(socket: SocketLike, map: ChannelMap = this.map): void {
     // What was pushed before belongs to the previous socket, or comes from the previous owner.
     this[flushPending]();
+    checkMap('set a socket', map);
     if (typeof socket?.fileno !== 'function') throw badType('set a socket', 'a socket', socket);
     if (socket.owner !== this) socket.owner?.[flushPending]();
     const fd = socket.fileno();
@@ -535,7 +527,7 @@ export class Dispatcher implements Channel, Handlers {
       return;
     }
     if (session.inputEnded) return;
-    this.#set('inputEnded', true);
+    this.#session.set('inputEnded', true);
     this.#deliverHeldInput();
     if (!session.replaced) handleResult(this, this.handleEof());
   }

@@ -169,6 +169,16 @@ export class Session {
     if (inline || hasUrgent(socket)) registryOf(this.map).muteUrgent(fd, inline);
   }
 
+  /** Sets a flag that decides about the channel's interest. */
+  set(
+    flag: 'connected' | 'accepting' | 'connecting' | 'inputEnded' | 'readingPaused',
+    value: boolean,
+  ): void {
+    if (this[flag] === value) return;
+    this[flag] = value;
+    this.interestChanged();
+  }
+
   interestChanged(): void {
     if (this.fd !== null) this.map.interestChanged(this.fd);
   }

@@ -12,7 +12,7 @@
 import { beforeClose, Dispatcher, endInput, sessionOf } from '../channels/dispatcher';
 import type { Handled } from '../channels/handlers';
 import { drainInput } from '../channels/session';
-import { badRange, badType, notImplemented } from '../errors';
+import { badInstance, badRange, badType, notImplemented } from '../errors';
 import { flushPending } from '../kernel/socket';
 import { handleResult, routeError } from '../loop/dispatch';
 import { declarePredicates, declareState } from '../loop/interest';
@@ -267,7 +267,7 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   set producerFifo(fifo: Fifo<FifoItem>) {
-    if (!(fifo instanceof Fifo)) throw badType('set producerFifo', 'a Fifo', fifo);
+    if (!(fifo instanceof Fifo)) throw badInstance('set producerFifo', 'a Fifo', fifo, 'isEmpty');
     this.#out.flushOutput();
     this.#buffer.fifo = fifo;
   }

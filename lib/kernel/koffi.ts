@@ -1,5 +1,5 @@
 // The C library through koffi: loading, signatures, the raw calls, and the memory that they are given.
-// The only file that imports koffi; nothing outside kernel/ imports this one.
+// Nothing outside kernel/ imports this file.
 //
 // A raw call checks nothing. It returns what C returns: -1 with `raw.errno()`, which must be read by the
 // very next statement, as the next write to stderr or file read of Node's own overwrites it. koffi coerces
@@ -9,10 +9,12 @@
 // process, so that a second copy of this module could not load.
 
 import { isMainThread, markAsUntransferable } from 'node:worker_threads';
-import { badRange, checkInteger } from '../errors';
+import { badRange, checkInteger, codeOf, messageOf } from '../errors';
+import type { Koffi } from './addon';
+import { beforeBlocking } from './blocking';
 import { LAYOUT, PLATFORM_SIGNATURES, pinAddon, requirePlatform } from './platform/linux';
 
-type Koffi = typeof import('koffi');
+type Library = ReturnType<Koffi['load']>;
 type AnyFunction = (...args: never[]) => unknown;
 /** A C function that returns a number. */
 export type CFunction = (...args: unknown[]) => number;
@@ -35,7 +37,7 @@ export interface CleanupHooks {
  * `node::AddEnvironmentCleanupHook` of node.h, its opposite, and the isolate that both need: what Node
  * calls when a thread ends. Node exports them to add-ons, under their mangled C++ names.
  */
-const HOOK_SIGNATURES = {
+const NODE_SIGNATURES = {
   isolate: 'uintptr_t _ZN2v87Isolate10GetCurrentEv()',
   add: 'void _ZN4node25AddEnvironmentCleanupHookEPN2v87IsolateEPFvPvES3_(uintptr_t, uintptr_t, uintptr_t)',
   remove:
@@ -110,16 +112,19 @@ export const raw = {
   /** The errno of the call before this one. */
   errno: stub<() => number>(),
   addressOf: stub<(memory: Buffer) => number>(),
-  /** Has libuv watch a descriptor. */
+  /** Has libuv watch a descriptor. Only where `onLibuv()` is true. */
   watch: stub<(fd: number, interest: Interest, wake: () => void) => { close(): void }>(),
   /** null until koffi is loaded, and always in the main thread: the kernel closes all at its end. */
   hooks: null as CleanupHooks | null,
 };
 
-/** @throws {Error} `ERR_UNSUPPORTED_PLATFORM` */
+/** Whether the runtime's loop is libuv's; null until koffi is loaded. */
+let libuv: boolean | null = null;
+
+/** @throws {Error} `ERR_UNSUPPORTED_PLATFORM`, `ERR_KOFFI_UNAVAILABLE` */
 function load(): void {
   requirePlatform();
-  const koffi: Koffi = require('koffi');
+  const koffi = requireKoffi();
   // null is the process itself: the portable spelling, as musl has no libc.so.6.
   const c = koffi.load(null);
   const real: Record<string, unknown> = {
@@ -133,22 +138,99 @@ function load(): void {
     if (signature !== undefined) real[name] = c.func(signature);
     loaded.set(standIn as AnyFunction, real[name] as AnyFunction);
   }
+  const node = nodeFunctions(c);
   if (!isMainThread) {
-    pinAddon(c.func('void *dlopen(const char *, int)'));
-    real.hooks = {
-      isolate: c.func(HOOK_SIGNATURES.isolate)(),
-      close: c.symbol('close'),
-      add: c.func(HOOK_SIGNATURES.add),
-      remove: c.func(HOOK_SIGNATURES.remove),
-    };
+    if (node === null) real.hooks = exitHooks();
+    else {
+      pin(koffi, c);
+      const { isolate, add, remove } = node;
+      real.hooks = { isolate: isolate(), close: c.symbol('close'), add, remove };
+    }
   }
   Object.assign(raw, real);
+  libuv = node !== null;
+}
+
+/** @throws {Error} `ERR_KOFFI_UNAVAILABLE` */
+function requireKoffi(): Koffi {
+  try {
+    const addon: { koffi: Koffi } = require('./addon');
+    return addon.koffi;
+  } catch (cause) {
+    const message = messageOf(cause).replace(/\.$/, '');
+    throw Object.assign(new Error(`Cannot load koffi: ${message}${hint(cause)}`, { cause }), {
+      code: 'ERR_KOFFI_UNAVAILABLE',
+    });
+  }
+}
+
+/** What to do about it, unless the message says so itself. */
+function hint(cause: unknown): string {
+  switch (codeOf(cause)) {
+    case 'ERR_DLOPEN_DISABLED':
+      return ' (use --allow-addons beside --permission, and no --no-addons)';
+    case 'ERR_ACCESS_DENIED':
+      return ` (use --allow-fs-read=${(cause as { resource?: unknown }).resource})`;
+    default:
+      if (messageOf(cause).includes('--allow-')) return '';
+      return ' (install koffi with its optional dependencies; a bundle needs it as an external package)';
+  }
+}
+
+/**
+ * null where this is not Node, whose loop is libuv's. Bun and Deno run Node's add-ons as well, on event loops
+ * of their own. Deno lacks these functions. Bun exports them, and those of libuv, and panics when they are
+ * called: there only the name can tell.
+ */
+function nodeFunctions(c: Library): Record<keyof typeof NODE_SIGNATURES, CFunction> | null {
+  if ('bun' in process.versions) return null;
+  try {
+    return {
+      isolate: c.func(NODE_SIGNATURES.isolate),
+      add: c.func(NODE_SIGNATURES.add),
+      remove: c.func(NODE_SIGNATURES.remove),
+    };
+  } catch {
+    return null;
+  }
+}
+
+/** In place of Node's hooks: an 'exit' listener, which is not called when the worker is terminated. */
+function exitHooks(): CleanupHooks {
+  const fds = new Set<unknown>();
+  process.on('exit', () => {
+    beforeBlocking(); // sends what is pending
+    for (const fd of fds) raw.close(fd);
+  });
+  return {
+    isolate: 0,
+    close: null,
+    add: (_isolate, _close, fd) => Number(fds.add(fd).size),
+    remove: (_isolate, _close, fd) => Number(fds.delete(fd)),
+  };
+}
+
+/** A callback of koffi's begins in the add-on: its address tells where that is. */
+function pin(koffi: Koffi, c: Library): void {
+  const callback = koffi.register(() => {}, koffi.pointer(koffi.proto('void ()')));
+  pinAddon(
+    koffi.address(callback),
+    c.func('int dladdr(uintptr_t, void *)'),
+    c.func('void *dlopen(uintptr_t, int)'),
+  );
+  koffi.unregister(callback);
 }
 
 /** The hooks of a worker, loading koffi if need be. The main thread has none. */
 export function cleanupHooks(): CleanupHooks {
-  if (raw.hooks === null) load();
+  if (libuv === null) load();
   return raw.hooks as CleanupHooks;
+}
+
+/** Whether the runtime is Node, whose loop can watch a descriptor. Loads koffi if need be. */
+export function onLibuv(): boolean {
+  if (libuv === null) load();
+  return libuv === true;
 }
 
 /**

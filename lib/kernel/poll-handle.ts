@@ -1,10 +1,19 @@
 // A descriptor that Node's own loop watches.
 
 import { fstatSync } from 'node:fs';
+import { isMainThread } from 'node:worker_threads';
 import { checkFd } from './arguments';
-import { type Interest, raw } from './koffi';
+import { type Interest, onLibuv, raw } from './koffi';
 import { ERRNO } from './platform/linux';
 import { failure, isOpen } from './syscalls';
+
+/**
+ * Whether a loop here may use a PollHandle. A worker's may not: if a worker is terminated while libuv calls
+ * back into koffi, the whole process ends. Bun and Deno have no libuv to watch with.
+ */
+export function canWatch(): boolean {
+  return isMainThread && onLibuv();
+}
 
 /** All that are open: libuv must not be given a descriptor twice. */
 const openHandles = new Set<PollHandle>();

@@ -101,17 +101,20 @@ export interface SocketLike {
   owner?: SocketOwner | null;
 }
 
+// Registered symbols: with two copies of the library in a process, a channel of one may hold a socket of the
+// other.
+
 /** Called on a socket's owner when the socket is about to be closed, not by its owner. @internal */
-export const socketClosing = Symbol('socketClosing');
+export const socketClosing = Symbol.for('asyncore.socketClosing');
 
 /** Called on a socket's owner when output that it still holds would come too late. @internal */
-export const flushPending = Symbol('flushPending');
+export const flushPending = Symbol.for('asyncore.flushPending');
 
 /** As `send`, of a range of memory with a fixed address. @internal */
-export const sendRange = Symbol('sendRange');
+export const sendRange = Symbol.for('asyncore.sendRange');
 
 /** Has a function called when a socket no longer holds its descriptor. @internal */
-export const onRelease = Symbol('onRelease');
+export const onRelease = Symbol.for('asyncore.onRelease');
 
 /** The channel that holds a socket. @internal */
 export interface SocketOwner {
@@ -164,7 +167,7 @@ export class Socket implements SocketLike, Disposable {
   /**
    * Opens a socket, by default an IPv4 stream. Python's `socket.socket(family, type, proto)`.
    * @throws {SocketError} `EMFILE` when there is no descriptor left, `EAFNOSUPPORT`, …
-   * @throws {Error} `ERR_UNSUPPORTED_PLATFORM`
+   * @throws {Error} `ERR_UNSUPPORTED_PLATFORM`, `ERR_KOFFI_UNAVAILABLE`
    */
   static socket(family: number = AF_INET, type: number = SOCK_STREAM, protocol = 0): Socket {
     checkInt('socket', 'type', type);

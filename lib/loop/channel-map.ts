@@ -3,7 +3,7 @@
 // A ChannelMap is a Map, and a program may treat it as one: size, get, set, delete, iteration in order
 // of insertion. What the loop knows about its channels stands in the map's registry.
 
-import { badRange, badType } from '../errors';
+import { badInstance, badRange, badType } from '../errors';
 import type { Channel } from './channel';
 import { Registry } from './registry';
 
@@ -72,3 +72,10 @@ export class ChannelMap extends Map<number, Channel> {
 
 /** The default map. Python's `asyncore.socket_map`. */
 export const socketMap = new ChannelMap();
+
+/** @throws {TypeError} when `map` is no ChannelMap @internal */
+export function checkMap(action: string, map: unknown): asserts map is ChannelMap {
+  if (!(map instanceof ChannelMap)) {
+    throw badInstance(action, 'a ChannelMap', map, 'interestChanged');
+  }
+}

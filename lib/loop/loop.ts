@@ -1,7 +1,7 @@
 // The loops that block the thread: one pass, and many. `loop`, which does not block, is in node-loop.ts.
 
 import { badRange, badType, codeOf, isExit } from '../errors';
-import { ChannelMap, registryOf, socketMap } from './channel-map';
+import { type ChannelMap, checkMap, registryOf, socketMap } from './channel-map';
 import type { TickOrder } from './entry';
 import type { Registry } from './registry';
 import { blockingPass } from './tick';
@@ -48,7 +48,7 @@ export function poll2(timeout = 0, map: ChannelMap = socketMap): void {
 export const poll3 = poll2;
 
 function checkPass(action: string, timeout: number, map: ChannelMap): void {
-  if (!(map instanceof ChannelMap)) throw badType(action, 'a ChannelMap', map);
+  checkMap(action, map);
   if (typeof timeout !== 'number') throw badType(action, 'a timeout in milliseconds', timeout);
   if (!(timeout >= 0)) throw badRange(action, 'a timeout of 0 ms or more', timeout);
 }
@@ -127,7 +127,7 @@ export function loopSync(options: LoopOptions = {}): void {
  * @throws {TypeError} when `map` is no ChannelMap
  */
 export function closeAll(map: ChannelMap = socketMap, ignoreAll = false): void {
-  if (!(map instanceof ChannelMap)) throw badType('closeAll', 'a ChannelMap', map);
+  checkMap('closeAll', map);
   for (const channel of [...map.values(), ...registryOf(map).strays.take()]) {
     try {
       channel.close();

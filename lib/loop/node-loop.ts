@@ -1,7 +1,6 @@
 // The loop inside Node's: it never blocks the thread.
 
-import { isMainThread } from 'node:worker_threads';
-import { PollHandle } from '../kernel/poll-handle';
+import { canWatch, PollHandle } from '../kernel/poll-handle';
 import { IntervalPoller } from '../kernel/selectors/interval';
 import { routeError } from './dispatch';
 import type { TickOrder } from './entry';
@@ -90,12 +89,11 @@ class Runner {
 
   /**
    * epoll's own descriptor is readable when something registered is ready: one handle watches all.
-   * poll(2) has no such descriptor. And a worker that is terminated while Node calls back into koffi
-   * takes the whole process along, so workers look at intervals, too.
+   * poll(2) has no such descriptor. There, and where Node cannot watch, the loop looks at intervals.
    */
   #openWatch(): Watch {
     const selector = this.#registry.acquire();
-    if (isMainThread && selector.fd !== -1) {
+    if (selector.fd !== -1 && canWatch()) {
       return new PollHandle(selector.fd, { readable: true, writable: false }, this.#schedule);
     }
     return new IntervalPoller(() => selector.select(0) > 0, this.#schedule);

@@ -2,7 +2,7 @@
 
 import { badRange, badType } from '../errors';
 import type { Channel } from './channel';
-import { ChannelMap, registryOf, socketMap } from './channel-map';
+import { type ChannelMap, checkMap, registryOf, socketMap } from './channel-map';
 import { runHandler } from './dispatch';
 import { closeAll } from './loop';
 import { loop } from './node-loop';
@@ -41,7 +41,7 @@ export async function shutdown(
   map: ChannelMap = socketMap,
   options: ShutdownOptions = {},
 ): Promise<number> {
-  if (!(map instanceof ChannelMap)) throw badType('shut down', 'a ChannelMap', map);
+  checkMap('shut down', map);
   if (typeof options !== 'object' || options === null)
     throw badType('shut down', 'options', options);
   const { deadline = 10_000, signal } = options;

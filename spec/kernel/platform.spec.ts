@@ -122,8 +122,30 @@ const HEADERS = [
   'sys/un.h',
 ];
 
+/** A compiler for a processor, and what runs its programs here. */
+interface Toolchain {
+  readonly cpu: string;
+  readonly gcc: string[];
+  readonly emulator: string[];
+}
+
+const TOOLCHAINS: Toolchain[] = [{ cpu: process.arch, gcc: ['gcc'], emulator: [] }];
+if (process.arch === 'x64') {
+  TOOLCHAINS.push({
+    cpu: 'arm64',
+    gcc: ['aarch64-linux-gnu-gcc', '-static'],
+    emulator: ['qemu-aarch64-static'],
+  });
+}
+
+function run([command = '', ...args]: string[]): string {
+  const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8', timeout: 8000 });
+  if (status !== 0) throw new Error(`${command}: ${stderr}`);
+  return stdout;
+}
+
 /** C's own value of each expression. */
-function askCompiler(expressions: string[]): Record<string, number> {
+function askCompiler({ gcc, emulator }: Toolchain, expressions: string[]): Record<string, number> {
   const program = [
     '#define _GNU_SOURCE',
     ...HEADERS.map((header) => `#include <${header}>`),
@@ -134,27 +156,29 @@ function askCompiler(expressions: string[]): Record<string, number> {
   const source = temporaryPath('constants.c');
   const binary = source.replace(/\.c$/, '');
   writeFileSync(source, program);
-  const compiled = spawnSync('gcc', ['-o', binary, source], { encoding: 'utf8', timeout: 8000 });
-  if (compiled.status !== 0) throw new Error(compiled.stderr);
-  const { stdout } = spawnSync(binary, { encoding: 'utf8', timeout: 8000 });
-  const lines = stdout.trim().split('\n');
+  run([...gcc, '-o', binary, source]);
+  const lines = run([...emulator, binary])
+    .trim()
+    .split('\n');
   return Object.fromEntries(lines.map((line) => line.split('\t')).map(([k, v]) => [k, Number(v)]));
 }
 
-const hasCompiler = spawnSync('gcc', ['--version']).status === 0;
+describe.each(TOOLCHAINS)("The C headers' values on $cpu", (toolchain) => {
+  const missing = [...toolchain.gcc.slice(0, 1), ...toolchain.emulator].filter(
+    (command) => spawnSync(command, ['--version']).status !== 0,
+  );
 
-/** Says at the test's name why it is skipped. */
-function itWithCompiler(behaviour: string, body: () => void): void {
-  if (hasCompiler) it(behaviour, body);
-  else it.skip(`${behaviour} (skipped: no gcc on this machine)`, body);
-}
+  /** Says at the test's name why it is skipped. */
+  function itWithCompiler(behaviour: string, body: () => void): void {
+    if (missing.length === 0) it(behaviour, body);
+    else it.skip(`${behaviour} (skipped: no ${missing[0]} on this machine)`, body);
+  }
 
-function expectAsInC(ours: Record<string, number>): void {
-  expect(Object.keys(ours).length).toBeGreaterThan(0);
-  expect(ours).toEqual(askCompiler(Object.keys(ours)));
-}
+  function expectAsInC(ours: Record<string, number>): void {
+    expect(Object.keys(ours).length).toBeGreaterThan(0);
+    expect(ours).toEqual(askCompiler(toolchain, Object.keys(ours)));
+  }
 
-describe("The C headers' values", () => {
   itWithCompiler('are those of every constant that programs use', () => {
     expectAsInC({ ...names });
   });
@@ -178,13 +202,20 @@ describe("The C headers' values", () => {
   });
 
   itWithCompiler('are those of the sizes and offsets', () => {
-    const { addrinfo, epollEvent, msghdr, iovec, cmsghdr, ...sizes } = platform.LAYOUT;
+    let layout: typeof platform.LAYOUT | undefined;
+    elsewhere('linux', toolchain.cpu, () => {
+      layout = (require('../../lib/kernel/platform/linux') as typeof platform).LAYOUT;
+    });
+    const { addrinfo, epollEvent, msghdr, iovec, cmsghdr, ...sizes } =
+      layout as typeof platform.LAYOUT;
     expectAsInC({
       'sizeof(struct sockaddr_in)': sizes.sockaddrIn,
       'sizeof(struct sockaddr_in6)': sizes.sockaddrIn6,
       'sizeof(((struct sockaddr_un *)0)->sun_path)': sizes.sunPath,
       'sizeof(struct sockaddr_storage)': sizes.sockaddrStorage,
       'sizeof(struct pollfd)': sizes.pollfd,
+      'sizeof(Dl_info)': sizes.dlInfo,
+      'offsetof(Dl_info, dli_fname)': 0,
       'sizeof(struct addrinfo)': addrinfo.size,
       'offsetof(struct addrinfo, ai_addrlen)': addrinfo.addrlen,
       'offsetof(struct addrinfo, ai_addr)': addrinfo.addr,

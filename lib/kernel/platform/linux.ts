@@ -7,7 +7,6 @@
 // loads anywhere, so that a program may import the package where the library does not run; the
 // refusal comes with the first socket, from `requirePlatform`.
 
-import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { SOCK_CLOEXEC, SOCK_NONBLOCK } from './constants';
 
@@ -73,6 +72,7 @@ export const LAYOUT = {
   iovec: { size: 16, base: 0, length: 8 },
   /** The data of a control message follows; the next one begins at a multiple of `align`. */
   cmsghdr: { size: 16, length: 0, level: 8, type: 12, align: 8 },
+  dlInfo: 32,
   addrinfo: { size: 48, addrlen: 16, addr: 24, next: 40 },
   epollEvent: process.arch === 'x64' ? { size: 12, data: 4 } : { size: 16, data: 8 },
 } as const;
@@ -129,8 +129,14 @@ export function requirePlatform(name = `${process.platform}-${process.arch}`): v
  * Keeps koffi's add-on in memory. A worker that ends with a poll handle open unloads the add-on if no
  * other thread has loaded it, and libuv then calls into unmapped memory. Opened once more and never
  * closed, it stays.
+ * @param address anything in the add-on: dladdr(3) tells its path, even where no file may be read
  */
-export function pinAddon(dlopen: (path: string, flags: number) => unknown): void {
-  const path = /\s(\/\S.*koffi\.node)$/m.exec(readFileSync('/proc/self/maps', 'utf8'))?.[1];
-  if (path !== undefined) dlopen(path, RTLD_LAZY_NODELETE);
+export function pinAddon(
+  address: bigint,
+  dladdr: (address: bigint, info: BigUint64Array) => number,
+  dlopen: (path: bigint, flags: number) => unknown,
+): void {
+  // The first member of Dl_info points to the path.
+  const info = new BigUint64Array(LAYOUT.dlInfo / 8);
+  if (dladdr(address, info) !== 0) dlopen(info[0] as bigint, RTLD_LAZY_NODELETE);
 }

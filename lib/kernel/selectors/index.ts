@@ -12,11 +12,19 @@ export type { Selector };
  *
  * The environment variable ASYNCORE_SELECTOR=poll forces the second choice: for comparing the two.
  */
-export function createSelector(forced = process.env.ASYNCORE_SELECTOR): Selector {
+export function createSelector(forced = forcedSelector()): Selector {
   if (forced === 'poll') return new PollSelector();
   try {
     return new EpollSelector();
   } catch {
     return new PollSelector();
+  }
+}
+
+function forcedSelector(): string | undefined {
+  try {
+    return process.env.ASYNCORE_SELECTOR;
+  } catch {
+    return undefined; // Deno throws without --allow-env.
   }
 }

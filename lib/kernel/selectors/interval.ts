@@ -1,7 +1,7 @@
 // Waiting inside Node's loop without a libuv handle: by polling at intervals.
 //
-// Used where no handle is possible: with poll(2), and in worker threads. poll(2) has no descriptor for all
-// that it watches. And a worker that is terminated while Node calls back into koffi ends the whole process.
+// Used where no handle is possible: with poll(2), which has no descriptor for all that it watches, and where
+// `canWatch()` of poll-handle.ts is false.
 
 /** Between two looks while nothing happens, in ms. */
 const PAUSE = 1;
