@@ -62,7 +62,10 @@ export abstract class AsyncChat extends Dispatcher {
   batchOutput = true;
   /** Whether strings are accepted. Default true. Python's `use_encoding`, which is false by default. */
   useEncoding = true;
-  /** How strings become bytes. Default `utf8`; Python's is `latin-1`. */
+  /**
+   * How strings become bytes. A character that it cannot hold is refused. Default `utf8`; Python's is
+   * `latin-1`.
+   */
   encoding: BufferEncoding = 'utf8';
   /** `push` returns false while more bytes than these wait. Default 1 MiB. Python has none. */
   highWaterMark = 1024 * 1024;
@@ -157,7 +160,8 @@ export abstract class AsyncChat extends Dispatcher {
   /**
    * Sets what ends a record, from the next byte on: bytes, or a number of them; null, 0 and empty:
    * nothing does. Python's `set_terminator`.
-   * @throws {RangeError} for a number that is negative or no integer, or beyond `maxRecordLength`
+   * @throws {RangeError} for a number that is negative or no integer, or beyond `maxRecordLength`; and
+   *   `ERR_UNENCODABLE_CHARACTER` for a string that `encoding` cannot hold
    * @throws {TypeError} for what is no terminator, and for a string when `useEncoding` is false
    *
    * @example
@@ -300,8 +304,10 @@ export abstract class AsyncChat extends Dispatcher {
    * (a long computation, `spawnSync`, waiting on another socket) calls `initiateSend` before.
    *
    * @returns false when more than `highWaterMark` bytes wait now, so that it is time to stop until
-   *   `handleDrain`; and false, with a `warning` (see `ignoreLogTypes`), when the channel is being
-   *   closed (`closeWhenDone`) and the data is refused
+   *   `handleDrain`; and false, with a `warning` (see `ignoreLogTypes`), when the data is refused: the
+   *   channel has closed or is about to (`closeWhenDone`), or the peer is gone. Before the first
+   *   connection, and from the next `createSocket` on, data waits
+   * @throws {RangeError} `ERR_UNENCODABLE_CHARACTER` for a string that `encoding` cannot hold
    * @throws {TypeError} for what is neither a string nor a Uint8Array, and for a string when
    *   `useEncoding` is false
    */

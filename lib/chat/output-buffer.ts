@@ -4,6 +4,7 @@
 import { badType } from '../errors';
 import { Fifo, type FifoWatcher } from './fifo';
 import type { Producer } from './producers';
+import { encodeText } from './producers/text';
 import { refusedText } from './terminator';
 
 /** What stands on the fifo: data, producers of it, and null where the channel is to be closed. */
@@ -149,10 +150,13 @@ export class OutputBuffer {
     if (exit !== null) throw exit.error;
   }
 
-  /** @throws {TypeError} when the chat refuses strings */
-  encode(text: string): Buffer {
-    if (!this.#owner.useEncoding) throw refusedText('send', text);
-    return Buffer.from(text, this.#owner.encoding);
+  /**
+   * @throws {TypeError} when the chat refuses strings
+   * @throws {RangeError} for a character that the encoding of the chat cannot hold
+   */
+  encode(text: string, action = 'send'): Buffer {
+    if (!this.#owner.useEncoding) throw refusedText(action, text);
+    return encodeText(text, this.#owner.encoding, action);
   }
 
   // -------------------------------------------------------------------------------------------
@@ -258,7 +262,7 @@ export class OutputBuffer {
     }
     const piece = producer.more();
     if (piece === null || piece === undefined || piece === '') return NOTHING;
-    if (typeof piece === 'string') return this.encode(piece);
+    if (typeof piece === 'string') return this.encode(piece, 'send what more() returned');
     if (piece instanceof Uint8Array) return piece;
     throw badType('send what more() returned', 'a Uint8Array, string, null or undefined', piece);
   }

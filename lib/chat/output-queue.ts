@@ -136,7 +136,7 @@ export class OutputQueue implements Sender {
 
   /** @param copied the program may use its memory again before the data leaves */
   #bytesOf(data: Uint8Array | string, copied: boolean): Uint8Array {
-    if (typeof data === 'string') return this.#buffer.encode(data);
+    if (typeof data === 'string') return this.#buffer.encode(data, 'push');
     return copied ? Buffer.from(data) : data;
   }
 

@@ -232,11 +232,11 @@ describe('AsyncChat.push', () => {
 
   it('sends nothing for text that makes no bytes in the encoding of the chat', () => {
     const { chat, arrived, sends } = talk();
-    chat.encoding = 'hex';
-    expect(chat.push('4')).toBe(true);
+    chat.encoding = 'base64';
+    expect(chat.push('\n')).toBe(true);
     expect(chat.writableLength).toBe(0);
     expect(chat.writable()).toBe(false);
-    chat.push('41');
+    chat.push('QQ==\n');
     expect(arrived()).toBe('A');
     expect(sends).toEqual([1]);
   });
