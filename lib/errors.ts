@@ -101,6 +101,7 @@ export function codeOf(error: unknown): string | undefined {
 
 /**
  * The argument is of the wrong type. The message reads `Cannot push: expected …, received …`.
+ * @param action the name of a call, or words that follow "Cannot"
  * @param hint what to do instead, where that helps: appended after a semicolon
  */
 export function badType(
@@ -156,17 +157,32 @@ export function unencodable(
   const received = `${inspect(String.fromCodePoint(point))} (${name}) at index ${index}`;
   return Object.assign(
     new RangeError(
-      `Cannot ${action}: expected text that ${encoding} can hold, received ${received}`,
+      `${cannot(action)}: expected text that ${encoding} can hold, received ${received}`,
     ),
     { code: 'ERR_UNENCODABLE_CHARACTER' },
   );
+}
+
+/** Calls whose names are no words that follow "Cannot". */
+const DEEDS: ReadonlyMap<string, string> = new Map([
+  ['pushWithProducer', 'push a producer'],
+  ['setReuseAddr', 'reuse an address'],
+  ['setSocket', 'attach a socket'],
+  ['socket', 'open a socket'],
+  ['socketpair', 'open a pair of sockets'],
+  ['strerror', 'describe an error'],
+]);
+
+/** `Cannot bind`, `Cannot open a socket`: the beginning of a message. @param action a call, or words */
+export function cannot(action: string): string {
+  return `Cannot ${DEEDS.get(action) ?? action}`;
 }
 
 function complaint(action: string, expected: string, received: unknown, hint?: string): string {
   const value = inspect(received, { depth: 0, breakLength: Infinity }).replace(/\s*\n\s*/g, ' ');
   const shown = value.length > 80 ? `${value.slice(0, 77)}...` : value;
   const advice = hint === undefined ? '' : `; ${hint}`;
-  return `Cannot ${action}: expected ${expected}, received ${shown}${advice}`;
+  return `${cannot(action)}: expected ${expected}, received ${shown}${advice}`;
 }
 
 /** A method that a subclass must implement. Python's NotImplementedError. */
@@ -187,6 +203,69 @@ export function checkInteger(
   if (Number.isInteger(value) && value >= low && value <= high) return;
   const expected = `${what} to be an integer from ${low} to ${high}`;
   throw (typeof value === 'number' ? badRange : badType)(action, expected, value);
+}
+
+/** @throws {TypeError} for anything but true and false: the text 'false' would count as true */
+export function checkBoolean(action: string, expected: string, value: boolean): void {
+  if (typeof value !== 'boolean') throw badType(action, expected, value);
+}
+
+/**
+ * Checks options before they are read: a limit with a misspelled name would be no limit. Inherited names
+ * count as well. A name whose value is undefined is as good as absent.
+ * @param names of all options that there are
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE` for what is no object of options: null, a list, a Map;
+ *   `ERR_INVALID_ARG_VALUE` for an unknown name
+ */
+export function checkOptions<Options extends object>(
+  action: string,
+  expected: string,
+  options: Options,
+  names: { readonly [Name in keyof Options]-?: true },
+  hint?: string,
+): void {
+  if (Object.prototype.toString.call(options) !== '[object Object]') {
+    throw badType(action, expected, options, hint);
+  }
+  for (const name in options) {
+    if (Object.hasOwn(names, name) || name in Object.prototype) continue;
+    if (options[name] !== undefined) throw unknownOption(action, name, Object.keys(names));
+  }
+}
+
+function unknownOption(action: string, name: string, names: string[]): TypeError {
+  const list = `${names.slice(0, -1).join(', ')} or ${names.at(-1)}`;
+  const near = nearest(name, names);
+  const hint = near === undefined ? undefined : `did you mean ${near}?`;
+  return Object.assign(new TypeError(complaint(action, `options named ${list}`, name, hint)), {
+    code: 'ERR_INVALID_ARG_VALUE',
+  });
+}
+
+/** The name that was probably meant, if one in three of its letters at most is wrong. */
+function nearest(name: string, names: string[]): string | undefined {
+  const plain = (text: string): string => text.toLowerCase().replaceAll('_', '');
+  let [best, least]: [string | undefined, number] = [undefined, Infinity];
+  for (const candidate of names) {
+    const wrong = distance(plain(name), plain(candidate));
+    if (wrong <= candidate.length / 3 && wrong < least) [best, least] = [candidate, wrong];
+  }
+  return best;
+}
+
+/** How many letters have to be changed, added or taken away to make one word of the other (Levenshtein). */
+function distance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (let at = 1; at <= from.length; at += 1) {
+    const next = [at];
+    for (let index = 1; index <= to.length; index += 1) {
+      const [left, up, diagonal] = [next[index - 1], row[index], row[index - 1]] as number[];
+      const differs = from[at - 1] === to[index - 1] ? 0 : 1;
+      next.push(Math.min((left as number) + 1, (up as number) + 1, (diagonal as number) + differs));
+    }
+    row = next;
+  }
+  return row[to.length] as number;
 }
 
 /** A piece of a stack trace: file, function, line. */

@@ -264,6 +264,18 @@ describe('badType and badRange', () => {
     expect(badType('x', 'y', value).message).toBe(`Cannot x: expected y, received ${shown}`);
   });
 
+  it('say what a call does whose name is no verb', () => {
+    const calls = ['socket', 'socketpair', 'setSocket', 'setReuseAddr', 'strerror', 'bind'];
+    expect(calls.map((call) => badType(call, 'y', 1).message.split(':')[0])).toEqual([
+      'Cannot open a socket',
+      'Cannot open a pair of sockets',
+      'Cannot attach a socket',
+      'Cannot reuse an address',
+      'Cannot describe an error',
+      'Cannot bind',
+    ]);
+  });
+
   it('append what to do instead', () => {
     const { message } = badType('bind', 'an IPv4 address', '::1', 'use createSocket(AF_INET6)');
     expect(message).toBe(

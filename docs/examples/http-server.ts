@@ -400,7 +400,8 @@ export class HttpServer extends Dispatcher {
     this.createSocket(family);
     this.setReuseAddr();
     this.bind(address);
-    this.listen(511, this.limits);
+    const { maxConnections, maxConnectionsPerAddress } = this.limits;
+    this.listen(511, { maxConnections, maxConnectionsPerAddress });
     this.#clock = setInterval(() => this.#tick(), 1000);
   }
 

@@ -208,7 +208,7 @@ export class Tail extends Dispatcher {
     this.createSocket(family);
     this.setReuseAddr();
     this.bind(address);
-    this.listen(128, options);
+    this.listen(128, { maxConnections: options.maxConnections });
     this.#last = new LastLines(options.lines);
     this.output = new Output(options.output, this);
     this.#input = new Input(options.input, this);

@@ -4,10 +4,12 @@
 // where they cost no descriptor. A peer whose address has reached `maxConnectionsPerAddress` cannot be
 // left there, as connections from other addresses queue behind it: it is accepted and closed.
 
-import { badType, checkInteger, codeOf } from '../errors';
+import { badType, checkInteger, checkOptions, codeOf } from '../errors';
 import type { Address } from '../kernel/address';
-import { SHORTAGE } from '../kernel/errno';
-import { onRelease, type Socket, type SocketLike } from '../kernel/socket';
+import { CONNECTION_FAULTS, SHORTAGE } from '../kernel/errno';
+import { warn } from '../kernel/output';
+import { SO_ACCEPTCONN, SOL_SOCKET } from '../kernel/platform/constants';
+import { onRelease, Socket, type SocketLike } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
 import { handleResult, routeError } from '../loop/dispatch';
 import type { Session } from './session';
@@ -19,6 +21,8 @@ export interface ListenLimits {
   /** The same for one address. Unix sockets do not count. Default: no limit. */
   maxConnectionsPerAddress?: number;
 }
+
+const LIMITS = { maxConnections: true, maxConnectionsPerAddress: true } as const;
 
 /** A new connection, and the address of its peer. */
 export interface Accepted {
@@ -32,8 +36,11 @@ export interface Accepted {
  */
 export const ACCEPTS_PER_EVENT = 16;
 
-/** How long a listener waits after an accept that failed for want of descriptors or memory, in ms. */
-const SHORTAGE_PAUSE = 100;
+/** How long a listener waits after an accept that would fail again at once, in ms. */
+const PAUSE = 100;
+
+/** So many failed connections in a row are the listener's trouble: a firewall that refuses every accept. */
+const FAULTS_IN_A_ROW = 16;
 
 interface Listener extends Channel {
   accept(): Accepted | null;
@@ -47,6 +54,8 @@ export class Acceptor {
   #limits: ConnectionLimits | null = null;
   /** The last error that need not end the listener. */
   #nonFatalError: { readonly error: unknown } | null = null;
+  /** Connections that have failed since the last accept that did not. */
+  #faults = 0;
 
   constructor(listener: Listener, session: Session) {
     this.#listener = listener;
@@ -54,10 +63,14 @@ export class Acceptor {
   }
 
   limit(limits: ListenLimits): void {
-    if (typeof limits !== 'object' || limits === null) throw badType('listen', 'limits', limits);
-    if (this.#limits === null && Object.keys(limits).length === 0) return;
+    checkOptions('listen', 'limits', limits, LIMITS);
+    const { maxConnections, maxConnectionsPerAddress } = limits;
+    checkLimit('maxConnections', maxConnections);
+    checkLimit('maxConnectionsPerAddress', maxConnectionsPerAddress);
+    const isNone = maxConnections === undefined && maxConnectionsPerAddress === undefined;
+    if (this.#limits === null && isNone) return;
     this.#limits ??= new ConnectionLimits(() => this.#openOrShut());
-    this.#limits.set(limits);
+    this.#limits.set(maxConnections, maxConnectionsPerAddress);
   }
 
   /** The listener has entered a map, or begun to listen. */
@@ -107,16 +120,40 @@ export class Acceptor {
       throw badType('accept', 'a socket that can accept', socket);
     }
     try {
-      return socket.accept();
+      const accepted = socket.accept();
+      this.#faults = 0;
+      return accepted;
     } catch (error) {
-      if (codeOf(error) === 'ECONNABORTED') return null;
-      if (SHORTAGE.has(codeOf(error) ?? '')) {
+      const code = codeOf(error) ?? '';
+      if (SHORTAGE.has(code)) {
         // The connection stays in the backlog, so that the listener would be ready at once again.
-        this.#session.suspend(SHORTAGE_PAUSE);
-        this.#nonFatalError = { error };
+        this.#pause(error);
+        throw error;
       }
-      throw error;
+      if (!CONNECTION_FAULTS.has(code) || isNoListener(socket, code)) {
+        // It may fail for ever, and handleError leave the listener open.
+        if (this.#session.accepting) this.#session.suspend(PAUSE);
+        throw error;
+      }
+      this.#connectionFailed(error);
+      return null;
     }
+  }
+
+  /** Suspends the listener for a while. `handleError` will not close it for this error. */
+  #pause(error: unknown): void {
+    this.#session.suspend(PAUSE);
+    this.#nonFatalError = { error };
+  }
+
+  /** One connection has failed, and the next may be in order: the loop tries again. */
+  #connectionFailed(error: unknown): void {
+    this.#faults += 1;
+    if (this.#faults < FAULTS_IN_A_ROW) return;
+    this.#faults = 0;
+    this.#pause(error);
+    // Not thrown: in poll order, some of these codes would pass for the listener's own disconnect.
+    routeError(this.#listener, error);
   }
 
   /**
@@ -162,9 +199,9 @@ class ConnectionLimits {
     this.#roomMade = roomMade;
   }
 
-  set({ maxConnections, maxConnectionsPerAddress }: ListenLimits): void {
-    this.#limit = checkLimit('maxConnections', maxConnections);
-    this.#limitPerAddress = checkLimit('maxConnectionsPerAddress', maxConnectionsPerAddress);
+  set(limit = Infinity, limitPerAddress = Infinity): void {
+    this.#limit = limit;
+    this.#limitPerAddress = limitPerAddress;
   }
 
   get full(): boolean {
@@ -202,14 +239,19 @@ class ConnectionLimits {
   #warn(limit: string, value: number, consequence: string): void {
     if (this.#warned.has(limit)) return;
     this.#warned.add(limit);
-    process.emitWarning(`A listener has reached ${limit} (${value}): ${consequence}`, {
-      type: 'ChannelWarning',
-      code: 'ASYNCORE_CONNECTION_LIMIT',
-    });
+    const text = `A listener has reached ${limit} (${value}): ${consequence}`;
+    warn('ChannelWarning', 'ASYNCORE_CONNECTION_LIMIT', text);
   }
 }
 
-function checkLimit(name: string, limit = Infinity): number {
+/** Whether `ENOTSUP` is about the socket itself: a datagram socket never has a connection to accept. */
+function isNoListener(socket: SocketLike, code: string): boolean {
+  const ambiguous = code === 'ENOTSUP' || code === 'EOPNOTSUPP';
+  return (
+    ambiguous && socket instanceof Socket && socket.getSockOpt(SOL_SOCKET, SO_ACCEPTCONN) === 0
+  );
+}
+
+function checkLimit(name: string, limit = Infinity): void {
   if (limit !== Infinity) checkInteger('listen', name, limit, 1, Number.MAX_SAFE_INTEGER);
-  return limit;
 }

@@ -1,9 +1,34 @@
-// What channels print, and how they name themselves. Nothing here throws, whatever a program's
-// `toString` or error object does.
+// What channels log, and how they name themselves. A log ends nothing: whatever a program's `toString`,
+// error object or `logInfo` does, nothing but ExitNow comes out of here.
 
-import { compactTraceback, messageOf, textOf } from '../errors';
+import { compactTraceback, isExit, messageOf, stackOf, textOf } from '../errors';
 import type { Address } from '../kernel/address';
 import { formatAddress } from '../kernel/address';
+import { warn } from '../kernel/output';
+import type { Channel } from '../loop/channel';
+import { handleResult } from '../loop/dispatch';
+
+interface Logging extends Channel {
+  logInfo(message: unknown, type?: string): unknown;
+}
+
+/**
+ * Has a channel log what the library tells of it. The caller goes on when an override of `logInfo` throws
+ * or its promise is rejected: a process warning tells of both, the failure and the message.
+ * @throws {ExitNow} and nothing else
+ */
+export function logFor(channel: Logging, message: string, type?: string): void {
+  const failed = (_: Channel, error: unknown): void => {
+    if (isExit(error)) throw error;
+    const text = `A channel could not log '${message}': ${stackOf(error)}`;
+    warn('ChannelWarning', 'ASYNCORE_LOG', text);
+  };
+  try {
+    handleResult(channel, channel.logInfo(message, type), failed);
+  } catch (error) {
+    failed(channel, error);
+  }
+}
 
 const serials = new WeakMap<object, number>();
 let lastSerial = 0;

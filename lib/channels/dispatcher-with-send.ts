@@ -4,6 +4,7 @@
 
 import { badType } from '../errors';
 import { declarePredicates, declareState } from '../loop/interest';
+import { logFor } from './channel-log';
 import { beforeClose, Dispatcher, sessionOf } from './dispatcher';
 import type { Handled } from './handlers';
 import { drainInput } from './session';
@@ -148,7 +149,7 @@ export class DispatcherWithSend extends Dispatcher {
    */
   override send(data: Uint8Array): number {
     if (!(data instanceof Uint8Array)) throw badType('send', 'a Uint8Array', data);
-    if (this.debug) this.logInfo(`sending ${JSON.stringify(Buffer.from(data).toString('latin1'))}`);
+    if (this.debug) logFor(this, `sending ${JSON.stringify(Buffer.from(data).toString('latin1'))}`);
     if (sessionOf(this).gone) return this.#refuse();
     const output = this.#output;
     if (data.length > 0) output.append(data);
@@ -160,7 +161,7 @@ export class DispatcherWithSend extends Dispatcher {
   }
 
   #refuse(): 0 {
-    this.logInfo('send on a closed connection: refused', 'warning');
+    logFor(this, 'send on a closed connection: refused', 'warning');
     return 0;
   }
 }

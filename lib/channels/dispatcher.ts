@@ -10,31 +10,30 @@
 //   ended (session.ts).
 
 import { inspect } from 'node:util';
-import { badRange, badType, codeOf } from '../errors';
+import { badRange, badType, checkBoolean, codeOf } from '../errors';
 import type { Address } from '../kernel/address';
 import { closedSocket } from '../kernel/errno';
-import {
-  AF_INET,
-  SO_ERROR,
-  SO_REUSEADDR,
-  SOCK_STREAM,
-  SOL_SOCKET,
-} from '../kernel/platform/constants';
+import { printLine } from '../kernel/output';
+import { AF_INET, SO_ERROR, SOCK_STREAM, SOL_SOCKET } from '../kernel/platform/constants';
 import { flushPending, Socket, type SocketLike, sendRange, socketClosing } from '../kernel/socket';
 import type { Memory } from '../kernel/syscalls';
-import { type Channel, hearsReset, isOver } from '../loop/channel';
+import { type Channel, explainSpin, hearsReset, isOver } from '../loop/channel';
 import { type ChannelMap, checkMap, registryOf, socketMap } from '../loop/channel-map';
 import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
-import { describeChannel, describeError } from './channel-log';
+import { bindSocket, listenOn, reuseAddress } from './bind';
+import { describeChannel, describeError, logFor } from './channel-log';
 import { checkTarget, finishConnect, hasFailed, inspectSocket, startConnect } from './connect';
 import type { Handled, Handlers } from './handlers';
 import { IdleTimeout } from './idle-timeout';
 import { dropUrgent, Session } from './session';
+import { reasonOfSpin } from './spin';
 
 /** Shared by all channels, as most never change it. */
 const QUIET: ReadonlySet<string> = new Set(['warning']);
+
+const NO_SOCKET = 'call createSocket() first';
 
 const FLAGS = ['connected', 'accepting', 'connecting'] as const;
 
@@ -194,8 +193,9 @@ export class Dispatcher implements Channel, Handlers {
    * @throws {RangeError|TypeError} when it is negative or no number
    */
   setIdleTimeout(duration: number): void {
-    if (typeof duration !== 'number') throw badType('time out', 'milliseconds', duration);
-    if (!(duration >= 0)) throw badRange('time out', '0 milliseconds or more', duration);
+    const action = 'set an idle timeout';
+    if (typeof duration !== 'number') throw badType(action, 'milliseconds', duration);
+    if (!(duration >= 0)) throw badRange(action, '0 milliseconds or more', duration);
     this.#idle?.stop();
     this.#idle = duration === 0 ? null : new IdleTimeout(this, duration);
     if (this.#session.fd !== null) this.#idle?.start(this.#session.map);
@@ -247,7 +247,8 @@ export class Dispatcher implements Channel, Handlers {
   addChannel(map: ChannelMap = this.map): void {
     checkMap('add a channel', map);
     const session = this.#session;
-    if (session.fd === null) throw badType('add a channel', 'a channel with a socket', this);
+    if (session.fd === null)
+      throw badType('add a channel', 'a channel with a socket', this, NO_SOCKET);
     map.set(session.fd, this);
     session.map = map;
     this.#idle?.start(map);
@@ -292,11 +293,11 @@ export class Dispatcher implements Channel, Handlers {
   setSocket(socket: SocketLike, map: ChannelMap = this.map): void {
     // What was pushed before belongs to the previous socket, or comes from the previous owner.
     this[flushPending]();
-    checkMap('set a socket', map);
-    if (typeof socket?.fileno !== 'function') throw badType('set a socket', 'a socket', socket);
+    checkMap('setSocket', map);
+    if (typeof socket?.fileno !== 'function') throw badType('setSocket', 'a socket', socket);
     if (socket.owner !== this) socket.owner?.[flushPending]();
     const fd = socket.fileno();
-    if (!(fd >= 0)) throw closedSocket('set a socket');
+    if (!(fd >= 0)) throw closedSocket('setSocket');
     const previous = this.#session;
     // An event that was reported for the previous socket must not reach this one.
     if (previous.fd !== null && previous.fd !== fd) this.delChannel();
@@ -319,16 +320,12 @@ export class Dispatcher implements Channel, Handlers {
   /**
    * Lets the next server use this address again at once: call it before `bind`. Errors of the kernel are
    * ignored, as in Python. Python's `set_reuse_addr`.
-   * @throws {TypeError} without a socket
+   * @param on false takes it back. Python can only turn it on
+   * @throws {TypeError} without a socket, and when `on` is no boolean
    */
-  setReuseAddr(): void {
-    const socket = this.#need('setReuseAddr');
-    try {
-      const value = socket.getSockOpt(SOL_SOCKET, SO_REUSEADDR);
-      socket.setSockOpt?.(SOL_SOCKET, SO_REUSEADDR, value | 1);
-    } catch {
-      // A server that cannot have the option runs without it.
-    }
+  setReuseAddr(on = true): void {
+    checkBoolean('setReuseAddr', 'true or false', on);
+    reuseAddress(this.#need('setReuseAddr'), on);
   }
 
   // -------------------------------------------------------------------------------------------
@@ -352,19 +349,20 @@ export class Dispatcher implements Channel, Handlers {
 
   #need(method: string): SocketLike {
     const { socket } = this.#session;
-    if (socket === null)
-      throw badType(method, 'a channel with a socket', this, 'call createSocket() first');
+    if (socket === null) throw badType(method, 'a channel with a socket', this, NO_SOCKET);
     return socket;
   }
 
   /**
    * Becomes a listener. When this throws, a channel that was none is out of the map; see `bind`.
-   * @param backlog how many connections may wait unaccepted. Default 128; Python has no default
+   * @param backlog how many connections may wait unaccepted; not the port. Default 128; the kernel's limit
+   *   is net.core.somaxconn, usually 4096. Python has no default
    * @param limits how many connections may be open: those that `accept` has returned and that are not
    *   closed. Beyond `maxConnections` new ones wait in the backlog, beyond `maxConnectionsPerAddress` they
    *   are closed. Call `listen` again to change the limits
-   * @throws {SocketError} `EADDRINUSE`, `EOPNOTSUPP`, …
-   * @throws {RangeError|TypeError} for a limit that is no integer of 1 or more
+   * @throws {SocketError} `EADDRINUSE`, `ENOTSUP`, …
+   * @throws {RangeError|TypeError} for a limit that is no integer of 1 or more, for an unknown limit, and
+   *   for a backlog that must be a port: 1024 to 65535 before `bind`
    *
    * @example
    * this.listen(128, { maxConnections: 10_000, maxConnectionsPerAddress: 50 });
@@ -375,9 +373,7 @@ export class Dispatcher implements Channel, Handlers {
     this.#session.setUp(this, connected || accepting, () => {
       const acceptor = this.#accepts();
       acceptor.limit(limits);
-      if (typeof socket.listen !== 'function')
-        throw badType('listen', 'a socket that can listen', socket);
-      socket.listen(backlog);
+      listenOn(socket, backlog);
       this.accepting = true;
       acceptor.attach(this.#session);
     });
@@ -385,7 +381,8 @@ export class Dispatcher implements Channel, Handlers {
 
   /**
    * Gives the socket a local address. Blocks for the look-up of a host name. `''` is every address of this
-   * machine; port 0 is one that the kernel chooses (`socket.getSockName()` tells).
+   * machine; port 0 is one that the kernel chooses (`socket.getSockName()` tells). The file of a Unix path
+   * goes when the channel closes; a file that a dead process has left there is removed first.
    *
    * When this throws, the channel is out of the map with its socket open: close it, or try another address.
    * A later `bind`, `listen` or `connect` that succeeds puts it back.
@@ -396,11 +393,7 @@ export class Dispatcher implements Channel, Handlers {
     const socket = this.#need('bind');
     this.addr = address;
     const session = this.#session;
-    session.setUp(this, session.inUse, () => {
-      if (typeof socket.bind !== 'function')
-        throw badType('bind', 'a socket that can bind', socket);
-      socket.bind(address);
-    });
+    session.setUp(this, session.inUse, () => bindSocket(socket, address));
     this.#session.bound = true;
   }
 
@@ -443,7 +436,8 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   /**
-   * The next connection. Null when none waits (any more), and when `listen` set a limit that is reached.
+   * The next connection. Null when none waits (any more), when it has failed (`ECONNABORTED`, `EPROTO`, …),
+   * and when `listen` set a limit that is reached.
    * @throws {SocketError} `EMFILE`, …: the listener stops for 100 ms, as the connection stays in the
    *   backlog and would be reported again at once; `handleError` is told, and does not close the listener
    */
@@ -582,17 +576,18 @@ export class Dispatcher implements Channel, Handlers {
   // -------------------------------------------------------------------------------------------
   // Logging.
 
-  /** Prints `log: message` to stderr. For hits; override it to log elsewhere. Python's `log`. */
+  /** Prints `log: message` to stderr, if it can be written. For hits; override it. Python's `log`. */
   log(message: unknown): void {
-    process.stderr.write(`log: ${String(message)}\n`);
+    printLine(process.stderr, 'log', message);
   }
 
   /**
-   * Prints `type: message` to stdout, unless `ignoreLogTypes` has the type. Python's `log_info`.
+   * Prints `type: message` to stdout, if it can be written, unless `ignoreLogTypes` has the type. Python's
+   * `log_info`.
    * @param type default `info`; the library's own are `error`, `warning` and `info`
    */
   logInfo(message: unknown, type = 'info'): void {
-    if (!this.ignoreLogTypes.has(type)) process.stdout.write(`${type}: ${String(message)}\n`);
+    if (!this.ignoreLogTypes.has(type)) printLine(process.stdout, type, message);
   }
 
   /** `<EchoServer listening 127.0.0.1:8007 at 0x1>`. The number tells channels apart. Python's repr. */
@@ -643,7 +638,7 @@ export class Dispatcher implements Channel, Handlers {
   /** An error on the socket, or urgent data. Python's `handle_expt_event`. */
   handleExptEvent(): Handled {
     const session = this.#session;
-    if (this.#need('exception').getSockOpt(SOL_SOCKET, SO_ERROR) !== 0) {
+    if (this.#need('look for an error').getSockOpt(SOL_SOCKET, SO_ERROR) !== 0) {
       session.peerGone(this);
       return;
     }
@@ -657,6 +652,11 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   /** @internal */
+  [explainSpin](event: number, failed: boolean): string | undefined {
+    return reasonOfSpin(this, Dispatcher.prototype, this.#session, event, failed);
+  }
+
+  /** @internal */
   [isOver](): boolean {
     return this.#session.isOver();
   }
@@ -666,25 +666,25 @@ export class Dispatcher implements Channel, Handlers {
 
   handleError(error: unknown): Handled {
     const nonFatal = this.#acceptor?.isNonFatal(error) ?? false;
-    this.logInfo(describeError(this, error, nonFatal ? 'keeping' : 'closing'), 'error');
+    logFor(this, describeError(this, error, nonFatal ? 'keeping' : 'closing'), 'error');
     return nonFatal ? undefined : this.#closeUnlessClosed();
   }
 
   handleExpt(): Handled {
-    this.logInfo('unhandled incoming priority event', 'warning');
+    logFor(this, 'unhandled incoming priority event', 'warning');
     dropUrgent(this.#session.socket);
   }
 
   handleRead(): Handled {
-    this.logInfo('unhandled read event', 'warning');
+    logFor(this, 'unhandled read event', 'warning');
   }
 
   handleWrite(): Handled {
-    this.logInfo('unhandled write event', 'warning');
+    logFor(this, 'unhandled write event', 'warning');
   }
 
   handleConnect(): Handled {
-    this.logInfo('unhandled connect event', 'warning');
+    logFor(this, 'unhandled connect event', 'warning');
   }
 
   handleAccept(): Handled {
@@ -700,11 +700,11 @@ export class Dispatcher implements Channel, Handlers {
   handleAccepted(socket: Socket, address: Address): Handled;
   handleAccepted(socket: Socket): Handled {
     socket.close();
-    this.logInfo('unhandled accepted event', 'warning');
+    logFor(this, 'unhandled accepted event', 'warning');
   }
 
   handleClose(): Handled {
-    this.logInfo('unhandled close event', 'warning');
+    logFor(this, 'unhandled close event', 'warning');
     this.close();
   }
 

@@ -45,7 +45,7 @@ export class FileWrapper implements SocketLike, Disposable {
 
   #open(syscall: string): number {
     const fd = this.#descriptor.fd;
-    if (fd === -1) throw closedSocket(syscall);
+    if (fd === -1) throw closedSocket(syscall, 'file');
     return fd;
   }
 
@@ -81,7 +81,7 @@ export class FileWrapper implements SocketLike, Disposable {
    */
   getSockOpt(level: number, option: number): number {
     if (level === SOL_SOCKET && option === SO_ERROR) return 0;
-    throw badRange('getsockopt of a file', 'SO_ERROR of SOL_SOCKET', [level, option]);
+    throw badRange('get a socket option of a file', 'SO_ERROR of SOL_SOCKET', [level, option]);
   }
 
   /**

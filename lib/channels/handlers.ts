@@ -16,8 +16,9 @@ export interface Handlers {
   /**
    * A handler threw, or a connect failed. Logs the error and calls `handleClose`.
    *
-   * Two errors do not close the channel and are only logged: an exception out of `handleAccepted`, which
-   * costs that peer its connection, and an accept that failed for want of descriptors.
+   * Three errors do not close the channel and are only logged: an exception out of `handleAccepted`, which
+   * costs that peer its connection; an accept that failed for want of descriptors; and an accept that
+   * failed 16 times in a row for reasons of the network.
    *
    * @param error what was thrown, which may be anything. Python's `handle_error` has no argument
    *

@@ -14,6 +14,7 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
 } from '../kernel/platform/constants';
+import { noteProgress } from '../kernel/progress';
 import { Socket, type SocketLike } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
@@ -49,6 +50,8 @@ export class Session {
   handlesConnect = false;
   /** `handleClose` is running. What it sends to a dead peer must not start it again. */
   handlesClose = false;
+  /** `handleClose` was called, because the connection is over. */
+  closeHandled = false;
   /** The errno of a failed connect, kept because reading SO_ERROR clears it. handleError has been told. */
   connectErrno = 0;
   /** `bind` has given the socket its address. */
@@ -157,6 +160,7 @@ export class Session {
   peerGone(channel: Wrapper): void {
     if (this.closed || this.handlesClose) return;
     this.handlesClose = true;
+    this.closeHandled = true;
     try {
       handleResult(channel, channel.handleClose());
     } finally {
@@ -194,6 +198,7 @@ export class Session {
   ): void {
     if (this[flag] === value) return;
     this[flag] = value;
+    noteProgress();
     this.interestChanged();
   }
 

@@ -15,6 +15,7 @@
 //
 // Invariant: while there is a segment, the queue is listed, or its `send` is running.
 
+import { logFor } from '../channels/channel-log';
 import { Dispatcher, sessionOf } from '../channels/dispatcher';
 import { badRange, isExit, isSystemError } from '../errors';
 import { sendScratch } from '../kernel/buffers';
@@ -174,7 +175,7 @@ export class OutputQueue implements Sender {
 
   /** Nothing is kept of what was to be pushed. */
   #refuse(method: string, when: string): false {
-    this.#owner.logInfo(`${method} ${when}: refused`, 'warning');
+    logFor(this.#owner, `${method} ${when}: refused`, 'warning');
     return false;
   }
 

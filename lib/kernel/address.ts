@@ -77,10 +77,13 @@ export function encodeAddress(address: Address, family: number, action: string):
   if (typeof address !== 'object' || address === null) {
     throw badType(action, '{ host, port } or { path }', address);
   }
-  if (family === AF_UNIX) return encodeUnix(address as UnixAddress, action);
+  if (family === AF_UNIX) return encodeUnix(address, action);
   if (!FAMILY_NAMES.has(family)) throw badRange(action, 'a socket of IPv4, IPv6 or Unix', family);
   const { host, port, flowInfo = 0 } = address as InternetAddress;
-  if (typeof host !== 'string') throw badType(action, 'a host', address);
+  if (typeof host !== 'string') {
+    const hint = 'path' in address ? 'use createSocket(AF_UNIX)' : undefined;
+    throw badType(action, 'a host', address, hint);
+  }
   checkInteger(action, 'a port', port, 0, 65535);
   if (family === AF_INET) return encodeInet(host, port, action);
   checkInteger(action, 'flowInfo', flowInfo, 0, 2 ** 32 - 1);
@@ -90,7 +93,7 @@ export function encodeAddress(address: Address, family: number, action: string):
 function encodeInet(host: string, port: number, action: string): Buffer {
   const bytes = inetPton(AF_INET, WILDCARDS.get(host) ?? host, 4);
   if (bytes === null) {
-    const hint = isIPv6(host) ? 'use createSocket(AF_INET6)' : undefined;
+    const hint = isIPv6(withoutScope(host)) ? 'use createSocket(AF_INET6)' : undefined;
     throw badType(action, 'an IPv4 address', host, hint);
   }
   const sockaddr = Buffer.alloc(LAYOUT.sockaddrIn);
@@ -104,7 +107,7 @@ function encodeInet6(host: string, port: number, flowInfo: number, action: strin
   const literal = withoutScope(host);
   const bytes = inetPton(AF_INET6, literal === '' ? '::' : literal, 16);
   if (bytes === null) {
-    const hint = isIPv4(host) ? 'use createSocket(AF_INET)' : undefined;
+    const hint = isIPv4(literal) || WILDCARDS.has(host) ? 'use createSocket(AF_INET)' : undefined;
     throw badType(action, 'an IPv6 address', host, hint);
   }
   const sockaddr = Buffer.alloc(LAYOUT.sockaddrIn6);
@@ -126,8 +129,12 @@ function scopeId(suffix: string, action: string): number {
   return index;
 }
 
-function encodeUnix({ path, raw }: UnixAddress, action: string): Buffer {
-  if (typeof path !== 'string') throw badType(action, 'a Unix address { path }', { path });
+function encodeUnix(address: UnixAddress | InternetAddress, action: string): Buffer {
+  const { path, raw } = address as UnixAddress;
+  if (typeof path !== 'string') {
+    const hint = 'host' in address ? `use createSocket(${familyOf(address.host)})` : undefined;
+    throw badType(action, 'a Unix address { path }', address, hint);
+  }
   const name = raw === undefined ? Buffer.from(path) : Buffer.from(raw);
   const abstract = name[0] === 0;
   // A path ends with a NUL that must fit too; an abstract name starts with one and has no end.
@@ -139,6 +146,11 @@ function encodeUnix({ path, raw }: UnixAddress, action: string): Buffer {
   sockaddr.writeUInt16LE(AF_UNIX, 0);
   name.copy(sockaddr, 2);
   return sockaddr;
+}
+
+/** The name of the family that a host's address belongs to, for a hint. */
+function familyOf(host: unknown): string {
+  return typeof host === 'string' && isIPv6(withoutScope(host)) ? 'AF_INET6' : 'AF_INET';
 }
 
 /** The address in a struct sockaddr that the kernel wrote. */

@@ -36,7 +36,10 @@ export function checkBytes(action: string, data: Uint8Array): number {
   return byteLengthOf.call(data);
 }
 
-/** The value of a socket option, as C has it. */
+/**
+ * The value of a socket option as the kernel takes it.
+ * @throws {RangeError|TypeError} for a number that no C int can hold, and for any other value
+ */
 export function optionBytes(value: number | boolean | Uint8Array): Uint8Array {
   if (value instanceof Uint8Array) return value;
   const number = typeof value === 'boolean' ? Number(value) : value;

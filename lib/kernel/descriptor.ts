@@ -6,26 +6,25 @@
 // is closed.
 
 import { badRange } from '../errors';
+import { warn } from './output';
 import { close, failure } from './syscalls';
 import { closeAtEnd, leaveAtEnd } from './thread-cleanup';
 
 interface Held {
   readonly fd: number;
   readonly what: string | null;
-  /** Called when the number has been given up, in whichever way. */
-  released: (() => void) | null;
+  /** Called when the number has been closed (true), or given away. */
+  released: ((closed: boolean) => void) | null;
 }
 
 /** Python's ResourceWarning: a descriptor dropped without close() is closed, and reported once. */
 const abandoned = new FinalizationRegistry<Held>(({ fd, what, released }) => {
-  close(fd);
-  released?.();
   if (what !== null) {
-    process.emitWarning(`Unclosed ${what} (fd ${fd}): it was dropped without close()`, {
-      type: 'ResourceWarning',
-      code: 'ASYNCORE_UNCLOSED',
-    });
+    const text = `Unclosed ${what} (fd ${fd}): it was dropped without close()`;
+    warn('ResourceWarning', 'ASYNCORE_UNCLOSED', text);
   }
+  close(fd);
+  released?.(true);
 });
 
 export class Descriptor {
@@ -48,15 +47,17 @@ export class Descriptor {
     abandoned.register(this, this.#held, this);
   }
 
-  /** Has `released` called when the number has been given up. It must not hold this object. */
-  onRelease(released: () => void): void {
+  /** Has `released` called when the number has been closed (true) or given away. It must not hold this. */
+  onRelease(released: (closed: boolean) => void): void {
     this.#held.released = released;
   }
 
   /** Gives the number up without closing it. Returns it, or -1 when it is gone already. */
   release(): number {
     const fd = this.#giveUp();
-    if (fd !== -1) leaveAtEnd(fd);
+    if (fd === -1) return -1;
+    leaveAtEnd(fd);
+    this.#held.released?.(false);
     return fd;
   }
 
@@ -65,7 +66,6 @@ export class Descriptor {
     if (fd === -1) return -1;
     (this as { fd: number }).fd = -1;
     abandoned.unregister(this);
-    this.#held.released?.();
     return fd;
   }
 
@@ -77,6 +77,7 @@ export class Descriptor {
     const fd = this.#giveUp();
     if (fd === -1) return;
     const result = close(fd);
+    this.#held.released?.(true);
     if (result < 0) throw failure(result, 'close');
   }
 }

@@ -1,6 +1,6 @@
 // Errors that carry an errno of this system. lib/errors.ts has the classes, and knows no number.
 
-import { SocketError } from '../errors';
+import { cannot, SocketError } from '../errors';
 import { EAI, ERRNO } from './platform/linux';
 
 const NAMES = new Map<number, string>();
@@ -20,6 +20,34 @@ export function errorCode(errno: number): string {
 /** The codes of an exhausted resource: an accept(2) that fails with one is worth trying again later. */
 export const SHORTAGE: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM']);
 
+/**
+ * The codes with which accept(2) reports that one connection has failed, which it has taken from the
+ * backlog: the network's, and those of a firewall. The listener is as good as before. `ENOTSUP` also means
+ * that the socket is no listener.
+ */
+export const CONNECTION_FAULTS: ReadonlySet<string> = new Set([
+  'ECONNABORTED',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EHOSTDOWN',
+  'EHOSTUNREACH',
+  'EINTR',
+  'ENETDOWN',
+  'ENETRESET',
+  'ENETUNREACH',
+  'ENONET',
+  'ENOPROTOOPT',
+  'ENOSR',
+  'ENOTSUP',
+  'EOPNOTSUPP',
+  'EPERM',
+  'EPIPE',
+  'EPROTO',
+  'EPROTONOSUPPORT',
+  'ESOCKTNOSUPPORT',
+  'ETIMEDOUT',
+]);
+
 /** A host name cannot be looked up. @param code as `dns.lookup` has it: `ENOTFOUND` */
 export function lookupError(code: string, host: string): SocketError {
   const known = Object.keys(EAI).find((errno) => EAI[Number(errno)] === code);
@@ -28,11 +56,11 @@ export function lookupError(code: string, host: string): SocketError {
 }
 
 /**
- * The socket is closed. Refused here, before the number reaches the kernel, where it may belong to
+ * The socket, or the file, is closed. Refused here, before the number reaches the kernel, where it may belong to
  * another socket by now. The code is EBADF, so that it counts as a disconnect, as it does in Python.
  */
-export function closedSocket(syscall: string): RangeError {
-  return Object.assign(new RangeError(`Cannot ${syscall}: the socket is closed (fd -1)`), {
+export function closedSocket(syscall: string, what = 'socket'): RangeError {
+  return Object.assign(new RangeError(`${cannot(syscall)}: the ${what} is closed (fd -1)`), {
     code: 'EBADF',
     errno: ERRNO.EBADF,
     syscall,

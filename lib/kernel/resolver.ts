@@ -41,8 +41,8 @@ export function ifIndexToName(index: number): string | null {
  * @throws {SocketError} with the codes of Node's `dns.lookup`: `ENOTFOUND`, `EAI_AGAIN`, …
  */
 export function getaddrinfo(host: string, family: number, type: number): Buffer[] {
-  checkInt('getaddrinfo', 'family', family);
-  checkInt('getaddrinfo', 'type', type);
+  checkInt('look up a host', 'family', family);
+  checkInt('look up a host', 'type', type);
   if (host.includes('\0')) throw badType('look up a host', 'a name without NUL', host);
   beforeBlocking();
   const { size, addrlen, addr, next } = LAYOUT.addrinfo;

@@ -47,6 +47,7 @@ import {
   O_NONBLOCK,
   SOCK_TYPE_MASK,
 } from './platform/linux';
+import { bindOver } from './socket-file';
 import * as syscalls from './syscalls';
 
 /**
@@ -228,19 +229,20 @@ export class Socket implements SocketLike, Disposable {
   }
 
   /**
-   * Gives the socket an address of its own. A host name is looked up, blocking.
+   * Gives the socket an address of its own. A host name is looked up, blocking. The file that a dead process
+   * has left at a Unix path is removed first.
    * @throws {SocketError} `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, …
    * @throws {TypeError|RangeError} for an invalid address
    */
   bind(address: Address): void {
     // The number is read last: the address may have getters, and one of them may close this socket.
     const sockaddr = resolveAddress(address, this.family, this.type, 'bind');
-    syscalls.check(syscalls.bind(this.#fd('bind'), sockaddr), 'bind', formatAddress(address));
+    syscalls.check(bindOver(this.#fd('bind'), sockaddr), 'bind', formatAddress(address));
   }
 
   /**
    * Accepts connections, with `backlog` of them waiting at most (128 by default).
-   * @throws {SocketError} `EADDRINUSE`, `EOPNOTSUPP`
+   * @throws {SocketError} `EADDRINUSE`; `ENOTSUP`, the same as `EOPNOTSUPP`, of a datagram socket
    * @throws {RangeError|TypeError} for a backlog that is no 32-bit integer
    */
   listen(backlog = 128): void {
@@ -452,7 +454,7 @@ export class Socket implements SocketLike, Disposable {
   }
 
   /** @internal */
-  [onRelease](released: () => void): void {
+  [onRelease](released: (closed: boolean) => void): void {
     this.#descriptor.onRelease(released);
   }
 

@@ -16,6 +16,7 @@ import { errorCode } from './errno';
 import { type CFunction, type Memory, raw, type SockaddrSlot } from './koffi';
 import type { MessageMemory } from './message-memory';
 import { ERRNO, F_DUPFD_CLOEXEC, F_GETFD, LAYOUT } from './platform/linux';
+import { noteProgress, progress } from './progress';
 import { closeNow, open, openPair, openReceived } from './thread-cleanup';
 
 // Types alone: re-exported values would make the exports of this file a dictionary in V8, and each call
@@ -41,6 +42,7 @@ function call(
   let result: number;
   do result = answer(fn(a, b, c, d, e, f));
   while (result === -EINTR);
+  if (result > 0) noteProgress();
   return result;
 }
 
@@ -150,7 +152,10 @@ export function recv(
   const address = memory.at(offset, length);
   for (;;) {
     const result = raw.recv(fd, address, length, flags);
-    if (result !== -1) return result;
+    if (result !== -1) {
+      if (result > 0) progress.count = (progress.count + 1) | 0;
+      return result;
+    }
     const negated = -raw.errno();
     if (negated !== -EINTR) return negated;
   }
@@ -183,7 +188,10 @@ export function send(fd: number, data: Uint8Array, flags: number): number {
   if ((flags | 0) !== flags) checkInt('send', 'flags', flags);
   for (;;) {
     const result = raw.send(fd, data, length, flags);
-    if (result !== -1) return result;
+    if (result !== -1) {
+      if (result > 0) progress.count = (progress.count + 1) | 0;
+      return result;
+    }
     const negated = -raw.errno();
     if (negated !== -EINTR) return negated;
   }
@@ -202,7 +210,10 @@ export function sendFrom(
   const address = memory.at(offset, length);
   for (;;) {
     const result = raw.sendFrom(fd, address, length, flags);
-    if (result !== -1) return result;
+    if (result !== -1) {
+      if (result > 0) progress.count = (progress.count + 1) | 0;
+      return result;
+    }
     const negated = -raw.errno();
     if (negated !== -EINTR) return negated;
   }
@@ -239,6 +250,7 @@ export function shutdown(fd: number, how: number): number {
 /** Never made again after a signal: Linux gives the number back before it can be interrupted. */
 export function close(fd: number): number {
   if ((fd | 0) !== fd || fd < 0) checkFd('close', fd);
+  progress.count = (progress.count + 1) | 0;
   return closeNow(fd);
 }
 

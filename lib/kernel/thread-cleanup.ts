@@ -10,6 +10,7 @@ import { type CFunction, cleanupHooks, raw } from './koffi';
 import type { MessageMemory } from './message-memory';
 import { SCM_RIGHTS, SOL_SOCKET } from './platform/constants';
 import { ERRNO, LAYOUT } from './platform/linux';
+import { progress } from './progress';
 
 /** The registered descriptors. Node aborts when the same hook is added twice. */
 const registered = new Set<number>();
@@ -24,6 +25,7 @@ export function open(fn: CFunction, a?: unknown, b?: unknown, c?: unknown, d?: u
   for (;;) {
     const fd = fn(a, b, c, d);
     if (fd !== -1) {
+      progress.count = (progress.count + 1) | 0;
       const { hooks } = raw;
       if (hooks !== null && !registered.has(fd)) {
         hooks.add(hooks.isolate, hooks.close, fd);

@@ -17,6 +17,9 @@ export const takesUpInput = Symbol('takesUpInput');
  */
 export const beforeError = Symbol('beforeError');
 
+/** Why a channel is ready at every tick, and what to do about it; undefined: no reason to warn. @internal */
+export const explainSpin = Symbol('explainSpin');
+
 /** What stands in a channel map. Dispatchers are channels; a program may write its own. */
 export interface Channel {
   /** Whether to wait for input. */
@@ -38,6 +41,8 @@ export interface Channel {
   readonly [hearsReset]?: boolean;
   /** If it returns true, `handleClose` is called. @internal */
   [isOver]?(): boolean;
+  /** @internal */
+  [explainSpin]?(event: number, failed: boolean): string | undefined;
   /** There is input, a connection to accept, the end of a connect, or an error. */
   handleReadEvent(): void | Promise<void>;
   /** Output can be sent, or a connect is over. */

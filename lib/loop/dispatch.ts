@@ -5,6 +5,7 @@
 // handler goes the same way, later. ExitNow alone leaves the loop.
 
 import { codeOf, DISCONNECTED, isExit, stackOf } from '../errors';
+import { warn } from '../kernel/output';
 import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from '../kernel/platform/constants';
 import { beforeError, type Channel, type Report, takesUpInput } from './channel';
 import { ChannelMap, registryOf } from './channel-map';
@@ -122,6 +123,8 @@ function wake(channel: Channel): void {
 /** Gives an exception to its channel. @throws {ExitNow} and nothing else */
 export function routeError(channel: Channel, error: unknown): void {
   if (isExit(error)) throw error;
+  const entry = registryFor(channel)?.entryOf(channel, channel.fileno?.() ?? -1);
+  if (entry !== undefined) entry.failed = true;
   try {
     const handled = channel[beforeError]?.();
     handleResult(channel, channel.handleError(error), giveUp, () => {
@@ -156,10 +159,8 @@ function registryFor({ map }: Channel): Registry | null {
 /** handleError threw as well: emits a process warning and closes the channel. @throws {ExitNow} */
 function giveUp(channel: Channel, error: unknown): void {
   if (isExit(error)) throw error;
-  process.emitWarning(`handleError of a channel threw, closing the channel: ${stackOf(error)}`, {
-    type: 'ChannelWarning',
-    code: 'ASYNCORE_HANDLE_ERROR',
-  });
+  const text = `handleError of a channel threw, closing the channel: ${stackOf(error)}`;
+  warn('ChannelWarning', 'ASYNCORE_HANDLE_ERROR', text);
   try {
     channel.close();
   } catch (third) {

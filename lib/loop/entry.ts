@@ -72,6 +72,11 @@ export class Entry {
   /** A regular file: the kernel cannot watch it, and select(2) calls it ready. */
   alwaysReady = false;
 
+  /** Events in a row in which nothing has gone forward (spin.ts). */
+  fruitless = 0;
+  /** A handler has thrown. */
+  failed = false;
+
   constructor(
     readonly fd: number,
     readonly channel: Channel,

@@ -1,7 +1,7 @@
 // The loops that block the thread: one pass, and many. `loop`, which does not block, is in node-loop.ts.
 
-import { badRange, badType, codeOf, isExit } from '../errors';
-import { type ChannelMap, checkMap, registryOf, socketMap } from './channel-map';
+import { badRange, badType, checkBoolean, checkOptions, codeOf, isExit } from '../errors';
+import { ChannelMap, checkMap, registryOf, socketMap } from './channel-map';
 import type { TickOrder } from './entry';
 import type { Registry } from './registry';
 import { blockingPass } from './tick';
@@ -62,13 +62,14 @@ export interface CheckedOptions {
   readonly signal: AbortSignal | undefined;
 }
 
+const OPTIONS = { timeout: true, usePoll: true, map: true, count: true, signal: true } as const;
+
 /** @internal */
-export function checkOptions(action: string, options: LoopOptions): CheckedOptions {
-  if (typeof options !== 'object' || options === null) {
-    throw badType(action, 'an object of options', options);
-  }
+export function checkLoop(action: string, options: LoopOptions): CheckedOptions {
+  checkOptions(action, 'an object of options', options, OPTIONS, hintFor(options));
   const { timeout = 30_000, usePoll = false, map = socketMap, count = Infinity, signal } = options;
   checkPass(action, timeout, map);
+  checkBoolean(action, 'usePoll to be true or false', usePoll);
   if (typeof count !== 'number' || Number.isNaN(count)) {
     throw badType(action, 'a count of passes', count);
   }
@@ -82,6 +83,12 @@ export function checkOptions(action: string, options: LoopOptions): CheckedOptio
     });
   }
   return { registry, timeout, order: usePoll ? 'poll' : 'select', count, signal };
+}
+
+/** What was probably meant. */
+function hintFor(options: unknown): string | undefined {
+  if (options instanceof ChannelMap) return 'use { map }';
+  return options instanceof AbortSignal ? 'use { signal }' : undefined;
 }
 
 /**
@@ -101,7 +108,7 @@ export function checkOptions(action: string, options: LoopOptions): CheckedOptio
  * }
  */
 export function loopSync(options: LoopOptions = {}): void {
-  const { registry, timeout, order, count, signal } = checkOptions('loopSync', options);
+  const { registry, timeout, order, count, signal } = checkLoop('loopSync', options);
   registry.runner = {
     fail(error) {
       throw error;
@@ -124,10 +131,11 @@ export function loopSync(options: LoopOptions = {}): void {
  * @param map default `socketMap`
  * @param ignoreAll go on when a close() throws. Otherwise the first exception is thrown at once,
  *   and the rest of the map left as it was, as in Python; EBADF is never thrown, ExitNow always
- * @throws {TypeError} when `map` is no ChannelMap
+ * @throws {TypeError} when `map` is no ChannelMap, or `ignoreAll` no boolean
  */
 export function closeAll(map: ChannelMap = socketMap, ignoreAll = false): void {
   checkMap('closeAll', map);
+  checkBoolean('closeAll', 'ignoreAll to be true or false', ignoreAll);
   for (const channel of [...map.values(), ...registryOf(map).strays.take()]) {
     try {
       channel.close();

@@ -4,7 +4,7 @@ import { canWatch, PollHandle } from '../kernel/poll-handle';
 import { IntervalPoller } from '../kernel/selectors/interval';
 import { routeError } from './dispatch';
 import type { TickOrder } from './entry';
-import { type CheckedOptions, checkOptions, type LoopOptions } from './loop';
+import { type CheckedOptions, checkLoop, type LoopOptions } from './loop';
 import type { Registry } from './registry';
 import { expire, milliseconds, step } from './tick';
 
@@ -27,7 +27,7 @@ import { expire, milliseconds, step } from './tick';
  * await loop({ signal: stop.signal }).catch(() => closeAll());
  */
 export async function loop(options: LoopOptions = {}): Promise<void> {
-  const checked = checkOptions('loop', options);
+  const checked = checkLoop('loop', options);
   checked.signal?.throwIfAborted();
   await new Promise<void>((resolve, reject) => new Runner(checked, resolve, reject).start());
 }

@@ -349,8 +349,11 @@ export class Registry {
   }
 
   #apply(entry: Entry, wants: Interest): void {
-    if (wants !== entry.wants) this.#unmute(entry);
-    entry.wants = wants;
+    if (wants !== entry.wants) {
+      entry.wants = wants;
+      entry.fruitless = 0;
+      if (entry.hangupMuted || entry.urgentMuted) this.#unmute(entry);
+    }
     if (entry.invalid || entry.suspended) return;
     const mask = this.#maskOf(entry);
     if (mask !== entry.mask) this.#register(entry, mask);

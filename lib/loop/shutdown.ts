@@ -1,6 +1,6 @@
 // The orderly end of a server: no new connections, no new requests, and queued output leaves first.
 
-import { badRange, badType } from '../errors';
+import { badRange, badType, checkOptions } from '../errors';
 import type { Channel } from './channel';
 import { type ChannelMap, checkMap, registryOf, socketMap } from './channel-map';
 import { runHandler } from './dispatch';
@@ -17,6 +17,8 @@ export interface ShutdownOptions {
   /** Ends the wait: the promise rejects with the signal's reason, and the channels go on draining. */
   signal?: AbortSignal;
 }
+
+const OPTIONS = { deadline: true, signal: true } as const;
 
 /**
  * Calls `handleShutdown` of every channel, waits until all have left the map, and closes the channels
@@ -42,8 +44,7 @@ export async function shutdown(
   options: ShutdownOptions = {},
 ): Promise<number> {
   checkMap('shut down', map);
-  if (typeof options !== 'object' || options === null)
-    throw badType('shut down', 'options', options);
+  checkOptions('shut down', 'options', options, OPTIONS);
   const { deadline = 10_000, signal } = options;
   if (typeof deadline !== 'number') throw badType('shut down', 'a deadline in ms', deadline);
   if (!(deadline >= 0)) throw badRange('shut down', 'a deadline of 0 ms or more', deadline);

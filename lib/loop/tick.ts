@@ -25,11 +25,23 @@
 // entry is live.
 
 import { beforeBlocking } from '../kernel/blocking';
+import { progress } from '../kernel/progress';
 import { deliver, exception, hangUp, read, routeError, write } from './dispatch';
-import { type Entry, EXCEPTION, INVALID, READ, Suspension, type TickOrder, WRITE } from './entry';
+import {
+  type Entry,
+  EXCEPTION,
+  INVALID,
+  type PollBits,
+  READ,
+  type SelectSets,
+  Suspension,
+  type TickOrder,
+  WRITE,
+} from './entry';
 import { outbox } from './outbox';
 import type { Snapshot } from './readiness';
 import type { Registry } from './registry';
+import { mainEvent, SUSPICIOUS, suspect } from './spin';
 
 /** The longest wait that the kernel and Node's timers can count, in ms. */
 export const LONGEST_WAIT = 2 ** 31 - 1;
@@ -110,8 +122,9 @@ function deliverInSelectOrder(registry: Registry, { entries, due, count }: Snaps
     later |= what;
     if (!entry.live) continue;
     if ((what & READ) !== 0) {
+      const before = progress.count;
       read(entry.channel);
-      checkPredicates(registry, entry);
+      afterEvent(registry, entry, 'select', READ, before);
     } else if ((what & INVALID) !== 0) endEntry(registry, entry);
   }
   if (outbox.size > 0) outbox.flush();
@@ -119,16 +132,18 @@ function deliverInSelectOrder(registry: Registry, { entries, due, count }: Snaps
     for (let index = 0; index < count; index += 1) {
       const entry = entries[index] as Entry;
       if (((due[index] as number) & WRITE) === 0 || !entry.live) continue;
+      const before = progress.count;
       write(entry.channel);
-      checkPredicates(registry, entry);
+      afterEvent(registry, entry, 'select', WRITE, before);
     }
   }
   if ((later & EXCEPTION) !== 0) {
     for (let index = 0; index < count; index += 1) {
       const entry = entries[index] as Entry;
       if (((due[index] as number) & EXCEPTION) === 0 || !entry.live) continue;
+      const before = progress.count;
       exception(entry.channel);
-      checkPredicates(registry, entry);
+      afterEvent(registry, entry, 'select', EXCEPTION, before);
     }
   }
 }
@@ -139,19 +154,38 @@ function deliverInPollOrder(registry: Registry, { entries, due, count }: Snapsho
     const entry = entries[index] as Entry;
     if (entry.replaced) endEntry(registry, entry);
     else if (entry.live) {
-      deliver(entry.channel, due[index] as number, entry);
-      checkPredicates(registry, entry);
+      const what = due[index] as number;
+      const before = progress.count;
+      deliver(entry.channel, what, entry);
+      afterEvent(registry, entry, 'poll', what, before);
     }
   }
 }
 
 /** The socket was closed. If the number belongs to another channel by now, handleClose is called once. */
 function endEntry(registry: Registry, entry: Entry): void {
+  const before = progress.count;
   if (!entry.replaced || registry.software.takeReplaced(entry)) hangUp(entry.channel);
+  if (!entry.replaced) afterEvent(registry, entry, 'select', INVALID, before);
 }
 
-/** A handler may have replaced a predicate of its own channel, which is then asked at every tick. */
-function checkPredicates(registry: Registry, entry: Entry): void {
+/**
+ * @param due what was delivered, in the vocabulary of `order`
+ * @param before `progress.count` before the event
+ */
+function afterEvent(
+  registry: Registry,
+  entry: Entry,
+  order: TickOrder,
+  due: SelectSets | PollBits,
+  before: number,
+): void {
+  if (progress.count !== before) entry.fruitless = 0;
+  else {
+    entry.fruitless += 1;
+    if (entry.fruitless > SUSPICIOUS) suspect(entry, order === 'poll' ? mainEvent(due) : due);
+  }
+  // A handler may have replaced a predicate of its own channel, which is then asked at every tick.
   const { channel, tracked, readable, writable } = entry;
   if (!tracked || (channel.readable === readable && channel.writable === writable)) return;
   registry.interestChanged(entry.fd);

@@ -12,9 +12,11 @@ import {
   loop,
   poll,
   poll2,
+  SOCK_DGRAM,
   Socket,
+  SocketError,
 } from 'asyncore';
-import { drive, FAMILIES, MATRIX, WAYS } from '../support/drive';
+import { DIAGONAL, drive, FAMILIES, MATRIX, WAYS } from '../support/drive';
 import { keep, newMap } from '../support/keep';
 import { Listener, text, tick } from '../support/limits';
 import { until } from '../support/program';
@@ -411,6 +413,80 @@ describe.each(WAYS)('A listener with a limit (%s)', (_, how) => {
   });
 });
 
+/** What accept(2) reports of a connection that it has taken from the backlog, or that a firewall refused. */
+const FAULTS = [
+  ...[
+    'ECONNABORTED',
+    'ECONNREFUSED',
+    'ECONNRESET',
+    'EHOSTDOWN',
+    'EHOSTUNREACH',
+    'EINTR',
+    'ENETDOWN',
+  ],
+  ...[
+    'ENETRESET',
+    'ENETUNREACH',
+    'ENONET',
+    'ENOPROTOOPT',
+    'ENOSR',
+    'ENOTSUP',
+    'EOPNOTSUPP',
+    'EPERM',
+  ],
+  ...['EPIPE', 'EPROTO', 'EPROTONOSUPPORT', 'ESOCKTNOSUPPORT', 'ETIMEDOUT'],
+];
+
+describe.each(DIAGONAL)('A listener whose accept fails (%s)', (_, how) => {
+  /** Has the listener's socket fail at accept, `times` times. */
+  function fail(listener: Listener, code: string, times: number): jest.SpyInstance {
+    const socket = listener.socket as Socket;
+    let left = times;
+    return jest.spyOn(socket, 'accept').mockImplementation(() => {
+      left -= 1;
+      if (left < 0) return Socket.prototype.accept.call(socket);
+      throw new SocketError(code, 1, 'accept', 'as the test wants it');
+    });
+  }
+
+  it.each(FAULTS)('goes on after %s, which concerns one connection', async (code) => {
+    const { map, listener } = limited({ maxConnections: 1 });
+    fail(listener, code, 1);
+    expect(listener.accept()).toBeNull();
+    fail(listener, code, 2);
+    call(listener.name);
+    call(listener.name);
+    await drive(how, () => listener.callers.length === 1, { map });
+    await tick(how, map, 3);
+    expect([listener.callers.length, listener.accepting, listener.errors]).toEqual([1, true, []]);
+  });
+
+  it('says so, and rests, when one connection after the other fails', async () => {
+    const { map, listener } = limited({});
+    const accept = fail(listener, 'ECONNABORTED', 20);
+    call(listener.name);
+    await drive(how, () => listener.errors.length > 0, { map });
+    expect(accept).toHaveBeenCalledTimes(16);
+    await tick(how, map, 5);
+    expect(accept).toHaveBeenCalledTimes(16);
+    await drive(how, () => listener.callers.length === 1, { map });
+    expect(listener.errors).toEqual([expect.objectContaining({ code: 'ECONNABORTED' })]);
+  });
+
+  it('closes when it is no listener at all', async () => {
+    const map = newMap();
+    const listener = new Listener(map);
+    const datagrams = keep(Socket.socket(AF_INET, SOCK_DGRAM));
+    datagrams.bind({ host: '127.0.0.1', port: 0 });
+    listener.socket?.close();
+    listener.setSocket(datagrams);
+    const sender = keep(Socket.socket(AF_INET, SOCK_DGRAM));
+    sender.sendTo(text('not a connection'), datagrams.getSockName());
+    await drive(how, () => map.size === 0, { map });
+    expect(listener.errors).toEqual([expect.objectContaining({ code: 'ENOTSUP' })]);
+  });
+});
+
 /** Takes a channel out of its map, and gives its socket back. */
 function withoutMap(listener: Listener): Socket {
   listener.delChannel();
@@ -470,6 +546,45 @@ describe('A listener with a limit', () => {
   ])('refuses %p', (limits, error) => {
     const { listener } = limited({});
     expect(() => listener.listen(5, limits)).toThrow(error);
+  });
+
+  it.each<[unknown, string]>([
+    [{ maxConnection: 3 }, "'maxConnection'; did you mean maxConnections?"],
+    [{ max_connections: 3 }, "'max_connections'; did you mean maxConnections?"],
+    [
+      { maxConnectionsPerAdress: 3 },
+      "'maxConnectionsPerAdress'; did you mean maxConnectionsPerAddress?",
+    ],
+    [Object.create({ maxConns: 3 }), "'maxConns'"],
+    [{ maxConnections: 3, timeout: 5 }, "'timeout'"],
+  ])('refuses the unknown name in %p, and keeps its limits', (limits, received) => {
+    const { map, listener } = limited({ maxConnections: 1 });
+    const known = 'options named maxConnections or maxConnectionsPerAddress';
+    expect(() => listener.listen(5, limits as ListenLimits)).toThrow(
+      expect.objectContaining({
+        name: 'TypeError',
+        code: 'ERR_INVALID_ARG_VALUE',
+        message: expect.stringContaining(`Cannot listen: expected ${known}, received ${received}`),
+      }),
+    );
+    expect(() => listener.listen(5, { maxConnections: 9, maxConnectionsPerAddress: 0 })).toThrow();
+    call(listener.name);
+    call(listener.name);
+    poll(1000, map);
+    poll(0, map);
+    expect(listener.callers).toHaveLength(1);
+  });
+
+  it('takes a limit that its limits inherit, and an undefined one for none', () => {
+    const { map, listener } = limited(Object.create({ maxConnections: 1 }));
+    call(listener.name);
+    call(listener.name);
+    poll(1000, map);
+    poll(0, map);
+    expect(listener.callers).toHaveLength(1);
+    listener.listen(5, { maxConnections: undefined, backlog: undefined } as object);
+    poll(1000, map);
+    expect(listener.callers).toHaveLength(2);
   });
 
   it('may have no limit in so many words', () => {

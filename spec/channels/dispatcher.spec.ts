@@ -19,6 +19,7 @@ import {
   loopSync,
   MSG_OOB,
   poll,
+  read,
   SO_LINGER,
   SO_OOBINLINE,
   SO_REUSEADDR,
@@ -32,7 +33,7 @@ import {
 } from 'asyncore';
 import { drive, temporaryPath, WAYS } from '../support/drive';
 import { keep } from '../support/keep';
-import { bareListener, connection } from '../support/sockets';
+import { bareListener, call, connection } from '../support/sockets';
 
 /** Collects what is printed from here on. */
 function printed(): { out: string[]; err: string[] } {
@@ -126,18 +127,20 @@ describe('Dispatcher', () => {
     it('refuses what needs a socket, and says what', () => {
       const channel = new Dispatcher();
       const calls: [string, () => unknown][] = [
-        ['setReuseAddr', () => channel.setReuseAddr()],
+        ['reuse an address', () => channel.setReuseAddr()],
         ['bind', () => channel.bind({ host: '127.0.0.1', port: 0 })],
         ['listen', () => channel.listen()],
         ['connect', () => channel.connect({ host: '127.0.0.1', port: 1 })],
         ['accept', () => channel.accept()],
         ['send', () => channel.send(Buffer.from('x'))],
         ['recv', () => channel.recv(1)],
+        ['look for an error', () => channel.handleExptEvent()],
         ['add a channel', () => channel.addChannel()],
       ];
       for (const [action, call] of calls) {
         expect(call).toThrow(TypeError);
         expect(call).toThrow(`Cannot ${action}: expected a channel with a socket, received <Disp`);
+        expect(call).toThrow('; call createSocket() first');
       }
       expect(channel.accepting).toBe(false);
       expect(channel.connecting).toBe(false);
@@ -243,7 +246,7 @@ describe('Dispatcher', () => {
       const refused = expect.objectContaining({
         name: 'TypeError',
         code: 'ERR_INVALID_ARG_TYPE',
-        message: expect.stringMatching(/^Cannot set a socket: expected a socket, received /),
+        message: expect.stringMatching(/^Cannot attach a socket: expected a socket, received /),
       });
       const map = new ChannelMap();
       expect(() => new Dispatcher(socket as never, map)).toThrow(refused);
@@ -484,6 +487,11 @@ describe('Dispatcher', () => {
       expect(channel.socket?.getSockOpt(SOL_SOCKET, SO_REUSEADDR)).toBe(0);
       channel.setReuseAddr();
       expect(channel.socket?.getSockOpt(SOL_SOCKET, SO_REUSEADDR)).toBe(1);
+      channel.setReuseAddr(false);
+      expect(channel.socket?.getSockOpt(SOL_SOCKET, SO_REUSEADDR)).toBe(0);
+      expect(() => channel.setReuseAddr('false' as never)).toThrow(
+        "Cannot reuse an address: expected true or false, received 'false'",
+      );
     });
 
     it.each([
@@ -498,8 +506,13 @@ describe('Dispatcher', () => {
     it('keeps the other bits of SO_REUSEADDR', () => {
       const set: unknown[][] = [];
       const socket = standIn({ getSockOpt: () => 4, setSockOpt: (...args) => set.push(args) });
-      new Dispatcher(socket, new ChannelMap()).setReuseAddr();
-      expect(set).toEqual([[SOL_SOCKET, SO_REUSEADDR, 5]]);
+      const channel = new Dispatcher(socket, new ChannelMap());
+      channel.setReuseAddr();
+      channel.setReuseAddr(false);
+      expect(set).toEqual([
+        [SOL_SOCKET, SO_REUSEADDR, 5],
+        [SOL_SOCKET, SO_REUSEADDR, 4],
+      ]);
     });
 
     it('has the address it binds to', () => {
@@ -544,17 +557,35 @@ describe('Dispatcher', () => {
       expect(backlogs).toEqual([128, 7]);
     });
 
-    it.each([[null], [5], ['text']])('refuses the limits %p, and does not listen', (limits) => {
+    it.each([[null], [5], ['text'], [[]], [new Map()]])(
+      'refuses the limits %p, and does not listen',
+      (limits) => {
+        const channel = new Dispatcher();
+        channel.createSocket();
+        expect(() => channel.listen(128, limits as never)).toThrow(
+          expect.objectContaining({
+            name: 'TypeError',
+            code: 'ERR_INVALID_ARG_TYPE',
+            message: expect.stringMatching(/^Cannot listen: expected limits, received /),
+          }),
+        );
+        expect(channel.accepting).toBe(false);
+      },
+    );
+
+    it.each([AF_INET, AF_INET6])('refuses a port for a backlog, without bind (%i)', (family) => {
       const channel = new Dispatcher();
-      channel.createSocket();
-      expect(() => channel.listen(128, limits as never)).toThrow(
-        expect.objectContaining({
-          name: 'TypeError',
-          code: 'ERR_INVALID_ARG_TYPE',
-          message: expect.stringMatching(/^Cannot listen: expected limits, received /),
-        }),
+      const socket = keep(Socket.socket(family));
+      channel.setSocket(socket);
+      expect(() => channel.listen(8080)).toThrow(
+        'Cannot listen: expected a backlog below 1024, or bind() before listen(), received 8080',
       );
       expect(channel.accepting).toBe(false);
+      channel.listen(1023);
+      expect(socket.getSockName()).not.toMatchObject({ port: 0 });
+      // It has a port by now.
+      channel.listen(8080);
+      expect(channel.accepting).toBe(true);
     });
 
     it('takes ECONNABORTED from accept for "nobody", and throws the rest', () => {
@@ -1130,6 +1161,51 @@ describe('Dispatcher', () => {
       channel.close();
       Dispatcher.prototype.handleError.call(channel, new Error('late'));
       expect(channel.events).toEqual([]);
+    });
+  });
+
+  describe.each<[string, () => unknown]>([
+    ['throws', () => throwing('EPIPE')()],
+    ['rejects', async () => throwing('EPIPE')()],
+  ])('whose logInfo %s', (_, logInfo) => {
+    it.each<[string, (channel: Dispatcher) => unknown, string[]]>([
+      ['handleExpt', (channel) => channel.handleExpt(), ['unhandled incoming priority event']],
+      ['handleRead', (channel) => channel.handleRead(), ['unhandled read event']],
+      ['handleClose', (channel) => channel.handleClose(), ['unhandled close event']],
+      [
+        'handleError',
+        (channel) => channel.handleError(new Error('first')),
+        ['(Error:first ', 'unhandled close event'],
+      ],
+    ])('does the rest of %s, and warns', async (name, act, texts) => {
+      const warn = jest.spyOn(process, 'emitWarning').mockReturnValue();
+      const [a, b] = Socket.pair();
+      keep(b);
+      act(Object.assign(new Dispatcher(keep(a)), { logInfo }));
+      await new Promise(setImmediate);
+      expect(a.closed).toBe(/Close|Error/.test(name));
+      expect(warn.mock.calls).toEqual(
+        texts.map((text) => [
+          expect.stringContaining(text),
+          { type: 'ChannelWarning', code: 'ASYNCORE_LOG' },
+        ]),
+      );
+      expect(warn.mock.calls[0]?.[0]).toMatch(
+        /^A channel could not log '.*': SocketError: EPIPE: /,
+      );
+    });
+
+    it('keeps a listener whose error is not fatal', async () => {
+      const warn = jest.spyOn(process, 'emitWarning').mockReturnValue();
+      const server = bareListener();
+      const channel = Object.assign(new Dispatcher(server), { logInfo });
+      channel.listen();
+      channel.handleAccepted = throwing('EIO');
+      call(server.getSockName());
+      read(channel);
+      await new Promise(setImmediate);
+      expect(server.closed).toBe(false);
+      expect(warn).toHaveBeenCalledTimes(1);
     });
   });
 

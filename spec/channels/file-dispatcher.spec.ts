@@ -187,7 +187,7 @@ describe('FileWrapper', () => {
     const wrapper = keep(new FileWrapper(fd));
     expect(wrapper.getSockOpt(SOL_SOCKET, SO_ERROR)).toBe(0);
     expect(() => wrapper.getSockOpt(SOL_SOCKET, SO_REUSEADDR)).toThrow(
-      'Cannot getsockopt of a file: expected SO_ERROR of SOL_SOCKET, received [ 1, 2 ]',
+      'Cannot get a socket option of a file: expected SO_ERROR of SOL_SOCKET, received [ 1, 2 ]',
     );
     expect(() => wrapper.getSockOpt(6, SO_ERROR)).toThrow(RangeError);
   });
@@ -218,7 +218,7 @@ describe('FileWrapper', () => {
     expect(() => wrapper.recv(1)).toThrow(
       expect.objectContaining({
         code: 'EBADF',
-        message: 'Cannot read: the socket is closed (fd -1)',
+        message: 'Cannot read: the file is closed (fd -1)',
       }),
     );
     expect(() => wrapper.send(Buffer.from('x'))).toThrow('Cannot write');

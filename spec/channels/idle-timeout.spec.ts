@@ -405,11 +405,17 @@ describe('An idle timeout', () => {
   });
 
   it.each([
-    [-1, new RangeError('Cannot time out: expected 0 milliseconds or more, received -1')],
-    [NaN, new RangeError('Cannot time out: expected 0 milliseconds or more, received NaN')],
+    [
+      -1,
+      new RangeError('Cannot set an idle timeout: expected 0 milliseconds or more, received -1'),
+    ],
+    [
+      NaN,
+      new RangeError('Cannot set an idle timeout: expected 0 milliseconds or more, received NaN'),
+    ],
     [
       '5' as unknown as number,
-      new TypeError("Cannot time out: expected milliseconds, received '5'"),
+      new TypeError("Cannot set an idle timeout: expected milliseconds, received '5'"),
     ],
   ])('cannot be %p', (duration, error) => {
     const { chat } = patient();

@@ -255,6 +255,19 @@ describe('FileProducer', () => {
   });
 });
 
+describe('The part of a FileProducer', () => {
+  it.each<[unknown, string]>([
+    [{ form: 1 }, "options named start or end, received 'form'"],
+    [{ End: 1 }, "received 'End'; did you mean end?"],
+    [null, 'a part { start, end }, received null'],
+    [5, 'a part { start, end }, received 5'],
+  ])('may not be %p', (part, message) => {
+    const make = (): Producer => new FileProducer(0, part as { start: number });
+    expect(make).toThrow(TypeError);
+    expect(make).toThrow(message);
+  });
+});
+
 describe('CompositeProducer', () => {
   it('yields one after the other, data and producers', () => {
     const sources: Source[] = ['<', new Scripted('a', 'b'), Buffer.from('|'), new Scripted(), '>'];

@@ -69,7 +69,7 @@ Usage: npm run example redis-server -- [options]
       'what the library',
       'new asyncore.Dispatcher().setIdleTimeout(-1)',
       2,
-      /^x: Cannot time out: .*, received -1\nAbout\.\n\nUsage: [\s\S]*prints this\n$/,
+      /^x: Cannot set an idle timeout: .*, received -1\nAbout\.\n\nUsage: [\s\S]*prints this\n$/,
     ],
     ['the system', "require('node:fs').realpathSync('/nonexistent')", 1, /^x: ENOENT: .*\n$/],
     ['the language', 'null.x', 1, /^x: TypeError: .*\n {4}at /],

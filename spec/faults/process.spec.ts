@@ -272,6 +272,64 @@ describe.each(runsOf(DIAGONAL))('A process (%s)', (_, running, sync) => {
   });
 });
 
+describe('A program whose log goes nowhere', () => {
+  /** Everything that the stock handlers log, and then what a program logs, from inside and outside the loop. */
+  const LOGS = `
+    const [a, b] = Socket.pair();
+    const [c, d] = Socket.pair();
+    const loud = new (class extends Dispatcher { ignoreLogTypes = new Set(); })(a);
+    const silent = new Dispatcher();
+    silent.logInfo = () => { throw new Error('no log, but a warning'); };
+    const echo = new Echo(c);
+    b.send(Buffer.from('x'));
+    let left = 5;
+    const again = () => {
+      loud.log('a hit');
+      loud.logInfo('more than a pipe holds '.repeat(10000));
+      // Alone in its tick.
+      setTimeout(() => silent.handleRead(), 1);
+      left -= 1;
+      if (left > 0) setTimeout(again, 5);
+      else {
+        loud.handleError(new Error('the last'));
+        d.send(Buffer.from('alive'));
+        setTimeout(() => {
+          process.exitCode = String(d.recv(100)) === 'alive' && a.closed ? 7 : 8;
+          echo.close();
+        }, 50);
+      }
+    };
+    again();
+    loop();
+  `;
+
+  function logging(before = '', redirection = ''): Program {
+    const code = HEAD + before + LOGS;
+    const program = new Program('sh', [
+      ...['-c', `exec "$0" "$@" ${redirection}`, process.execPath],
+      ...[...TYPESCRIPT, '-e', code],
+    ]);
+    programs.push(program);
+    return program;
+  }
+
+  it('lives on when nobody reads its output any more', async () => {
+    const program = logging();
+    program.child.stdout.destroy();
+    program.child.stderr.destroy();
+    expect(await program.ended()).toBe(7);
+  });
+
+  it('lives on when the disk is full', async () => {
+    expect(await logging('', '> /dev/full 2>&1').ended()).toBe(7);
+  });
+
+  it.each(['destroy', 'end'])('lives on when it has called %s of its output', async (method) => {
+    const before = `process.stdout.${method}(); process.stderr.${method}();`;
+    expect(await logging(before).ended()).toBe(7);
+  });
+});
+
 describe.each(WAYS)('The system’s clock (%s)', (_, how) => {
   it('is not asked: set back or ahead, it moves no timeout and ends no pass', async () => {
     const map = new ChannelMap();

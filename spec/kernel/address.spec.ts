@@ -1,5 +1,6 @@
 import { promises as dns } from 'node:dns';
 import { networkInterfaces } from 'node:os';
+import { inspect } from 'node:util';
 import { type Address, AF_INET, AF_INET6, AF_UNIX, SOCK_DGRAM, SOCK_STREAM } from 'asyncore';
 import fc from 'fast-check';
 import {
@@ -237,21 +238,31 @@ describe('encodeAddress', () => {
     ['127.0.0.1:80', AF_INET, TYPE, "expected { host, port } or { path }, received '127.0.0.1:80'"],
     [80, AF_INET6, TYPE, 'expected { host, port } or { path }, received 80'],
     // The other kind of address.
-    [{ path: '/tmp/s' }, AF_INET, TYPE, "expected a host, received { path: '/tmp/s' }"],
-    [{ path: '/tmp/s' }, AF_INET6, TYPE, "expected a host, received { path: '/tmp/s' }"],
-    [{ host: '::1', port: 1 }, AF_UNIX, TYPE, 'expected a Unix address { path }'],
-    [
-      { host: '::1', port: 1 },
-      AF_INET,
-      TYPE,
-      "expected an IPv4 address, received '::1'; use createSocket(AF_INET6)",
-    ],
-    [
-      { host: '127.0.0.1', port: 1 },
-      AF_INET6,
-      TYPE,
-      "expected an IPv6 address, received '127.0.0.1'; use createSocket(AF_INET)",
-    ],
+    ...Object.entries<[number, unknown][]>({
+      AF_INET: [
+        [AF_INET6, { host: '127.0.0.1', port: 1 }],
+        [AF_INET6, { host: '127.0.0.1%lo', port: 1 }],
+        [AF_INET6, { host: '<broadcast>', port: 1 }],
+        [AF_UNIX, { host: '127.0.0.1', port: 1 }],
+        [AF_UNIX, { host: 'localhost', port: 1 }],
+      ],
+      AF_INET6: [
+        [AF_INET, { host: '::1', port: 1 }],
+        [AF_INET, { host: 'fe80::1%lo', port: 1 }],
+        [AF_INET, { host: '::ffff:127.0.0.1', port: 1 }],
+        [AF_UNIX, { host: 'fe80::1%lo', port: 1 }],
+      ],
+      AF_UNIX: [
+        [AF_INET, { path: '/tmp/s' }],
+        [AF_INET6, { path: '\0name' }],
+      ],
+    }).flatMap(([right, rows]) =>
+      rows.map(([family, address]): [unknown, number, object, string] => {
+        const { host = address } = address as { host?: string };
+        const received = inspect(family === AF_UNIX ? address : host);
+        return [address, family, TYPE, `received ${received}; use createSocket(${right})`];
+      }),
+    ),
     [{ host: '::1', port: 1 }, 16, RANGE, 'expected a socket of IPv4, IPv6 or Unix, received 16'],
     // Hosts.
     [{ port: 1 }, AF_INET, TYPE, 'expected a host, received { port: 1 }'],
@@ -265,7 +276,6 @@ describe('encodeAddress', () => {
     [{ host: '::1\0', port: 1 }, AF_INET6, TYPE, "received '::1\\x00'"],
     [{ host: '::1::', port: 1 }, AF_INET6, TYPE, "received '::1::'"],
     [{ host: '[::1]', port: 1 }, AF_INET6, TYPE, "received '[::1]'"],
-    [{ host: '<broadcast>', port: 1 }, AF_INET6, TYPE, "received '<broadcast>'"],
     // Scopes.
     [{ host: 'fe80::1%', port: 1 }, AF_INET6, RANGE, "index of a network interface, received ''"],
     [{ host: 'fe80::1%nowhere', port: 1 }, AF_INET6, RANGE, "received 'nowhere'"],

@@ -14,6 +14,7 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
 } from 'asyncore';
+import { cannot } from '../../lib/errors';
 import { Memory, SockaddrSlot } from '../../lib/kernel/koffi';
 import { MessageMemory } from '../../lib/kernel/message-memory';
 import {
@@ -131,7 +132,7 @@ describe('Arguments', () => {
   ])('of %s: a descriptor', (name, call) => {
     it.each(NO_DESCRIPTORS)('is not %p', (fd, error) => {
       expect(() => call(fd as never)).toThrow(expect.objectContaining(error));
-      expect(() => call(fd as never)).toThrow(`Cannot ${name}: expected `);
+      expect(() => call(fd as never)).toThrow(`${cannot(name)}: expected `);
     });
   });
 
@@ -165,7 +166,7 @@ describe('Arguments', () => {
   ])('of %s: its %s', (name, what, call) => {
     it.each(NO_INTEGERS)('is not %p', (value, error) => {
       expect(() => call(value as never)).toThrow(expect.objectContaining(error));
-      expect(() => call(value as never)).toThrow(`Cannot ${name}: expected ${what} to be`);
+      expect(() => call(value as never)).toThrow(`${cannot(name)}: expected ${what} to be`);
     });
   });
 
@@ -197,7 +198,9 @@ describe('Arguments', () => {
   ])('of %s: bytes', (name, call) => {
     it.each(NO_BYTES)('are not %p', (value) => {
       expect(() => call(value as never)).toThrow(expect.objectContaining(WRONG_TYPE));
-      expect(() => call(value as never)).toThrow(`Cannot ${name}: expected a Uint8Array, received`);
+      expect(() => call(value as never)).toThrow(
+        `${cannot(name)}: expected a Uint8Array, received`,
+      );
     });
   });
 });

@@ -17,6 +17,7 @@ import {
   exception,
   type Handled,
   type InternetAddress,
+  type LoopOptions,
   loop,
   loopSync,
   MSG_OOB,
@@ -1180,6 +1181,45 @@ describe('options', () => {
     await expect(loop({ map: newMap(), signal })).rejects.toMatchObject(error);
   });
 
+  it.each<[unknown, string, string?]>([
+    [
+      { timeOut: 5 },
+      "options named timeout, usePoll, map, count or signal, received 'timeOut'; did you",
+    ],
+    [{ use_poll: true }, "received 'use_poll'; did you mean usePoll?"],
+    [{ maps: new ChannelMap() }, "received 'maps'; did you mean map?"],
+    [{ deadline: 5 }, "received 'deadline'"],
+    [{ usePoll: 'false' }, "usePoll to be true or false, received 'false'", 'TYPE'],
+    [{ usePoll: 0 }, 'usePoll to be true or false, received 0', 'TYPE'],
+    [null, 'an object of options, received null', 'TYPE'],
+    [30, 'an object of options, received 30', 'TYPE'],
+    [[], 'an object of options, received []', 'TYPE'],
+    [
+      new ChannelMap(),
+      'an object of options, received ChannelMap(0) [Map] {}; use { map }',
+      'TYPE',
+    ],
+    [new AbortController().signal, '; use { signal }', 'TYPE'],
+  ])('%p are refused', async (options, message, code = 'VALUE') => {
+    const error = {
+      name: 'TypeError',
+      code: `ERR_INVALID_ARG_${code}`,
+      message: expect.stringContaining(message),
+    };
+    expect(() => loopSync(options as LoopOptions)).toThrow(expect.objectContaining(error));
+    await expect(loop(options as LoopOptions)).rejects.toMatchObject(error);
+  });
+
+  it('may be inherited, and undefined is the default', async () => {
+    const map = newMap();
+    const [script] = scriptIn(map, 'A', [], 'w');
+    const options = Object.create({ map, count: 1, timeout: undefined, surplus: undefined });
+    await loop(options);
+    loopSync(options);
+    expect(script.errors).toEqual([]);
+    expect(map.size).toBe(1);
+  });
+
   it('none are needed', async () => {
     await loop();
     loopSync();
@@ -1737,6 +1777,12 @@ describe('closeAll', () => {
     expect(caught).toBe(thrown);
     expect(scripts.map(({ closes }) => closes)).toEqual([1, 1, 0]);
     expect([...map.keys()]).toEqual([1000, 1001, 1002]);
+  });
+
+  it('refuses what is neither true nor false', () => {
+    expect(() => closeAll(newMap(), 'false' as never)).toThrow(
+      "expected ignoreAll to be true or false, received 'false'",
+    );
   });
 
   it('closes dispatchers, and calls no handler', () => {

@@ -524,6 +524,11 @@ describe('shutdown', () => {
       new TypeError('Cannot shut down: expected options, received 5000'),
     ],
     [
+      'a list for options',
+      () => shutdown(newMap(), [] as never),
+      new TypeError('Cannot shut down: expected options, received []'),
+    ],
+    [
       'a signal that is none',
       () => shutdown(newMap(), { signal: {} as never }),
       new TypeError('Cannot shut down: expected an AbortSignal, received {}'),
@@ -547,6 +552,15 @@ describe('shutdown', () => {
     const { name, message } = error;
     const code = name === 'TypeError' ? 'ERR_INVALID_ARG_TYPE' : 'ERR_OUT_OF_RANGE';
     await expect(attempt()).rejects.toMatchObject({ name, code, message });
+  });
+
+  it('refuses a name that no option has', async () => {
+    await expect(shutdown(newMap(), { deadLine: 5 } as never)).rejects.toMatchObject({
+      name: 'TypeError',
+      code: 'ERR_INVALID_ARG_VALUE',
+      message:
+        "Cannot shut down: expected options named deadline or signal, received 'deadLine'; did you mean deadline?",
+    });
   });
 
   it('closes all at the deadline although the loop that ran has been left meanwhile', async () => {

@@ -1,7 +1,7 @@
 // The producer of a file.
 
 import { closeSync, readSync } from 'node:fs';
-import { badRange } from '../../errors';
+import { badRange, checkOptions } from '../../errors';
 import { ACTION, NOTHING, PIECE, type Producer } from './producer';
 
 /**
@@ -22,8 +22,11 @@ export class FileProducer implements Producer {
    * @param part from byte `start` (default 0) to before byte `end` (default: the end of the file). With an
    *   `end`, a file that turns out to be shorter is an error
    * @throws {RangeError} when `start` or `end` is no offset in a file
+   * @throws {TypeError} when `part` is no object, or has a name other than these
    */
-  constructor(fd: number, { start = 0, end = Infinity }: { start?: number; end?: number } = {}) {
+  constructor(fd: number, part: { start?: number; end?: number } = {}) {
+    checkOptions(ACTION, 'a part { start, end }', part, { start: true, end: true });
+    const { start = 0, end = Infinity } = part;
     const isOffset = Number.isSafeInteger(start) && start >= 0;
     if (!isOffset) throw badRange(ACTION, 'start to be a byte offset', start);
     const isEnd = (Number.isSafeInteger(end) || end === Infinity) && end >= start;

@@ -39,6 +39,7 @@ export const F_SETFL = 4;
 export const F_DUPFD_CLOEXEC = 1030;
 export const FD_CLOEXEC = 1;
 export const O_NONBLOCK = 0o4000;
+export const O_PATH = 0o10000000;
 
 /** dlopen(3): resolve lazily, and never unload. */
 export const RTLD_LAZY_NODELETE = 0x1 | 0x1000;
@@ -83,14 +84,59 @@ export const LAYOUT = {
  */
 export const ERRNO = {
   ...constants.errno,
+  ENOTBLK: 15,
+  ECHRNG: 44,
+  EL2NSYNC: 45,
+  EL3HLT: 46,
+  EL3RST: 47,
+  ELNRNG: 48,
+  EUNATCH: 49,
+  ENOCSI: 50,
+  EL2HLT: 51,
+  EBADE: 52,
+  EBADR: 53,
+  EXFULL: 54,
+  ENOANO: 55,
+  EBADRQC: 56,
+  EBADSLT: 57,
+  EBFONT: 59,
+  ENONET: 64,
+  ENOPKG: 65,
+  EREMOTE: 66,
+  EADV: 68,
+  ESRMNT: 69,
+  ECOMM: 70,
+  EDOTDOT: 73,
+  ENOTUNIQ: 76,
+  EBADFD: 77,
+  EREMCHG: 78,
+  ELIBACC: 79,
+  ELIBBAD: 80,
+  ELIBSCN: 81,
+  ELIBMAX: 82,
+  ELIBEXEC: 83,
+  ERESTART: 85,
+  ESTRPIPE: 86,
+  EUSERS: 87,
   ESOCKTNOSUPPORT: 94,
   EPFNOSUPPORT: 96,
   ESHUTDOWN: 108,
   ETOOMANYREFS: 109,
   EHOSTDOWN: 112,
+  EUCLEAN: 117,
+  ENOTNAM: 118,
+  ENAVAIL: 119,
+  EISNAM: 120,
   EREMOTEIO: 121,
   ENOMEDIUM: 123,
   EMEDIUMTYPE: 124,
+  ENOKEY: 126,
+  EKEYEXPIRED: 127,
+  EKEYREVOKED: 128,
+  EKEYREJECTED: 129,
+  EOWNERDEAD: 130,
+  ENOTRECOVERABLE: 131,
+  ERFKILL: 132,
 } as const;
 
 /** What getaddrinfo(3) answers, under the codes that Node's own `dns.lookup` reports. */

@@ -13,6 +13,13 @@ const EVENTS = 4;
 const REVENTS = 6;
 const FIRST_ROOM = 64;
 
+/** Whether a descriptor is ready now, without a selector. */
+export function isReady(fd: number, mask: number): boolean {
+  const selector = new PollSelector();
+  selector.register(fd, mask);
+  return selector.select(0) > 0;
+}
+
 export class PollSelector implements Selector {
   readonly name = 'poll';
   readonly fd = -1;
