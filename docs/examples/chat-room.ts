@@ -14,19 +14,19 @@
 
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { inspect } from 'node:util';
 import {
   type Address,
   AsyncChat,
   type ChannelMap,
   Dispatcher,
   type InternetAddress,
+  SO_KEEPALIVE,
+  SOL_SOCKET,
   type Socket,
-  SocketError,
   socketMap,
 } from 'asyncore';
 import { familyOf, listenOptions, run } from './support/program';
-import { encode, type Reply, ReplyChat, ReplyError, type Request } from './support/resp';
+import { RedisLink } from './support/redis-link';
 
 const MOST_MEMBERS = 2048;
 /** Output queued for one member, in bytes. */
@@ -39,11 +39,18 @@ const HISTORY = 20;
 const MOST_ROOMS = 1000;
 
 const FIRST_ROOM = 'lobby';
-/** The name of a member or a room. */
-const NAME = /^[\p{L}\p{N}_-]{1,20}$/u;
-const COMMAND = /^\/(\w+)\s*(.*)$/;
-/** The '\r' that telnet puts before '\n', and whatever would control another member's terminal. */
-const CONTROL = /\p{Cc}/gu;
+/** The name of a member or a room. No character of it is invisible. */
+const NAME = /^(?:(?!\p{Default_Ignorable_Code_Point})[\p{L}\p{N}_-]){1,20}$/u;
+/** What another process is called. */
+const PROCESS_NAME = /^[\p{L}\p{N}_.-]{1,80}$/u;
+const COMMAND = /^\/(\w+)\s*(.*)$/s;
+/**
+ * The '\r' that telnet puts before '\n', and whatever else would control another member's terminal, begin
+ * a line there, or change the direction of writing.
+ */
+const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
+/** An HTTP request has more lines than that before its body, which might begin with a name. */
+const MOST_BAD_NAMES = 5;
 
 const HELP = [
   '/join ROOM   moves to another room',
@@ -59,6 +66,7 @@ const HELP = [
 
 /** `ann: hello`, `* ann waves`, `* ann has left`. The last kind is not in the history. */
 type Kind = 'says' | 'does' | 'moves';
+const KINDS: ReadonlySet<string> = new Set<Kind>(['says', 'does', 'moves']);
 
 interface Message {
   /** The run of a process that the message comes from. */
@@ -73,18 +81,30 @@ interface Message {
   readonly text: string;
 }
 
-/** @returns null for invalid text: reading the log again would not help, as the text is there too */
+/**
+ * Whoever can publish on Redis can publish anything.
+ * @returns null for invalid text: reading the log again would not help, as the text is there too
+ */
 function parse(text: string): Message | null {
   try {
     const message = JSON.parse(text);
     const { origin, count, process, room, nickname, kind, text: said } = message;
     const texts = [origin, process, room, nickname, kind, said];
-    return Number.isSafeInteger(count) && texts.every((one) => typeof one === 'string')
-      ? message
-      : null;
+    const isMessage = Number.isSafeInteger(count) && texts.every((one) => typeof one === 'string');
+    const isNamed = NAME.test(nickname) && NAME.test(room) && PROCESS_NAME.test(process);
+    if (!isMessage || !isNamed || !KINDS.has(kind) || said.length > LONGEST_LINE) return null;
+    return { ...message, text: said.replace(CONTROL, '') };
   } catch {
     return null;
   }
+}
+
+/** @returns a name of which there is one spelling, as full-width letters become plain; null: invalid */
+function toName(text: string): string | null {
+  // Accents after a letter are sorted, in quadratic time.
+  if (text.length > 100) return null;
+  const name = text.normalize('NFKC');
+  return NAME.test(name) ? name : null;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -103,14 +123,17 @@ export class Member extends AsyncChat {
   nickname = '';
   room = '';
   readonly #server: ChatServer;
-  /** Not an idle timeout, which a series of bad names would extend for ever. */
-  readonly #patience: NodeJS.Timeout;
+  #badNames = 0;
+  /** Not an idle timeout, which any input would extend for ever. */
+  #patience: NodeJS.Timeout | undefined;
 
   constructor(socket: Socket, server: ChatServer) {
     super(socket, server.map);
     this.#server = server;
     this.setTerminator('\n');
-    this.#patience = setTimeout(() => this.close(), server.timeForName);
+    // The kernel finds out about a member whose machine is gone.
+    socket.setSockOpt(SOL_SOCKET, SO_KEEPALIVE, 1);
+    this.#closeIn(server.timeForName);
     this.hear('Welcome. What is your name?');
   }
 
@@ -132,22 +155,38 @@ export class Member extends AsyncChat {
     this.#leave('That line is too long.');
   }
 
-  #introduce(name: string): void {
-    if (!this.#mayTake(name)) return;
+  #closeIn(delay: number): void {
+    clearTimeout(this.#patience);
+    this.#patience = setTimeout(() => this.close(), delay);
+  }
+
+  #introduce(text: string): void {
+    const name = this.#nameFrom(text);
+    if (name === null) {
+      this.#badNames += 1;
+      if (this.#badNames >= MOST_BAD_NAMES) this.#leave('Goodbye.');
+      return;
+    }
     clearTimeout(this.#patience);
     this.#rename(name);
     this.#server.enter(this, FIRST_ROOM, `Hello, ${name}. /help tells what you can do.`);
   }
 
-  #mayTake(name: string): boolean {
-    if (NAME.test(name) && !this.#server.names.has(name)) return true;
+  /** @returns null, when the member has to choose another name */
+  #nameFrom(text: string): string | null {
+    const name = toName(text);
+    const looks = name?.toLowerCase() ?? '';
+    const isOwn = looks === this.nickname.toLowerCase();
+    // `* you are in tea` is what the server says.
+    const isTaken = looks === 'you' || (this.#server.names.has(looks) && !isOwn);
+    if (name !== null && !isTaken) return name;
     this.hear('Another name, please: up to 20 letters and digits, and not in use.');
-    return false;
+    return null;
   }
 
   #rename(name: string): void {
-    this.#server.names.delete(this.nickname);
-    if (name !== '') this.#server.names.add(name);
+    this.#server.names.delete(this.nickname.toLowerCase());
+    if (name !== '') this.#server.names.add(name.toLowerCase());
     this.nickname = name;
   }
 
@@ -156,17 +195,27 @@ export class Member extends AsyncChat {
     else if (command === 'who') this.hear(`* here: ${this.#server.namesIn(this.room).join(', ')}`);
     else if (command === 'rooms') this.hear(`* rooms: ${this.#server.rooms().join(', ')}`);
     else if (command === 'me' && argument !== '') this.#server.say(this, 'does', argument);
-    else if (command === 'join' && NAME.test(argument)) {
-      this.#server.leave(this);
-      this.#server.enter(this, argument);
-    } else if (command === 'nick') {
-      if (!this.#mayTake(argument)) return;
-      this.#server.say(this, 'moves', `is called ${argument} now`);
-      // That message may have disconnected a member, and the news of it this one.
-      if (!this.connected) return;
-      this.#rename(argument);
-      this.hear(`* you are called ${argument} now`);
-    } else this.hear(HELP);
+    else if (command === 'join') this.#join(toName(argument));
+    else if (command === 'nick') this.#renameTo(this.#nameFrom(argument));
+    else this.hear(HELP);
+  }
+
+  #join(room: string | null): void {
+    if (room === null) {
+      this.hear(HELP);
+      return;
+    }
+    this.#server.leave(this);
+    this.#server.enter(this, room);
+  }
+
+  #renameTo(name: string | null): void {
+    if (name === null) return;
+    this.#server.say(this, 'moves', `is called ${name} now`);
+    // That message may have disconnected a member, and the news of it this one.
+    if (!this.connected) return;
+    this.#rename(name);
+    this.hear(`* you are called ${name} now`);
   }
 
   /** Disconnects a member who does not read, so that nobody else has to wait. */
@@ -175,6 +224,8 @@ export class Member extends AsyncChat {
   }
 
   #leave(lastLine: string): void {
+    if (!this.connected) return;
+    this.#closeIn(this.#server.timeToLeave);
     this.#server.leave(this);
     this.setTerminator(null);
     this.push(`${lastLine}\r\n`);
@@ -193,7 +244,9 @@ export class Member extends AsyncChat {
 export class ChatServer extends Dispatcher {
   /** How long a new member may take to give a name, in ms. */
   timeForName = 60_000;
-  /** Names of the members in this process. A member of another process is called ann@process. */
+  /** How long a member who leaves may take to read the rest, in ms. */
+  timeToLeave = 10_000;
+  /** Names of the members in this process, in lower case: Ann would be mistaken for ann. */
   readonly names = new Set<string>();
   readonly #rooms = new Map<string, Room>();
   readonly #origin = randomUUID();
@@ -213,7 +266,10 @@ export class ChatServer extends Dispatcher {
     this.listen(128, { maxConnections: MOST_MEMBERS });
   }
 
-  /** Shares the rooms with every process at the same Redis. @param name what they call this process */
+  /**
+   * Shares the rooms with every process at the same Redis.
+   * @param name what they call this process, whose ann is their ann@name
+   */
   share(redis: InternetAddress, name: string): void {
     this.#process = name;
     this.#redis = new RedisLink(redis, this, (text) => {
@@ -308,170 +364,6 @@ export class ChatServer extends Dispatcher {
   }
 }
 
-// ---------------------------------------------------------------------------------------------
-// Redis.
-
-const CHANNEL = 'chat-room';
-/** A list of the latest messages. */
-const LOG = 'chat-room:log';
-const LOG_LENGTH = 1000;
-/** How many messages wait for Redis. Beyond that, messages stay in this process. */
-const MOST_UNCONFIRMED = 1000;
-/** Between attempts to connect, in ms. */
-const LEAST_DELAY = 100;
-const MOST_DELAY = 10_000;
-/** In ms. A silent Redis is pinged after this time, and given up after the same time again. */
-const SILENCE = 10_000;
-
-class RedisConnection extends ReplyChat {
-  override encoding: BufferEncoding = 'utf8';
-  #asked = false;
-
-  constructor(
-    map: ChannelMap,
-    readonly found: (reply: Reply) => void,
-    readonly lost: (why: string) => void,
-  ) {
-    super(null, map);
-    this.setIdleTimeout(SILENCE);
-  }
-
-  open(address: InternetAddress, ...request: Request): void {
-    try {
-      this.createSocket(familyOf(address.host));
-      this.connect(address);
-      this.request(...request);
-    } catch (error) {
-      this.handleError(error);
-    }
-  }
-
-  override handleConnect(): void {}
-
-  protected override foundReply(reply: Reply): void {
-    this.#asked = false;
-    // Redis is LOADING, or READONLY, or wants a password: try again later.
-    if (reply instanceof ReplyError) throw reply;
-    this.found(reply);
-  }
-
-  override handleTimeout(): void {
-    if (this.#asked) this.#end('it does not answer');
-    else this.request('PING');
-    this.#asked = true;
-  }
-
-  override handleError(error: unknown): void {
-    const isExpected = error instanceof SocketError || error instanceof ReplyError;
-    this.#end(isExpected ? error.message : inspect(error));
-  }
-
-  override handleClose(): void {
-    this.#end('it has closed the connection');
-  }
-
-  #end(why: string): void {
-    this.close();
-    this.lost(why);
-  }
-}
-
-/**
- * Two connections, because a subscribed connection can do nothing else. The order: subscribe, so that
- * no later message is missed; read the log; then process what has been published meanwhile, and publish
- * what has waited. If one connection is lost, both start again.
- */
-class RedisLink {
-  readonly #address: InternetAddress;
-  readonly #server: Dispatcher;
-  readonly #found: (message: string) => void;
-  readonly #connections: RedisConnection[] = [];
-  /** The connection to publish on; null: none is ready. */
-  #publisher: RedisConnection | null = null;
-  /** In order: a count must never be published before a lower one. */
-  readonly #unconfirmed: string[] = [];
-  #delay = LEAST_DELAY;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(address: InternetAddress, server: Dispatcher, found: (message: string) => void) {
-    this.#address = address;
-    this.#server = server;
-    this.#found = found;
-    this.#subscribe();
-  }
-
-  publish(message: string): void {
-    if (this.#unconfirmed.length >= MOST_UNCONFIRMED) return;
-    this.#unconfirmed.push(message);
-    this.#send(message);
-  }
-
-  close(): void {
-    clearTimeout(this.#timer);
-    for (const connection of this.#connections.splice(0)) connection.close();
-    this.#publisher = null;
-  }
-
-  #open(found: (reply: Reply) => void, ...request: Request): RedisConnection {
-    const connection = new RedisConnection(this.#server.map, found, (why) => {
-      if (this.#connections.includes(connection)) this.#lost(why);
-    });
-    this.#connections.push(connection);
-    connection.open(this.#address, ...request);
-    return connection;
-  }
-
-  #subscribe(): void {
-    const found = (reply: Reply): void => {
-      const [kind, , message] = Array.isArray(reply) ? reply : [];
-      if (kind === 'subscribe') this.#catchUp(subscriber);
-      else if (kind === 'message' && typeof message === 'string') this.#found(message);
-    };
-    const subscriber = this.#open(found, 'SUBSCRIBE', CHANNEL);
-  }
-
-  #catchUp(subscriber: RedisConnection): void {
-    // What is published from now on is later than the log.
-    subscriber.pauseReading();
-    const found = (reply: Reply): void => {
-      // 'OK' is the last of the three replies to the requests of #send.
-      if (reply === 'OK') this.#unconfirmed.shift();
-      else if (Array.isArray(reply)) {
-        for (const message of reply) this.#found(String(message));
-        subscriber.resumeReading();
-        this.#begin(publisher);
-      }
-    };
-    const publisher = this.#open(found, 'LRANGE', LOG, '0', '-1');
-  }
-
-  #begin(publisher: RedisConnection): void {
-    this.#server.log('Redis is there');
-    this.#delay = LEAST_DELAY;
-    this.#publisher = publisher;
-    for (const message of this.#unconfirmed) this.#send(message);
-  }
-
-  /** To the log first: a process that subscribes in between finds the message there. */
-  #send(message: string): void {
-    const requests: Request[] = [
-      ['RPUSH', LOG, message],
-      ['PUBLISH', CHANNEL, message],
-      ['LTRIM', LOG, String(-LOG_LENGTH), '-1'],
-    ];
-    this.#publisher?.push(requests.map((request) => encode(request, 'utf8')).join(''));
-  }
-
-  #lost(why: string): void {
-    this.close();
-    // Spread over time, so that not all processes reconnect at once when Redis comes back.
-    const delay = Math.round(this.#delay * (0.5 + Math.random() / 2));
-    this.#delay = Math.min(2 * this.#delay, MOST_DELAY);
-    this.#server.log(`Redis is lost: ${why}; the next attempt is in ${delay} ms`);
-    this.#timer = setTimeout(() => this.#subscribe(), delay);
-  }
-}
-
 if (require.main === module) {
   run({
     name: 'chat-room',
@@ -486,6 +378,7 @@ if (require.main === module) {
       name: {
         default: `${hostname()}-${process.pid}`,
         argument: 'NAME',
+        form: PROCESS_NAME,
         help: 'what the others call this process',
       },
     },

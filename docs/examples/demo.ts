@@ -36,6 +36,8 @@ function options(): { host: string; port: number } {
     process.stdout.write(USAGE);
     process.exit(0);
   }
+  // An empty host would be every address of this machine.
+  if (values.host === '') fail('--host takes ADDRESS: ');
   const port = Number(values.port);
   if (!/^\d+$/.test(values.port) || port > 65533) fail(`--port takes 0 to 65533: ${values.port}`);
   return { host: values.host, port };

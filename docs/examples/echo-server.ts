@@ -2,7 +2,8 @@
 //
 // It shows the predicates at work. A handler that still has data to send does not want to read. So a
 // client that does not read its echo is not read from either: the kernel's buffers fill, and flow control
-// stops the client. Memory holds one received piece per connection, never more.
+// stops the client. Memory holds one received piece per connection, never more. TCP's urgent bytes are
+// dropped.
 
 import { type Address, type ChannelMap, Dispatcher, type Socket, socketMap } from 'asyncore';
 import { familyOf, listenOptions, run } from './support/program';

@@ -8,6 +8,8 @@
 // Both kinds of end are passed on. The end of a stream ends the stream on the other side, while the other
 // direction goes on. An aborted connection is aborted on the other side too, because an orderly end would
 // claim that all data has arrived.
+//
+// TCP's urgent bytes stay in their places, and are passed on as ordinary bytes.
 
 import {
   type Address,
@@ -18,16 +20,19 @@ import {
   IPPROTO_TCP,
   SHUT_WR,
   SO_LINGER,
+  SO_OOBINLINE,
   SOL_SOCKET,
   Socket,
   socketMap,
   TCP_NODELAY,
 } from 'asyncore';
 import { familyOf, listenOptions, run } from './support/program';
+import { refuseItself } from './support/self-connection';
 
 const NOTHING = Buffer.alloc(0);
 /** How much is read at a time, in bytes. */
 const PIECE = 64 * 1024;
+const MOST_CONNECTIONS = 10_000;
 /** Granularity of a rate limit, in ms: the bytes of this time may pass at once. */
 const GRAIN = 20;
 /** `struct linger { l_onoff: 1, l_linger: 0 }`: close() will reset the connection. */
@@ -38,6 +43,8 @@ export interface Limits {
   readonly rate?: number;
   /** A connection that is idle for so many ms is aborted; 0, the default: never. */
   readonly idle?: number;
+  /** How many connections there may be at a time: further ones have to wait. Default: 10,000. */
+  readonly maxConnections?: number;
 }
 
 /** One side of a connection through the proxy. */
@@ -57,6 +64,7 @@ export class Side extends Dispatcher {
     this.#rate = rate;
     // The sender has had its chance to merge small writes; the proxy must not delay them again.
     socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
+    socket.setSockOpt(SOL_SOCKET, SO_OOBINLINE, 1);
     this.setIdleTimeout(idle);
   }
 
@@ -82,6 +90,7 @@ export class Side extends Dispatcher {
   }
 
   override handleConnect(): void {
+    refuseItself(this);
     this.#other.interestChanged();
   }
 
@@ -119,10 +128,22 @@ export class Side extends Dispatcher {
     setTimeout(() => this.resumeReading(), this.#usedUntil - now);
   }
 
+  /** An urgent byte has arrived. It is in line, and read as any other. */
+  override handleExpt(): void {}
+
   /** All earlier data has been sent; otherwise this side would not have been read. */
   override handleEof(): void {
-    if (!this.#other.inputEnded) this.#other.#tcp.shutdown(SHUT_WR);
-    else for (const side of [this, this.#other]) side.close();
+    if (this.#other.inputEnded) for (const side of [this, this.#other]) side.close();
+    else this.#other.#endOutput();
+  }
+
+  #endOutput(): void {
+    try {
+      this.#tcp.shutdown(SHUT_WR);
+    } catch {
+      // The connection was aborted, and the loop is about to tell.
+      this.handleClose();
+    }
   }
 
   /** A connection goes on until it ends, or until the deadline of the shutdown. */
@@ -149,7 +170,7 @@ export class TcpProxy extends Dispatcher {
     this.createSocket(family);
     this.setReuseAddr();
     this.bind(address);
-    this.listen();
+    this.listen(128, { maxConnections: limits.maxConnections ?? MOST_CONNECTIONS });
   }
 
   override handleAccepted(socket: Socket): Handled {
@@ -186,8 +207,18 @@ if (require.main === module) {
         argument: 'MS',
         help: 'aborts a connection that is idle for so long; 0: never',
       },
+      'max-connections': {
+        default: MOST_CONNECTIONS,
+        argument: 'N',
+        least: 1,
+        help: 'how many connections; further ones have to wait',
+      },
     },
-    start: ({ host, port, to, rate, idle }) =>
-      new TcpProxy({ host, port }, familyOf(host), to, { rate: rate || Infinity, idle }),
+    start: ({ host, port, to, rate, idle, 'max-connections': maxConnections }) =>
+      new TcpProxy({ host, port }, familyOf(host), to, {
+        rate: rate || Infinity,
+        idle,
+        maxConnections,
+      }),
   });
 }

@@ -5,6 +5,8 @@
 // reply. There are no locks, and nothing waits: a command is over before the next one is parsed, from any
 // client, so each is atomic, as in Redis.
 //
+// There are no passwords: whoever can connect can read and change everything.
+//
 // Commands and options that are left out get the reply for an unknown command or a syntax error. RESP3 is
 // left out, so a client that asks for it (HELLO 3) must be configured not to: the `redis` package of npm by
 // `createClient({ RESP: 2 })`.
@@ -14,19 +16,33 @@ import {
   type ChannelMap,
   Dispatcher,
   IPPROTO_TCP,
+  SO_KEEPALIVE,
+  SOL_SOCKET,
   type Socket,
   socketMap,
+  TCP_KEEPCNT,
+  TCP_KEEPIDLE,
+  TCP_KEEPINTVL,
   TCP_NODELAY,
 } from 'asyncore';
 import { Database, Hash, List, MemberSet, SortedSet } from './support/keyspace';
 import { familyOf, listenOptions, run } from './support/program';
+import { fromScore, toInteger, toScore } from './support/redis-numbers';
 import { type Reply, ReplyError, type Request, RequestChat, SimpleString } from './support/resp';
 
 const DATABASES = 16;
 /** How often expired keys are swept, in ms. */
 const SWEEP_INTERVAL = 100;
+/** The longest time that a sweep goes on, in ms, while it finds many expired keys. */
+const SWEEP_TIME = 25;
 /** A subscriber with more bytes queued is disconnected. */
 const MOST_WAITING = 32 * 1024 * 1024;
+/** Further clients have to wait. */
+const MOST_CLIENTS = 10_000;
+/** In seconds. A silent client is probed after this time, and then three times until the time is over again. */
+const SILENCE = 300;
+/** The least time between two warnings, in ms. */
+const WARNING_INTERVAL = 60_000;
 
 const OK = new SimpleString('OK');
 const PONG = new SimpleString('PONG');
@@ -47,6 +63,11 @@ class RedisClient extends RequestChat {
     this.database = server.database(0);
     // The replies to a burst leave in one send already, so Nagle's algorithm would only delay them.
     socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
+    // A subscriber may be silent for ever, so a lost one is told from a quiet one by the kernel.
+    socket.setSockOpt(SOL_SOCKET, SO_KEEPALIVE, 1);
+    socket.setSockOpt(IPPROTO_TCP, TCP_KEEPIDLE, SILENCE);
+    socket.setSockOpt(IPPROTO_TCP, TCP_KEEPINTVL, SILENCE / 3);
+    socket.setSockOpt(IPPROTO_TCP, TCP_KEEPCNT, 3);
   }
 
   protected override foundRequest([called, ...words]: Request): void {
@@ -61,6 +82,11 @@ class RedisClient extends RequestChat {
 
   #execute(called: string, words: string[]): Reply | undefined {
     const name = called.toLowerCase();
+    if (OF_HTTP.has(name)) {
+      this.server.warnOfAttack(this);
+      this.close();
+      return undefined;
+    }
     const command = COMMANDS.get(name);
     if (command === undefined) throw unknownCommand(called, words);
     const { arity, run } = command;
@@ -88,16 +114,16 @@ export class RedisServer extends Dispatcher {
   readonly #subscribers = new Map<string, Set<RedisClient>>();
   readonly #databases = Array.from({ length: DATABASES }, () => new Database());
   readonly #sweeper: NodeJS.Timeout;
+  /** When the latest warning was printed, by performance.now(). */
+  #warned = -Infinity;
 
   constructor(address: Address, family: number, map: ChannelMap = socketMap) {
     super(null, map);
     this.createSocket(family);
     this.setReuseAddr();
     this.bind(address);
-    this.listen();
-    this.#sweeper = setInterval(() => {
-      for (const database of this.#databases) database.sweep();
-    }, SWEEP_INTERVAL);
+    this.listen(511, { maxConnections: MOST_CLIENTS });
+    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_INTERVAL);
   }
 
   override handleAccepted(socket: Socket): void {
@@ -109,9 +135,28 @@ export class RedisServer extends Dispatcher {
     super.close();
   }
 
+  #sweep(): void {
+    const end = performance.now() + SWEEP_TIME;
+    for (const database of this.#databases) {
+      while (database.sweep() && performance.now() < end);
+    }
+  }
+
   forget(client: RedisClient): void {
     this.#clients.delete(client);
     for (const channel of client.channels) this.unsubscribe(client, channel);
+  }
+
+  /** A page in a browser can make the browser send as many of these requests as it likes. */
+  warnOfAttack({ addr }: RedisClient): void {
+    const now = performance.now();
+    if (now - this.#warned < WARNING_INTERVAL) return;
+    this.#warned = now;
+    const whence = addr !== null && 'host' in addr ? ` from ${addr.host}` : '';
+    this.log(
+      `Possible SECURITY ATTACK: a client${whence} has sent POST or Host: to Redis. ` +
+        'Its connection is closed.',
+    );
   }
 
   /** @throws {ReplyError} when there is no such database */
@@ -149,7 +194,8 @@ export class RedisServer extends Dispatcher {
     return subscribers.length;
   }
 
-  info(): string {
+  /** @param names of the sections; none: all of them */
+  info(names: string[]): string {
     const keyspace = this.#databases.flatMap(({ size, expiring }, index) =>
       size === 0 ? [] : [`db${index}:keys=${size},expires=${expiring},avg_ttl=0`],
     );
@@ -159,7 +205,11 @@ export class RedisServer extends Dispatcher {
       Stats: [`total_commands_processed:${this.commandsRun}`],
       Keyspace: keyspace,
     };
+    const asked = new Set(names.map((name) => name.toLowerCase()));
+    const isAll =
+      asked.size === 0 || ['all', 'default', 'everything'].some((one) => asked.has(one));
     return Object.entries(sections)
+      .filter(([name]) => isAll || asked.has(name.toLowerCase()))
       .map(([name, lines]) => [`# ${name}`, ...lines, ''].join('\r\n'))
       .join('\r\n');
   }
@@ -186,35 +236,6 @@ function syntaxError(): ReplyError {
   return new ReplyError('ERR syntax error');
 }
 
-/** A 64-bit integer, for which a JavaScript number, with 53 bits, is too small. */
-function toInteger(text: string): bigint {
-  const integer = /^(0|-?[1-9]\d{0,18})$/.test(text) ? BigInt(text) : null;
-  if (integer !== null && BigInt.asIntN(64, integer) === integer) return integer;
-  throw new ReplyError('ERR value is not an integer or out of range');
-}
-
-/** `inf`, `-.5e3`: what C's strtod() reads, except hexadecimal numbers. */
-const SCORE = /^[+-]?(?:inf(?:inity)?|(\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)$/i;
-
-function toScore(text: string): number {
-  const [found, digits = ''] = SCORE.exec(text) ?? [];
-  const score = Number(found?.replace(/inf.*/i, 'Infinity'));
-  // A number that overflows to infinity, or underflows to zero, is refused.
-  const isInRange =
-    digits === '' || (Number.isFinite(score) && (score !== 0 || !/[1-9]/.test(digits)));
-  if (isInRange && !Number.isNaN(score)) return score;
-  throw new ReplyError('ERR value is not a valid float');
-}
-
-/** As Redis up to 7.0 writes it, by C's `%.17g`; but a tie is rounded up here, and to even in C. */
-function fromScore(score: number): string {
-  if (!Number.isFinite(score)) return score < 0 ? '-inf' : 'inf';
-  const exponential = score.toExponential(16);
-  const isSmall = score !== 0 && Math.abs(score) < 1e-4;
-  const text = isSmall || Math.abs(score) >= 1e17 ? exponential : score.toPrecision(17);
-  return text.replace(/(?:\.|(\.\d*[1-9]))0+(?=e|$)/, '$1').replace(/(?<=e[+-])(?=\d$)/, '0');
-}
-
 /** A time from now, in ms. Its end must fit into 64 bits. */
 function toDelay(text: string, unit: bigint, least: number, command: string): number {
   const delay = toInteger(text) * unit;
@@ -232,22 +253,21 @@ function toPairs(command: string, words: string[]): [string, string][] {
   ]);
 }
 
-/** `[EX seconds | PX milliseconds] [NX | XX]`, in any order. */
+/** `[EX seconds | PX milliseconds] [NX | XX]`, in any order. The words are checked before the time. */
 function toSetOptions(words: string[]): { delay: number; condition: string } {
-  const options = { delay: Infinity, condition: '' };
+  let condition = '';
+  let time: [value: string, unit: bigint] | null = null;
   const rest = words.values();
   for (const word of rest) {
     const option = word.toUpperCase();
-    if (option === 'NX' || option === 'XX') {
-      if (options.condition !== '') throw syntaxError();
-      options.condition = option;
-    } else if (option === 'EX' || option === 'PX') {
+    if ((option === 'NX' || option === 'XX') && condition === '') condition = option;
+    else if ((option === 'EX' || option === 'PX') && time === null) {
       const { value } = rest.next();
-      if (value === undefined || options.delay !== Infinity) throw syntaxError();
-      options.delay = toDelay(value, option === 'EX' ? 1000n : 1n, 1, 'set');
+      if (value === undefined) throw syntaxError();
+      time = [value, option === 'EX' ? 1000n : 1n];
     } else throw syntaxError();
   }
-  return options;
+  return { delay: time === null ? Infinity : toDelay(...time, 1, 'set'), condition };
 }
 
 const CONFIGURATION = { appendonly: 'no', databases: String(DATABASES), save: '' };
@@ -268,6 +288,13 @@ function command(name: string, arity: number, run: Run): void {
   COMMANDS.set(name, { arity, run });
 }
 
+/**
+ * The words that begin a line of a browser's request. Without this check any web page could have the
+ * browser of a visitor send commands to a Redis that only the visitor can reach (cross-protocol scripting):
+ * the head of a POST would be a few unknown commands, and its body, which the page chooses, would be obeyed.
+ */
+const OF_HTTP: ReadonlySet<string> = new Set(['post', 'host:']);
+
 const FOR_SUBSCRIBERS: ReadonlySet<string> = new Set(['subscribe', 'unsubscribe', 'ping', 'quit']);
 
 // The connection.
@@ -281,7 +308,13 @@ command('ping', -1, ({ channels }, words) => {
 command('echo', 2, (_, [word]) => word);
 
 command('select', 2, (client, [index]) => {
-  client.database = client.server.database(Number(toInteger(index)));
+  const at = toInteger(index);
+  if (BigInt.asIntN(32, at) !== at) {
+    throw new ReplyError(
+      'ERR value is out of range, value must between -2147483648 and 2147483647',
+    );
+  }
+  client.database = client.server.database(Number(at));
   return OK;
 });
 
@@ -293,7 +326,7 @@ command('quit', -1, (client) => {
 
 // The server.
 
-command('info', -1, ({ server }) => server.info());
+command('info', -1, ({ server }, names) => server.info(names));
 
 command('flushall', -1, ({ server }, [how, ...others]) => {
   // Either way everything is gone before the next command.
@@ -304,7 +337,7 @@ command('flushall', -1, ({ server }, [how, ...others]) => {
 
 command('config', -2, (_, [action, ...names]) => {
   if (action.toLowerCase() !== 'get') {
-    throw new ReplyError(`ERR unknown subcommand '${action}'. Try CONFIG HELP.`);
+    throw new ReplyError(`ERR unknown subcommand '${action.slice(0, 128)}'. Try CONFIG HELP.`);
   }
   if (names.length === 0) throw wrongNumber('config|get');
   return Object.entries(CONFIGURATION).flatMap(([name, value]) => {

@@ -15,6 +15,7 @@
 // A non-blocking descriptor is non-blocking for every process that shares it: another program that reads
 // the same terminal may get EAGAIN, for as long as this one runs.
 
+import { inspect } from 'node:util';
 import {
   AsyncChat,
   type ChannelMap,
@@ -24,10 +25,10 @@ import {
   type HasDescriptor,
   type InternetAddress,
   IPPROTO_TCP,
-  SO_ERROR,
   SO_KEEPALIVE,
   SOL_SOCKET,
   type Socket,
+  SocketError,
   shutdown,
   socketMap,
   TCP_KEEPCNT,
@@ -93,6 +94,11 @@ class Input extends FileDispatcher {
     this.close();
     return this.tail.output.end();
   }
+
+  override handleError(error: unknown): Handled {
+    this.tail.fail(error);
+    return this.handleClose();
+  }
 }
 
 /** stdout. */
@@ -121,7 +127,12 @@ class Output extends FileDispatcher {
 
   write(data: Buffer): Handled {
     this.#waiting = data;
-    return this.handleWrite();
+    try {
+      return this.handleWrite();
+    } catch (error) {
+      // It is no error of stdin, whose handler this is called from.
+      return this.handleError(error);
+    }
   }
 
   override handleWrite(): Handled {
@@ -141,19 +152,22 @@ class Output extends FileDispatcher {
     this.close();
     return this.tail.end();
   }
+
+  override handleError(error: unknown): Handled {
+    this.tail.fail(error);
+    return this.handleClose();
+  }
 }
 
 /** A client that watches. Its input is ignored, and so is the end of its stream. */
 class Viewer extends AsyncChat {
   override allowHalfOpen = true;
-  readonly #tcp: Socket;
 
   constructor(
     socket: Socket,
     readonly tail: Tail,
   ) {
     super(socket, tail.map);
-    this.#tcp = socket;
     this.setTerminator(null);
     socket.setSockOpt(SOL_SOCKET, SO_KEEPALIVE, 1);
     socket.setSockOpt(IPPROTO_TCP, TCP_KEEPIDLE, tail.options.silence);
@@ -165,13 +179,12 @@ class Viewer extends AsyncChat {
 
   override foundTerminator(): void {}
 
-  override handleEof(): void {
-    this.setIdleTimeout(1000 * this.tail.options.silence);
-  }
+  /** It may go on reading. */
+  override handleEof(): void {}
 
-  /** With nothing to read or write, the loop does not see an error that the kernel has found. */
-  override handleTimeout(): void {
-    if (this.#tcp.getSockOpt(SOL_SOCKET, SO_ERROR) !== 0) this.close();
+  /** The connection is lost: `ETIMEDOUT` after the last probe. */
+  override handleError(): void {
+    this.close();
   }
 
   override close(): void {
@@ -225,6 +238,19 @@ export class Tail extends Dispatcher {
     // A copy, because a viewer that is disconnected leaves the set.
     for (const viewer of [...this.viewers]) if (!viewer.push(data)) viewer.close();
     return this.output.write(data);
+  }
+
+  /** A file cannot be read or written: the disk is full. */
+  fail(error: unknown): void {
+    process.stderr.write(
+      `tail: ${error instanceof SocketError ? error.message : inspect(error)}\n`,
+    );
+    process.exitCode = 1;
+  }
+
+  /** stdout belongs to the data. */
+  override logInfo(message: unknown, type = 'info'): void {
+    if (!this.ignoreLogTypes.has(type)) process.stderr.write(`${type}: ${String(message)}\n`);
   }
 
   /** The input has ended. Viewers get the rest, if they read it in time. */

@@ -6,22 +6,25 @@
 
 import { textOf } from '../errors';
 
-/** How many writes to each stream have not ended yet. While there are any, its errors are ignored. */
-const underWay = new WeakMap<NodeJS.WriteStream, number>();
+/** The streams whose errors are ignored now. */
+const guarded = new WeakSet<NodeJS.WriteStream>();
 
 const ignore = (): void => {};
 
-function begin(stream: NodeJS.WriteStream): void {
-  const before = underWay.get(stream) ?? 0;
-  underWay.set(stream, before + 1);
-  if (before === 0) stream.on('error', ignore);
+/**
+ * Ignores the errors of a stream until the next immediate. On Linux Node writes to stdout and stderr at once,
+ * so the error of a write comes before.
+ */
+function guard(stream: NodeJS.WriteStream): void {
+  if (guarded.has(stream)) return;
+  guarded.add(stream);
+  stream.on('error', ignore);
+  setImmediate(unguard, stream);
 }
 
-/** Called when the 'error' event of a write, if there is one, has been emitted. */
-function end(stream: NodeJS.WriteStream): void {
-  const left = (underWay.get(stream) as number) - 1;
-  underWay.set(stream, left);
-  if (left === 0) stream.off('error', ignore);
+function unguard(stream: NodeJS.WriteStream): void {
+  guarded.delete(stream);
+  stream.off('error', ignore);
 }
 
 /** Prints `label: message`. A line that cannot be written is dropped. */
@@ -29,21 +32,16 @@ export function printLine(stream: NodeJS.WriteStream, label: string, message: un
   // Ended, destroyed, or failed in this very tick. A failed stream would keep the line until the tick is
   // over, and loopSync is one long tick.
   if (stream.writable === false) return;
-  begin(stream);
+  guard(stream);
   try {
-    stream.write(`${label}: ${textOf(message, 'a value that cannot be shown')}\n`, (error) => {
-      if (error == null) end(stream);
-      else setImmediate(end, stream);
-    });
+    stream.write(`${label}: ${textOf(message, 'a value that cannot be shown')}\n`);
   } catch {
-    end(stream);
+    // A program may have put a function of its own in place of `write`.
   }
 }
 
 /** Emits a process warning, which Node prints to stderr in its next tick. */
 export function warn(type: string, code: string, message: string): void {
-  const { stderr } = process;
-  begin(stderr);
+  guard(process.stderr);
   process.emitWarning(message, { type, code });
-  setImmediate(end, stderr);
 }

@@ -4,7 +4,16 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AF_INET, ChannelMap, closeAll, Dispatcher, loop, type Socket } from 'asyncore';
+import {
+  type Address,
+  AF_INET,
+  ChannelMap,
+  closeAll,
+  Dispatcher,
+  Socket as KernelSocket,
+  loop,
+  type Socket,
+} from 'asyncore';
 import { ChatServer, Member } from '../../docs/examples/chat-room';
 import {
   type Reply,
@@ -42,6 +51,7 @@ function start(program: Program): Program {
 }
 
 afterEach(async () => {
+  jest.restoreAllMocks();
   for (const client of clients.splice(0)) client.socket.destroy();
   await Promise.all(programs.splice(0).map((program) => program.kill()));
 });
@@ -95,6 +105,33 @@ describe('ChatServer', () => {
     await ann.hears('anna: hi\r\n');
   });
 
+  it('takes no name that looks like another one, or like nothing', async () => {
+    const ann = await enter(port, 'ann');
+    // Full-width letters, a Hangul filler, and the server's own word.
+    for (const name of ['Ann', '\uff41\uff4e\uff4e', '\u3164', 'You']) {
+      const other = new Client(port);
+      clients.push(other);
+      other.socket.write(`${name}\n`);
+      await other.hears('Another name, please');
+    }
+    ann.send('/nick ANN\n');
+    await ann.hears('* you are called ANN now\r\n');
+    expect([...server.names]).toEqual(['ann']);
+  });
+
+  it('takes nothing from a browser', async () => {
+    const ann = await enter(port, 'ann');
+    const browser = new Client(port);
+    clients.push(browser);
+    browser.send(
+      'POST / HTTP/1.1\r\nHost: x\r\nAccept: */*\r\nContent-Length: 9\r\n\r\neve\nhello\n',
+    );
+    expect(await browser.ends()).toMatch(/Goodbye\.\r\n$/);
+    ann.send('/who\n');
+    await ann.hears('* here: ann\r\n');
+    expect(ann.received).not.toContain('eve');
+  });
+
   it('lets them go to rooms of their own', async () => {
     const [ann, bob] = [await enter(port, 'ann'), await enter(port, 'bob')];
     bob.send('/join tea\n');
@@ -126,6 +163,9 @@ describe('ChatServer', () => {
     const [ann, bob] = [await enter(port, 'ann'), await enter(port, 'bob')];
     ann.send('a\x1b[2Jb\x00\x07c\r\r\n');
     await bob.hears('ann: a[2Jbc\r\n');
+    // Line ends and directions of Unicode's. A regular expression has its own idea of a line.
+    ann.socket.write(`/me${' '.repeat(4000)}d\u2028bob: e\u2029\u202ef\u2066g\u200e\u061c\x85\n`);
+    await bob.hears('* ann dbob: efg\r\n');
   });
 
   it('disconnects a client that sends a line without end', async () => {
@@ -169,7 +209,6 @@ describe('ChatServer', () => {
   });
 
   it.each([
-    ['before it has a name', '', '\n'],
     ['once it has one', 'slow\n', '/nick !\n'],
     ['for help', 'slow\n', '/\n/help\n'],
   ])('disconnects a client that asks without reading, %s', async (_what, first, line) => {
@@ -192,6 +231,22 @@ describe('ChatServer', () => {
     expect([...server.names]).toEqual(['ann']);
   });
 
+  it('waits so long for one who leaves to read the rest', async () => {
+    server.timeToLeave = 100;
+    const [ann, slow] = [await enter(port, 'ann'), await enter(port, 'slow')];
+    slow.socket.pause();
+    const waiting = (): boolean => {
+      return [...map.values()].some((one) => one instanceof Member && one.writableLength > 0);
+    };
+    for (let batch = 1; !waiting(); batch += 1) {
+      ann.send(`${`${'x'.repeat(4000)}\n`.repeat(20)}/nick ann${batch}\n`);
+      await ann.hears(`* you are called ann${batch} now\r\n`);
+    }
+    slow.send('/quit\n');
+    await ann.hears('* slow has left\r\n');
+    await until(() => map.size === 2);
+  });
+
   it('gives a name back that was said by one who is put out for it', async () => {
     const [ann, carl] = [await enter(port, 'ann'), await enter(port, 'c'.repeat(20))];
     for (const channel of map.values()) {
@@ -211,15 +266,18 @@ describe('ChatServer', () => {
     expect(server.namesIn('lobby')).toEqual([]);
   });
 
-  it('waits so long for a name, however many bad ones are said', async () => {
+  it('waits so long for a name, whatever is said meanwhile', async () => {
     server.timeForName = 300;
     const ann = await enter(port, 'ann');
     const start = Date.now();
     const other = new Client(port);
     clients.push(other);
-    // Never idle: a bad name for each answer.
-    other.socket.on('data', () => other.send('!\n'));
-    expect(await other.ends()).toContain('Another name, please');
+    // Never idle.
+    const talk = (): void => {
+      if (!other.closed) other.socket.write('x', () => setTimeout(talk, 5));
+    };
+    talk();
+    await other.ends();
     expect(Date.now() - start).toBeGreaterThanOrEqual(290);
     ann.send('/who\n');
     await ann.hears('* here: ann\r\n');
@@ -380,11 +438,46 @@ describe('Several chat servers', () => {
 
   it('are not confused by what is no message', async () => {
     redis.kept.push('', 'null', '{}', '{"origin":"x"}', '[1]', '"a"', '7');
+    const message = { process: 'north', room: 'lobby', nickname: 'eve', kind: 'says', text: 'hi' };
+    for (const [count, wrong] of [
+      [1, { nickname: 'e\nbob' }],
+      [2, { process: 'no\x1b[2J' }],
+      [3, { room: '' }],
+      [4, { kind: 'shouts' }],
+      [5, { text: 'x'.repeat(5000) }],
+      [6, { text: 'a\x1b[2J\nb' }],
+    ] as const) {
+      redis.kept.push(JSON.stringify({ origin: 'n', count, ...message, ...wrong }));
+    }
     redis.cut();
     const [ann, bob] = [await enter(ports[0], 'ann'), await enter(ports[1], 'bob')];
     await ann.hears('* bob@east has joined\r\n');
     bob.send('hi\n');
     await ann.hears('bob@east: hi\r\n');
+    ann.send('/join tea\n/join lobby\n');
+    await ann.hears('* you are in tea\r\n');
+    await ann.hears('eve@north: a[2Jb\r\n');
+    expect(ann.received).not.toMatch(/e\nbob|shouts|xxx/);
+  });
+
+  it('are not content with themselves in the place of Redis', async () => {
+    await until(() => logged.filter((line) => line.endsWith('Redis is there')).length === 2);
+    const lonely = new ChatServer(LOCAL, AF_INET, map);
+    lonely.log = (line) => logged.push(`lonely: ${line}`);
+    const { connectEx } = KernelSocket.prototype;
+    jest.spyOn(KernelSocket.prototype, 'connectEx').mockImplementationOnce(function (
+      this: KernelSocket,
+      address: Address,
+    ) {
+      // The kernel may choose this port, if nobody listens on it.
+      this.bind(address);
+      return connectEx.call(this, address);
+    });
+    lonely.share({ host: '127.0.0.1', port: await freePort() }, 'lonely');
+    await until(() => logged.some((line) => line.startsWith('lonely')));
+    expect(logged).toContainEqual(
+      expect.stringMatching(/^lonely: Redis is lost: ECONNREFUSED: nobody listens there/),
+    );
   });
 });
 

@@ -54,6 +54,7 @@ describe('npm start', () => {
   it.each([
     [['--port', '65536'], '--port takes 0 to 65533: 65536'],
     [['--prot', '1'], "Unknown option '--prot'"],
+    [['--host='], '--host takes ADDRESS: '],
   ])('refuses %j', async (args, message) => {
     const own = runTypeScript('docs/examples/demo.ts', args);
     expect(await own.ended()).toBe(2);

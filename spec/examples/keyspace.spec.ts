@@ -65,6 +65,24 @@ it('A SortedSet is sorted', () => {
   );
 });
 
+it.each<[string, (n: number) => number]>([
+  ['rising', (n) => n],
+  ['falling', (n) => -n],
+  ['mixed', (n) => (n * 7919) % 1009],
+])('A SortedSet of many members is sorted: %s scores', (_order, scoreOf) => {
+  const set = new SortedSet();
+  const count = 3000;
+  for (let n = 0; n < count; n += 1) expect(set.add(`m${n}`, scoreOf(n))).toBe(true);
+  // A third of the members move, to the other end.
+  for (let n = 0; n < count; n += 3) expect(set.add(`m${n}`, -scoreOf(n) - 0.5)).toBe(false);
+  const expected = Array.from({ length: count }, (_, n) => ({
+    member: `m${n}`,
+    score: n % 3 === 0 ? -scoreOf(n) - 0.5 : scoreOf(n),
+  })).sort((a, b) => a.score - b.score || (a.member < b.member ? -1 : 1));
+  expect(Array.from({ length: count }, () => set.popLeast())).toEqual(expected);
+  expect([set.size, set.popLeast()]).toEqual([0, null]);
+});
+
 describe('A MemberSet', () => {
   it('has each member once', () => {
     fc.assert(
@@ -136,11 +154,14 @@ describe('A Database', () => {
       database.expire(`${key}`, key % 2 === 0 ? 10 : 1000);
     }
     now += 10;
-    const sizes = [1, 2, 3].map(() => {
-      database.sweep();
-      return database.size;
-    });
-    expect(sizes).toEqual([2000, 1500, 1250]);
+    const sweeps = [1, 2, 3, 4].map(() => [database.sweep(), database.size]);
+    // The fourth begins a new round, and finds nothing.
+    expect(sweeps).toEqual([
+      [true, 2000],
+      [true, 1500],
+      [true, 1250],
+      [false, 1250],
+    ]);
     // What comes during a round is seen in the next one at the latest.
     database.set('late', '');
     database.expire('late', 1);

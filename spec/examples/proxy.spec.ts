@@ -5,11 +5,26 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
-import { AF_INET, ChannelMap, closeAll, type InternetAddress, loop, shutdown } from 'asyncore';
+import {
+  type Address,
+  AF_INET,
+  ChannelMap,
+  closeAll,
+  type InternetAddress,
+  Socket as KernelSocket,
+  loop,
+  MSG_OOB,
+  SHUT_WR,
+  SO_RCVBUF,
+  SOL_SOCKET,
+  shutdown,
+} from 'asyncore';
 import { type Limits, Side, TcpProxy } from '../../docs/examples/proxy';
 import { has } from '../support/clients';
+import { keep } from '../support/keep';
 import { freePort } from '../support/ports';
 import { Program, runTypeScript, until } from '../support/program';
+import { bareListener, call as callBare, received, willReset } from '../support/sockets';
 
 const EXAMPLE = 'docs/examples/proxy.ts';
 const MIB = 1024 * 1024;
@@ -70,6 +85,28 @@ async function serve(answer: (socket: Socket) => void): Promise<number> {
 
 function call(port: number): Socket {
   return watched(connect({ port, host: '127.0.0.1', allowHalfOpen: true }));
+}
+
+/** Both ends of a connection through a proxy. */
+async function throughProxy(
+  limits?: Limits,
+): Promise<[client: KernelSocket, server: KernelSocket]> {
+  const listener = bareListener();
+  // Inherited by the accepted socket, so that little fits between the proxy and the server.
+  listener.setSockOpt(SOL_SOCKET, SO_RCVBUF, 4096);
+  const { port: target } = listener.getSockName() as InternetAddress;
+  const client = callBare({ host: '127.0.0.1', port: forward(target, limits) });
+  let server: KernelSocket | null = null;
+  await until(() => {
+    server ??= listener.accept()?.socket ?? null;
+    return server !== null;
+  });
+  return [client, keep(server as unknown as KernelSocket)];
+}
+
+/** The sides of the one connection. */
+function sides(): [far: Side, near: Side] {
+  return [...map.values()].filter((channel) => channel instanceof Side) as [Side, Side];
 }
 
 /** All that comes, until its end. */
@@ -181,6 +218,104 @@ describe('TcpProxy', () => {
     accepted[1]?.resetAndDestroy();
     await until(() => ear.error === 'ECONNRESET' && map.size === 1);
     expect([heard[0]?.ended, ear.ended]).toEqual([false, false]);
+  });
+
+  it('breaks what breaks on one side while the other side ends', async () => {
+    const log = jest.spyOn(Side.prototype, 'logInfo').mockImplementation(() => {});
+    const [client, server] = await throughProxy();
+    client.send(Buffer.from('hello'));
+    await until(() => received(server) === 'hello');
+    // The proxy learns of both at a time.
+    server.shutdown(SHUT_WR);
+    willReset(client).close();
+    await until(() => map.size === 1);
+    expect(() => server.recv(1)).toThrow('ECONNRESET');
+    expect(log).not.toHaveBeenCalled();
+  });
+
+  it('breaks what breaks after it has ended', async () => {
+    const [client, server] = await throughProxy();
+    client.shutdown(SHUT_WR);
+    await until(() => server.recv(1)?.length === 0);
+    willReset(client).close();
+    await until(() => map.size === 1);
+    // A reset after the end of the stream.
+    expect(() => server.send(Buffer.from('x'))).toThrow('EPIPE');
+  });
+
+  it('passes on urgent bytes in their places, in both directions', async () => {
+    const ends = await throughProxy();
+    for (const [from, to] of [ends, ends.toReversed() as typeof ends]) {
+      for (const [text, flags] of [['ab'], ['!', MSG_OOB], ['cd'], ['?', MSG_OOB]] as const) {
+        from.send(Buffer.from(text), flags);
+      }
+      let heard = '';
+      await until(() => {
+        heard += received(to);
+        return heard.endsWith('?');
+      });
+      expect(heard).toBe('ab!cd?');
+    }
+    expect(sides()).toHaveLength(2);
+  });
+
+  it('sleeps while an urgent byte waits and neither side takes anything', async () => {
+    const ends = await throughProxy();
+    const [far, near] = sides();
+    const piece = Buffer.alloc(64 * 1024, 'x');
+    await until(() => {
+      // No more than it takes: the kernel has to have room for the urgent byte.
+      if (near.readable()) ends[0].send(piece);
+      if (far.readable()) ends[1].send(piece);
+      return !far.readable() && !near.readable();
+    });
+    const events = jest.spyOn(near, 'handleExptEvent');
+    await until(() => ends[0].send(Buffer.from('!'), MSG_OOB) === 1);
+    await until(() => events.mock.calls.length > 0);
+    // In each turn of Node's loop the proxy would find the byte again.
+    for (let turns = 0; turns < 50; turns += 1) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(events.mock.calls.length).toBeLessThan(5);
+    // The byte has kept its place.
+    let heard = '';
+    await until(() => {
+      heard = (heard + received(ends[1])).slice(-1);
+      received(ends[0]);
+      return heard === '!';
+    });
+  });
+
+  it('refuses a server that is the connection itself', async () => {
+    const log = jest.spyOn(Side.prototype, 'logInfo').mockImplementation(() => {});
+    const connectEx = KernelSocket.prototype.connectEx;
+    jest.spyOn(KernelSocket.prototype, 'connectEx').mockImplementationOnce(function (
+      this: KernelSocket,
+      address: Address,
+    ) {
+      // The kernel may choose this port, if nobody listens on it.
+      this.bind(address);
+      return connectEx.call(this, address);
+    });
+    const socket = call(forward(await freePort()));
+    const ear = new Ear(socket);
+    socket.write('hello');
+    await until(() => ear.error === 'ECONNRESET' && map.size === 1);
+    expect(ear.length).toBe(0);
+    expect(log.mock.calls[0]?.[0]).toContain('ECONNREFUSED: nobody listens there');
+  });
+
+  it('lets connections wait while there are as many as may be', async () => {
+    const port = forward(await serve((socket) => socket.pipe(socket)), { maxConnections: 1 });
+    const [first, second] = [call(port), call(port)];
+    const [ear, waiting] = [new Ear(first), new Ear(second)];
+    for (const socket of [first, second]) socket.write('hello');
+    await until(() => ear.length === 5);
+    first.write('again');
+    await until(() => ear.length === 10);
+    expect(waiting.length).toBe(0);
+    first.end();
+    await until(() => waiting.length === 5);
   });
 
   it('is done with callers who are gone before they are accepted', async () => {
@@ -302,7 +437,7 @@ describe('TcpProxy', () => {
 });
 
 describe('The program', () => {
-  it.each(['localhost', '::1', '127.0.0.1:65536', ':80', 'a b:80'])(
+  it.each(['localhost', '::1', '127.0.0.1:65536', '127.0.0.1:0', '[1]:80', ':80', 'a b:80'])(
     'refuses to forward to %s',
     async (to) => {
       const program = runTypeScript(EXAMPLE, ['--to', to]);

@@ -26,16 +26,20 @@ let server: RedisServer;
 let port: number;
 let running: Promise<void>;
 const clients: Client[] = [];
+const logged: string[] = [];
 
 beforeEach(() => {
   map = new ChannelMap();
   server = new RedisServer({ host: '127.0.0.1', port: 0 }, AF_INET, map);
+  logged.length = 0;
+  server.log = (line) => logged.push(String(line));
   const address = server.socket?.getSockName?.() as InternetAddress;
   port = address.port;
   running = loop({ map });
 });
 
 afterEach(async () => {
+  jest.restoreAllMocks();
   for (const client of clients.splice(0)) client.socket.destroy();
   closeAll(map);
   await running;
@@ -96,9 +100,10 @@ const COMMANDS: Case[] = [
   ],
   [
     'SELECT of what there is not',
-    'SELECT 16\nSELECT -1\nSELECT a\n',
+    'SELECT 16\nSELECT -1\nSELECT a\nSELECT 2147483648\n',
     '-ERR DB index is out of range\r\n-ERR DB index is out of range\r\n' +
-      '-ERR value is not an integer or out of range\r\n',
+      '-ERR value is not an integer or out of range\r\n' +
+      '-ERR value is out of range, value must between -2147483648 and 2147483647\r\n',
   ],
   [
     'FLUSHALL',
@@ -123,6 +128,13 @@ const COMMANDS: Case[] = [
   ],
 
   [
+    'CONFIG with a name that is long, and no name of a subcommand',
+    `CONFIG ${'x'.repeat(200)}\n`,
+    `-ERR unknown subcommand '${'x'.repeat(128)}'. Try CONFIG HELP.\r\n`,
+  ],
+  ['INFO about nothing', 'INFO nothing\n', '$0\r\n\r\n'],
+
+  [
     'GET and SET',
     'GET a\nSET a ""\nGET a\nSET a b\nGET a\n',
     '$-1\r\n+OK\r\n$0\r\n\r\n+OK\r\n$1\r\nb\r\n',
@@ -136,8 +148,8 @@ const COMMANDS: Case[] = [
   ['SET PX', 'SET a 1 px 100000 NX\nTTL a\n', '+OK\r\n:100\r\n'],
   [
     'SET with options that cannot be',
-    'SET a 1 NX XX\nSET a 1 EX\nSET a 1 EX 1 PX 1\nSET a 1 2\nEXISTS a\n',
-    `${'-ERR syntax error\r\n'.repeat(4)}:0\r\n`,
+    'SET a 1 NX XX\nSET a 1 EX\nSET a 1 EX 1 PX 1\nSET a 1 2\nSET a 1 EX 0 NX b\nEXISTS a\n',
+    `${'-ERR syntax error\r\n'.repeat(5)}:0\r\n`,
   ],
   [
     'SET with times that cannot be',
@@ -331,6 +343,7 @@ const PROTOCOL: Case[] = [
       ['*a\r\n', 'invalid multibulk length'],
       ['*01\r\n', 'invalid multibulk length'],
       ['*99999999999999999999\r\n', 'invalid multibulk length'],
+      ['*-99999999999999999999\r\n', 'invalid multibulk length'],
       ['*1\r\nPING\r\n', "expected '$', got 'P'"],
       ['*1\r\n\r\n', "expected '$', got ' '"],
       ['*1\r\n$-1\r\n', 'invalid bulk length'],
@@ -362,6 +375,9 @@ const PROTOCOL: Case[] = [
     `*1\r\n$${'1'.repeat(70_000)}`,
     '-ERR Protocol error: too big bulk count string\r\n',
   ],
+  // Cross-protocol scripting: the body is what a web page has chosen.
+  ['a POST of a browser', 'POST / HTTP/1.1\r\nHost: x\r\n\r\nSET a 1\r\nPING\r\n', ''],
+  ['POST in whatever form', '*1\r\n$4\r\npoSt\r\nPING\r\n', ''],
 ];
 
 const CASES = [...COMMANDS, ...PROTOCOL];
@@ -417,6 +433,14 @@ describe('RedisServer', () => {
     expect(database.size).toBe(2);
     await until(() => database.size === 1 && server.database(0).size === 0);
     expect(database.expiring).toBe(1);
+    // Where many have expired, one sweep does not wait for the next.
+    const [many, none] = [database, server.database(1)].map((one) => jest.spyOn(one, 'sweep'));
+    for (let key = 0; key < 10_000; key += 1) {
+      database.set(`${key}`, '');
+      database.expire(`${key}`, 1);
+    }
+    await until(() => database.size === 1);
+    expect(many?.mock.calls.length).toBeGreaterThan(none?.mock.calls.length as number);
 
     one.received = '';
     one.send('SET d 1 PX 1\r\n');
@@ -465,6 +489,27 @@ describe('RedisServer', () => {
     expect(info).toContain('\r\nconnected_clients:2\r\n');
     expect(info).toContain('\r\ntotal_commands_processed:4\r\n');
     expect(info).toContain('\r\ndb2:keys=2,expires=1,avg_ttl=0\r\n');
+    const keyspace = '# Keyspace\r\ndb2:keys=2,expires=1,avg_ttl=0\r\n';
+    expect(await ask({ port }, 'INFO KEYSPACE\r\n')).toBe(`$${keyspace.length}\r\n${keyspace}\r\n`);
+  });
+
+  it('obeys no request of a browser, and tells its log, but not each time', async () => {
+    for (const method of ['POST', 'PUT', 'OPTIONS']) {
+      await ask({ port }, `${method} / HTTP/1.1\r\nhOST: x\r\n\r\nSET pwned 1\r\n`);
+    }
+    expect(server.database(0).size).toBe(0);
+    expect(logged).toEqual([
+      'Possible SECURITY ATTACK: a client from 127.0.0.1 has sent POST or Host: to Redis. ' +
+        'Its connection is closed.',
+    ]);
+  });
+
+  it('refuses a reply that is larger than any request', async () => {
+    const value = 'x'.repeat(1024 * 1024);
+    const one = client().send(`*3\r\n$3\r\nSET\r\n$1\r\na\r\n$${value.length}\r\n${value}\r\n`);
+    await one.hears('+OK\r\n');
+    one.send(`MGET${' a'.repeat(1000)}\r\nPING\r\n`);
+    await one.hears('+OK\r\n-ERR the reply is too large\r\n+PONG\r\n');
   });
 });
 

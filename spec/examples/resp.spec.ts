@@ -171,6 +171,7 @@ describe('RequestChat', () => {
     ['*1\n', 'invalid multibulk length'],
     ['*1048577\r\n', 'invalid multibulk length'],
     ['*99999999999999999999\r\n', 'invalid multibulk length'],
+    ['*-99999999999999999999\r\n', 'invalid multibulk length'],
     ['*1\r\nPING\r\n', "expected '$', got 'P'"],
     ['*1\r\n\r\n', "expected '$', got ' '"],
     ['*1\r\n*1\r\n', "expected '$', got '*'"],
@@ -279,13 +280,16 @@ describe('ReplyChat', () => {
     expect(chat.error).toBeNull();
   });
 
-  it.each(['OK', '', ':', ':1x', '$a', '$', '*1.5', 'x*65537'])('gives up at %j', (line) => {
-    const [chat, peer] = pairWith(Replies);
-    feed(peer, `+before\r\n${line === 'x*65537' ? 'x'.repeat(65537) : line}\r\n+after\r\n`);
-    expect(chat.found).toEqual(['before']);
-    expect(chat.error).toEqual(new Error('Cannot understand the server'));
-    expect(map.size).toBe(0);
-  });
+  it.each(['OK', '', ':', ':1x', '$a', '$', '$536870913', '*1.5', 'x5', 'x*65537'])(
+    'gives up at %j',
+    (line) => {
+      const [chat, peer] = pairWith(Replies);
+      feed(peer, `+before\r\n${line === 'x*65537' ? 'x'.repeat(65537) : line}\r\n+after\r\n`);
+      expect(chat.found).toEqual(['before']);
+      expect(chat.error).toEqual(new Error('Cannot understand the server'));
+      expect(map.size).toBe(0);
+    },
+  );
 
   it('sends requests, as text if asked to', () => {
     const [chat, peer] = pairWith(Replies);

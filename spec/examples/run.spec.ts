@@ -44,6 +44,8 @@ Usage: npm run example redis-server -- [options]
     [['--port', '65536'], '--port takes a number from 0 to 65535: 65536'],
     [['--port', 'http'], '--port takes a number from 0 to 65535: http'],
     [['--port='], '--port takes a number from 0 to 65535: '],
+    // An empty host would be every address of this machine.
+    [['--host='], '--host takes ADDRESS: '],
   ])('refuses %j', async (args, message) => {
     const program = runTypeScript(EXAMPLE, args);
     expect(await program.ended()).toBe(2);
@@ -62,6 +64,12 @@ Usage: npm run example redis-server -- [options]
     const complaint = `${name}: ${option} takes a number from ${least} to ${most}: ${value}\n`;
     expect(program.output.startsWith(complaint)).toBe(true);
     expect(program.output).toContain(`\nUsage: npm run example ${name}`);
+  });
+
+  it('refuses a name with blanks for a chat room', async () => {
+    const program = runTypeScript('docs/examples/chat-room.ts', ['--name', 'a b']);
+    expect(await program.ended()).toBe(2);
+    expect(program.output).toContain('chat-room: --name takes NAME: a b\n');
   });
 
   it.each([

@@ -81,6 +81,26 @@ describe('A shell pipe', () => {
     expect(program.output).toBe('0\n');
   });
 
+  it.each([
+    ['cannot be read', `${TAIL} < / 2>&1 > output`, 'EISDIR: .*, read'],
+    ['cannot be written', `echo one | ${TAIL} 2>&1 > /dev/full`, 'ENOSPC: .*, write'],
+  ])('fails when its file %s, and says so on stderr', async (_what, script, message) => {
+    const output = temporaryPath();
+    const program = shell(script.replace('output', output));
+    expect(await program.ended()).toBe(1);
+    expect(program.output).toMatch(new RegExp(`^tail: listening .*\ntail: ${message}\n$`));
+    if (script.includes('output')) expect(readFileSync(output, 'utf8')).toBe('');
+  });
+
+  it('gets nothing but the data while viewers cannot be accepted', async () => {
+    const program = shell(`ulimit -n 60; ${TAIL} | sed -u 's/^/out: /'`);
+    for (let count = 0; count < 60; count += 1) await viewerOf(program);
+    await program.printed(/error: .*EMFILE/);
+    program.child.stdin.end('one\n');
+    expect(await program.ended()).toBe(0);
+    expect(program.output.match(/out: .*/g)).toEqual(['out: one']);
+  });
+
   it('ends when its reader leaves', async () => {
     const program = shell(`(yes || true) | ${TAIL} 2> /dev/null | head -n 2`);
     expect(await program.ended()).toBe(0);

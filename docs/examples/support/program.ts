@@ -25,10 +25,12 @@ export interface Option {
   readonly least?: number;
   /** The largest number. */
   readonly most?: number;
+  /** What a text looks like. Default: it is not empty. */
+  readonly form?: RegExp;
 }
 
 /** `localhost:80`, `[::1]:80` */
-const ADDRESS = /^(?:\[(?<ipv6>[\d.:a-fA-F]+)\]|(?<host>[^:[\]\s]+)):(?<port>\d{1,5})$/;
+const ADDRESS = /^(?:\[(?<ipv6>[^\]]+)\]|(?<host>[^:[\]\s]+)):(?<port>\d{1,5})$/;
 
 export type Options = Readonly<Record<string, Option>>;
 
@@ -136,7 +138,11 @@ function read<Given extends Options>(
   const values = Object.entries(options).map(([key, option]) => {
     const { default: otherwise, least = 0, most = Number.MAX_SAFE_INTEGER } = option;
     const value = given[key] ?? otherwise;
-    if (typeof otherwise === 'string' || value === otherwise) return [key, value];
+    if (value === otherwise) return [key, value];
+    if (typeof otherwise === 'string') {
+      const { argument, form = /./s } = option;
+      return form.test(String(value)) ? [key, value] : fail(`--${key} takes ${argument}: ${value}`);
+    }
     if (typeof otherwise === 'object') {
       const address = parse(String(value));
       return address === null ? fail(`--${key} takes HOST:PORT: ${value}`) : [key, address];
@@ -163,13 +169,15 @@ Usage: npm run example ${name} -- [options]${words === undefined ? '' : ` ${word
 ${table.map(([option, help]) => `  ${option.padEnd(width)}  ${help}\n`).join('')}`;
 }
 
-/** The opposite of `format`, for hosts that may be names. */
+/** The opposite of `format`, for hosts that may be names, and ports that are not 0. */
 function parse(text: string): InternetAddress | null {
   const { ipv6, host = ipv6, port } = ADDRESS.exec(text)?.groups ?? {};
-  return host !== undefined && Number(port) <= 65535 ? { host, port: Number(port) } : null;
+  if (host === undefined || (ipv6 !== undefined && !isIPv6(ipv6))) return null;
+  return Number(port) >= 1 && Number(port) <= 65535 ? { host, port: Number(port) } : null;
 }
 
-function format(address: Address): string {
+/** `127.0.0.1:80`, `[::1]:80`, or a Unix path. */
+export function format(address: Address): string {
   if ('path' in address) return address.path;
   const { host, port } = address;
   return `${isIPv6(host) ? `[${host}]` : host}:${port}`;

@@ -8,8 +8,8 @@
 // Strings are bytes, one character for each (latin1), so that any data is stored, compared and sent
 // unchanged. A program that works with text sets `encoding` to 'utf8'.
 //
-// Memory is bounded. Lines and requests have a largest size. While a client does not read its replies, its
-// requests wait in the kernel, and then in the client.
+// Memory is bounded. Lines, requests and replies have a largest size. While a client does not read its
+// replies, its requests wait in the kernel, and then in the client.
 
 import { AsyncChat, type ChannelMap, type Handled, type SocketLike } from 'asyncore';
 
@@ -38,6 +38,12 @@ export function encode(reply: Reply, encoding: BufferEncoding): string {
   if (reply instanceof ReplyError) return `-${reply.message.replace(/[\r\n]/g, ' ')}\r\n`;
   if (!Array.isArray(reply)) return `:${reply}\r\n`;
   return `*${reply.length}\r\n${reply.map((item) => encode(item, encoding)).join('')}`;
+}
+
+/** About how many bytes a reply has: its strings. */
+function sizeOf(reply: Reply): number {
+  if (typeof reply === 'string') return reply.length;
+  return Array.isArray(reply) ? reply.reduce<number>((size, item) => size + sizeOf(item), 0) : 0;
 }
 
 const LINE_END = Buffer.from('\n');
@@ -98,7 +104,11 @@ abstract class RespChat extends AsyncChat {
 // The server's end.
 
 const MOST_ARGUMENTS = 1024 * 1024;
+/** The least 64-bit integer. */
+const LEAST_INTEGER = -(2 ** 63);
 const LARGEST_REQUEST = 64 * 1024 * 1024;
+/** A request may name the same value any number of times. */
+const LARGEST_REPLY = 128 * 1024 * 1024;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -115,7 +125,9 @@ export abstract class RequestChat extends RespChat {
   protected abstract foundRequest(request: Request): void;
 
   reply(reply: Reply): void {
-    this.#send(encode(reply, this.encoding));
+    const isTooLarge = sizeOf(reply) > LARGEST_REPLY;
+    const sent = isTooLarge ? new ReplyError('ERR the reply is too large') : reply;
+    this.#send(encode(sent, this.encoding));
   }
 
   /** For a request that has more replies than one. */
@@ -157,7 +169,7 @@ export abstract class RequestChat extends RespChat {
   #foundCount(line: string): void {
     const count = numberIn(line);
     // As in Redis, a request of zero or a negative number of strings is ignored.
-    if (count <= MOST_ARGUMENTS) this.#missing = Math.max(count, 0);
+    if (count >= LEAST_INTEGER && count <= MOST_ARGUMENTS) this.#missing = Math.max(count, 0);
     else this.#refuse('invalid multibulk length');
   }
 
@@ -235,6 +247,9 @@ export function splitWords(line: string): string[] | null {
 // ---------------------------------------------------------------------------------------------
 // The client's end.
 
+/** Redis's own limit of a string, in bytes. */
+const LONGEST_STRING = 512 * 1024 * 1024;
+
 /** Sends requests, and parses replies and all other server messages. For one connection. */
 export abstract class ReplyChat extends RespChat {
   /** Incomplete arrays, the innermost last. */
@@ -253,7 +268,8 @@ export abstract class ReplyChat extends RespChat {
     const text = line.slice(1, -1);
     if (line.startsWith('+')) this.#found(text);
     else if (line.startsWith('-')) this.#found(new ReplyError(text));
-    else if (Number.isNaN(number)) this.foundEndlessLine();
+    else if (Number.isNaN(number) || !/^[:$*]/.test(line)) this.foundEndlessLine();
+    else if (line.startsWith('$') && number > LONGEST_STRING) this.foundEndlessLine();
     else if (line.startsWith(':'))
       this.#found(Number.isSafeInteger(number) ? number : BigInt(text));
     else if (line.startsWith('$') && number >= 0) this.expectString(number);
