@@ -320,6 +320,8 @@ export class World implements Watcher {
     if (!ours && !TROUBLE.has(code) && !(actor.yanked && code === 'EBADF')) {
       this.#break(`handleError of ${actor} was told ${describe(error)}`);
     }
+    if (ours) actor.failed = true;
+    if (ours && actor.ending) actor.lost = true;
     if (ours && this.#random.chance(0.5)) {
       this.#note('and goes on');
       return;
@@ -393,6 +395,7 @@ export class World implements Watcher {
       this.#break(`wrong bytes at ${actor.collected} collected by ${actor}`);
     }
     actor.collected += data.length;
+    actor.failed = false;
   }
 
   found(actor: Actor): void {
@@ -716,6 +719,7 @@ export class World implements Watcher {
     if (actor === null) return;
     this.#note(`${actor}: closeWhenDone`);
     actor.ending = true;
+    if (actor.failed) actor.lost = true;
     actor.chat?.closeWhenDone();
   }
 
