@@ -19,6 +19,7 @@ import { parseArgs } from 'node:util';
 import { findPython } from '../spec/support/find-python';
 import bulk from './bulk';
 import churn from './churn';
+import fanOut from './fan-out';
 import ffi from './ffi';
 import { type Bench, type Result, runShape } from './harness';
 import idle from './idle';
@@ -34,6 +35,7 @@ import tick from './tick';
 /** In the order of the page. */
 export const BENCHES: readonly Bench[] = [
   lineEcho,
+  fanOut,
   idle,
   churn,
   bulk,

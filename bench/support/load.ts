@@ -16,7 +16,7 @@ import {
   startServer,
 } from './process';
 
-export type LoadName = 'line' | 'churn' | 'bulk';
+export type LoadName = 'line' | 'churn' | 'bulk' | 'room';
 
 export interface Load {
   /** What it is written in: for the parameters of a shape. */
