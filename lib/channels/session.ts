@@ -17,11 +17,12 @@ import { noteProgress } from '../kernel/progress';
 import { Socket, type SocketLike } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
-import { handleResult } from '../loop/dispatch';
+import { handleResult, isPromise } from '../loop/dispatch';
+import type { Handled } from './handlers';
 
 /** What this file needs of a channel. */
 interface Wrapper extends Channel {
-  setSocket(socket: SocketLike): void;
+  setSocket(socket: SocketLike, map?: ChannelMap): void;
   delChannel(): void;
 }
 
@@ -40,7 +41,7 @@ export class Session {
   inputEnded = false;
   /** `handleConnect` is running. It is called once, whatever the passes that it runs itself report. */
   handlesConnect = false;
-  /** `handleClose` is running. What it sends to a dead peer must not start it again. */
+  /** `handleClose` is running, or its promise is pending. What it sends to a dead peer must not start it again. */
   handlesClose = false;
   /** `handleClose` was called, because the connection is over. */
   closeHandled = false;
@@ -111,8 +112,12 @@ export class Session {
 
   /** Whether the channel has work to do by now, which an error of the next step must not end. */
   get inUse(): boolean {
-    if (this.connected || this.accepting || (this.bound && this.isDatagram)) return true;
-    return this.connecting && this.connectErrno === 0;
+    return this.works || (this.connecting && this.connectErrno === 0);
+  }
+
+  /** The same, without a connect that is under way: the next one takes its place. */
+  get works(): boolean {
+    return this.connected || this.accepting || (this.bound && this.isDatagram);
   }
 
   /**
@@ -123,7 +128,9 @@ export class Session {
   setUp<Result>(channel: Wrapper, inUse: boolean, step: () => Result): Result {
     try {
       const result = step();
-      if (this.setUpFailed && this.fd === null) channel.setSocket(this.socket as SocketLike);
+      if (this.setUpFailed && this.fd === null) {
+        channel.setSocket(this.socket as SocketLike, this.map);
+      }
       return result;
     } catch (error) {
       if (!inUse) this.leaveMap(channel);
@@ -138,16 +145,35 @@ export class Session {
     registryOf(this.map).strays.add(channel);
   }
 
-  /** Calls `handleClose`, but not for a closed channel, and not from within `handleClose` itself. */
+  /** Calls `handleClose`, but not for a closed channel, and not while it is running. */
   peerGone(channel: Wrapper): void {
     if (this.closed || this.handlesClose) return;
-    this.handlesClose = true;
     this.closeHandled = true;
+    handleResult(channel, this.callHandleClose(channel));
+  }
+
+  /** While an async `handleClose` is running the channel rests: its end would be told at every tick. */
+  callHandleClose(channel: Wrapper): Handled {
+    const outer = this.handlesClose;
+    this.handlesClose = true;
+    let result: Handled;
     try {
-      handleResult(channel, channel.handleClose());
+      result = channel.handleClose();
     } finally {
-      this.handlesClose = false;
+      this.handlesClose = outer;
     }
+    if (isPromise(result) && !this.replaced) this.#restUntil(result);
+    return result;
+  }
+
+  #restUntil(promise: PromiseLike<void>): void {
+    this.handlesClose = true;
+    this.suspend(Infinity);
+    const settled = (): void => {
+      this.handlesClose = false;
+      if (!this.replaced) this.resume();
+    };
+    promise.then(settled, settled);
   }
 
   get hearsReset(): boolean {

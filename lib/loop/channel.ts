@@ -6,8 +6,19 @@ export const hearsReset = Symbol('hearsReset');
 /** After a reset: whether the connection is over, with no input left to be read. @internal */
 export const isOver = Symbol('isOver');
 
+/** Calls `handleClose`, unless that is running. @internal */
+export const peerGone = Symbol('peerGone');
+
 /** Why a channel is ready at every tick, and what to do about it; undefined: no reason to warn. @internal */
 export const explainSpin = Symbol('explainSpin');
+
+/** What has been seen in the events of a channel that spins. */
+export interface SpinSigns {
+  /** A handler has thrown. */
+  readonly threw: boolean;
+  /** The process has called read(2) or write(2) meanwhile: another library may be at work. */
+  readonly transfers: boolean;
+}
 
 /** What stands in a channel map. Dispatchers are channels; a program may write its own. */
 export interface Channel {
@@ -30,8 +41,10 @@ export interface Channel {
   readonly [hearsReset]?: boolean;
   /** If it returns true, `handleClose` is called. @internal */
   [isOver]?(): boolean;
+  /** Without this, `handleClose` is called. @internal */
+  [peerGone]?(): void;
   /** @internal */
-  [explainSpin]?(event: number, failed: boolean): string | undefined;
+  [explainSpin]?(event: number, signs: SpinSigns): string | undefined;
   /** There is input, a connection to accept, the end of a connect, or an error. */
   handleReadEvent(): void | Promise<void>;
   /** Output can be sent, or a connect is over. */

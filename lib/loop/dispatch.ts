@@ -7,7 +7,7 @@
 import { codeOf, DISCONNECTED, isExit, stackOf } from '../errors';
 import { warn } from '../kernel/output';
 import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from '../kernel/platform/constants';
-import type { Channel, Report } from './channel';
+import { type Channel, peerGone, type Report } from './channel';
 import { ChannelMap, registryOf } from './channel-map';
 import type { Entry } from './entry';
 import type { Registry } from './registry';
@@ -18,7 +18,8 @@ type Handler = (channel: Channel) => unknown;
 const onRead: Handler = (channel) => channel.handleReadEvent();
 const onWrite: Handler = (channel) => channel.handleWriteEvent();
 const onException: Handler = (channel) => channel.handleExptEvent();
-const onHangUp: Handler = (channel) => channel.handleClose();
+const onHangUp: Handler = (channel) =>
+  channel[peerGone] === undefined ? channel.handleClose() : channel[peerGone]();
 
 /** A read event. Python's `asyncore.read`. @throws {ExitNow} and nothing else */
 export function read(channel: Channel): void {
@@ -65,7 +66,7 @@ export function deliver(channel: Channel, flags: number, entry: Entry | undefine
       handleResult(channel, channel.handleExptEvent());
     }
     const over = (flags & (POLLHUP | POLLERR | POLLNVAL)) !== 0 && (flags & POLLIN) === 0;
-    if (over && entry?.live !== false) handleResult(channel, channel.handleClose());
+    if (over && entry?.live !== false) handleResult(channel, onHangUp(channel));
   } catch (error) {
     if (!DISCONNECTED.has(codeOf(error) ?? '')) routeError(channel, error);
     // The handler has closed the channel: ignore the disconnect.
@@ -89,15 +90,20 @@ export function runHandler(channel: Channel, handler: Handler): void {
 
 /** A handler may be async: a rejection of its promise goes to its channel, as an exception would. */
 export function handleResult(channel: Channel, result: unknown, report: Report = routeError): void {
-  if (result === undefined || typeof (result as PromiseLike<unknown> | null)?.then !== 'function') {
-    return;
-  }
+  if (!isPromise(result)) return;
   // The handler may have changed state that a predicate reads.
   const settled = (): void => channel.map?.interestChanged(channel.fileno?.() ?? -1);
-  (result as PromiseLike<unknown>).then(settled, (error: unknown) => {
+  result.then(settled, (error: unknown) => {
     routeErrorOutside(channel, error, report);
     settled();
   });
+}
+
+/** Whether a handler is async, and has not ended. */
+export function isPromise(result: unknown): result is PromiseLike<unknown> {
+  return (
+    result !== undefined && typeof (result as PromiseLike<unknown> | null)?.then === 'function'
+  );
 }
 
 /** Gives an exception to its channel. @throws {ExitNow} and nothing else */

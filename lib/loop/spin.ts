@@ -2,14 +2,21 @@
 // is faithful to Python, so it goes on; one process warning for each class says what to do.
 //
 // An event is fruitless when nothing has gone forward in it: no byte was moved, nothing was opened, closed or
-// accepted, no state has changed. Thousands in a row are suspicious. Then poll(2) is asked after each event
-// whether the channel is as ready as it was: what another library has read or written, past this one, is no
-// spin.
+// accepted, no state has changed. Thousands in a row are suspicious, and the channel is on probation. It spins
+// if all of this holds in the events that follow:
+//
+// - poll(2) finds it as ready after each event as before: nobody else has read its input
+// - nothing goes forward between the events either, in the flush of the tick, an async handler or a timer
+// - there is one in each millisecond, or the CPU is busy: poll() in a loop of the program's own makes fewer events
+// - the channel knows no reason (channels/spin.ts). One is that the process calls read(2) or write(2) in most
+//   events: another library may be at work
 
+import { readFileSync } from 'node:fs';
 import { warn } from '../kernel/output';
 import { POLLIN, POLLOUT, POLLPRI } from '../kernel/platform/constants';
+import { progress } from '../kernel/progress';
 import { isReady } from '../kernel/selectors/poll';
-import { explainSpin } from './channel';
+import { type Channel, explainSpin, type SpinSigns } from './channel';
 import {
   type Entry,
   EXCEPTION,
@@ -21,8 +28,10 @@ import {
 } from './entry';
 
 /** So many fruitless events in a row of an entry are suspicious. */
-export const SUSPICIOUS = 4000;
-const CERTAIN = SUSPICIOUS + 16;
+export const SUSPICIOUS = 3500;
+/** So many events make a probation. */
+const PROBATION = 500;
+const CERTAIN = SUSPICIOUS + PROBATION;
 /** Has an entry that needs no warning count for hours until it is looked at again. */
 const EXEMPT = -(2 ** 30);
 
@@ -41,20 +50,66 @@ export function mainEvent(due: PollBits): SelectSets {
   return (due & POLLPRI) !== 0 ? EXCEPTION : INVALID;
 }
 
+/** What the process had done when a probation began. */
+export class Probation {
+  readonly #progress = progress.count;
+  readonly #start = performance.now();
+  readonly #cpu = process.cpuUsage();
+  readonly #transfers = transfers();
+
+  /** Whether nothing has gone forward since then. */
+  get isQuiet(): boolean {
+    return progress.count === this.#progress;
+  }
+
+  /** At the end: whether the process was busy. */
+  get wasBusy(): boolean {
+    const elapsed = performance.now() - this.#start;
+    const { user, system } = process.cpuUsage(this.#cpu);
+    return elapsed < PROBATION || (user + system) / 1000 > 0.9 * elapsed;
+  }
+
+  /** At the end: whether something has been read or written in most events. */
+  get hadTransfers(): boolean {
+    return transfers() - this.#transfers > PROBATION / 2;
+  }
+}
+
+/** How often this process has called read(2), write(2) and the like; 0 where the system does not tell. */
+function transfers(): number {
+  try {
+    const counts = readFileSync('/proc/self/io', 'latin1').matchAll(/^sysc[rw]: (\d+)$/gm);
+    return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
+  } catch {
+    return 0;
+  }
+}
+
 /** Called after each event of an entry beyond the suspicious number. Warns when the channel spins. */
 export function suspect(entry: Entry, event: SelectSets): void {
-  const { channel, failed } = entry;
+  const threw = entry.failed;
   entry.failed = false;
-  if (!entry.live || !(entry.invalid || isReady(entry.fd, entry.mask))) entry.fruitless = 0;
+  if (entry.fruitless === SUSPICIOUS + 1) entry.probation = new Probation();
+  const probation = entry.probation as Probation;
+  if (!entry.live || !probation.isQuiet || !isStillReady(entry)) entry.fruitless = 0;
   else if (entry.fruitless >= CERTAIN) {
-    entry.fruitless = EXEMPT;
-    const type = channel.constructor;
-    if (warned.has(type)) return;
-    const reason = channel[explainSpin]?.(event, failed);
-    if (reason === undefined) return;
-    warned.add(type);
-    const events = `${CERTAIN} ${NAMES.get(event) ?? 'close'} events in a row have changed nothing`;
-    const text = `${type.name || 'A channel'} uses a whole CPU: ${events}. ${reason}`;
-    warn('ChannelWarning', 'ASYNCORE_SPIN', text);
+    const { wasBusy } = probation;
+    entry.fruitless = wasBusy ? EXEMPT : 0;
+    if (wasBusy) tell(entry.channel, event, { threw, transfers: probation.hadTransfers });
   }
+}
+
+function isStillReady({ invalid, fd, mask }: Entry): boolean {
+  return invalid || isReady(fd, mask);
+}
+
+function tell(channel: Channel, event: SelectSets, signs: SpinSigns): void {
+  const type = channel.constructor;
+  if (warned.has(type)) return;
+  const reason = channel[explainSpin]?.(event, signs);
+  if (reason === undefined) return;
+  warned.add(type);
+  const events = `${CERTAIN} ${NAMES.get(event) ?? 'close'} events in a row have changed nothing`;
+  const text = `${type.name || 'A channel'} uses a whole CPU: ${events}. ${reason}`;
+  warn('ChannelWarning', 'ASYNCORE_SPIN', text);
 }
