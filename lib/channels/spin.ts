@@ -1,10 +1,9 @@
 // Why a channel spins, in words, and what to do about it (loop/spin.ts).
 
-import { MSG_PEEK } from '../kernel/platform/constants';
 import { Socket } from '../kernel/socket';
 import type { SpinSigns } from '../loop/channel';
 import { EXCEPTION, READ, type SelectSets, WRITE } from '../loop/entry';
-import type { Session } from './session';
+import { peek, type Session } from './session';
 
 /** What this file needs of a channel, and of the library's own class. */
 interface Spinning {
@@ -78,7 +77,7 @@ export function reasonOfSpin(
 /** Whether recv() would return an empty Buffer. */
 function isNextEmpty(socket: unknown): boolean {
   try {
-    return socket instanceof Socket && socket.recv(1, MSG_PEEK)?.length === 0;
+    return socket instanceof Socket && peek(socket, 0)?.length === 0;
   } catch {
     return false;
   }

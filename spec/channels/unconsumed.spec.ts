@@ -17,7 +17,7 @@ import {
 } from 'asyncore';
 import { drive, WAYS, type Way } from '../support/drive';
 import { newMap } from '../support/keep';
-import { connection, received, willReset } from '../support/sockets';
+import { connection, pair, received, willReset } from '../support/sockets';
 
 const FULL = Buffer.alloc(8_000_000, 'x');
 
@@ -122,26 +122,26 @@ describe.each(WAYS)('What nobody can consume (%s)', (_, how) => {
       await drive(how, () => map.size === 0, { map });
       expect([chat.heard, chat.events]).toEqual(['bye', ['close']]);
     });
+  });
 
-    it('is not a reset when all input has been read: it is the end', async () => {
-      const { chat, peer, map } = connected();
-      stop(chat);
-      await rests(how, map);
-      willReset(peer).close();
-      await drive(how, () => map.size === 0, { map });
-      expect(chat.events).toEqual(['close']);
-    });
+  it('is not a reset of a channel that is not readable, when all input has been read', async () => {
+    const { chat, peer, map } = connected();
+    chat.reads = false;
+    await rests(how, map);
+    willReset(peer).close();
+    await drive(how, () => map.size === 0, { map });
+    expect(chat.events).toEqual(['close']);
+  });
 
-    it('is a reset that handleClose has been told, and has not closed', async () => {
-      const { chat, peer, map } = connected();
-      stop(chat);
-      chat.handleClose = () => {
-        chat.events.push('close');
-      };
-      willReset(peer).close();
-      await rests(how, map);
-      expect(chat.events).toEqual(['close']);
-    });
+  it('is a reset that handleClose has been told, and has not closed', async () => {
+    const { chat, peer, map } = connected();
+    chat.reads = false;
+    chat.handleClose = () => {
+      chat.events.push('close');
+    };
+    willReset(peer).close();
+    await rests(how, map);
+    expect(chat.events).toEqual(['close']);
   });
 
   it('does not hide the reset of a peer that has half-closed', async () => {
@@ -153,6 +153,57 @@ describe.each(WAYS)('What nobody can consume (%s)', (_, how) => {
     willReset(peer).close();
     await drive(how, () => map.size === 0, { map });
     expect(chat.events).toEqual(['eof', 'close']);
+  });
+
+  it('is the end of a Unix peer that has half-closed before', async () => {
+    const map = newMap();
+    const [own, peer] = pair();
+    const chat = new Chat(own, map);
+    chat.allowHalfOpen = true;
+    peer.shutdown(SHUT_WR);
+    await drive(how, () => chat.inputEnded, { map });
+    await rests(how, map);
+    peer.close();
+    await drive(how, () => map.size === 0, { map });
+    expect(chat.events).toEqual(['eof', 'close']);
+  });
+
+  it('is the end of a connection while an async handleClose is under way', async () => {
+    const map = newMap();
+    const [own, peer] = pair();
+    const chat = new Chat(own, map);
+    let end = (): void => {};
+    chat.handleClose = async () => {
+      chat.events.push('close');
+      await new Promise<void>((resolve) => {
+        end = resolve;
+      });
+      // What it sends now does not start it again.
+      chat.send(Buffer.from('x'));
+      chat.close();
+    };
+    peer.close();
+    await rests(how, map);
+    end();
+    await new Promise(setImmediate);
+    expect(map.size).toBe(0);
+    expect(chat.events).toEqual(['close']);
+  });
+
+  it('is told once to a handleClose that sends to the peer', async () => {
+    const map = newMap();
+    const [own, peer] = pair();
+    const chat = new Chat(own, map);
+    chat.reads = false;
+    chat.push(FULL);
+    chat.handleClose = () => {
+      chat.events.push('close');
+      chat.send(Buffer.from('x'));
+      chat.close();
+    };
+    peer.close();
+    await drive(how, () => map.size === 0, { map });
+    expect(chat.events).toEqual(['close']);
   });
 
   it('is urgent data that handleExpt leaves unread: it is told again a second later', async () => {
