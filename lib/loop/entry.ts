@@ -5,7 +5,7 @@
 // through live entries only.
 
 import type { Channel } from './channel';
-import type { Probation } from './spin';
+import type { Probation } from './probation';
 import { Deadline } from './timers';
 
 /**

@@ -11,10 +11,8 @@
 // - the channel knows no reason (channels/spin.ts). One is that the process calls read(2) or write(2) in most
 //   events: another library may be at work
 
-import { readFileSync } from 'node:fs';
 import { warn } from '../kernel/output';
 import { POLLIN, POLLOUT, POLLPRI } from '../kernel/platform/constants';
-import { progress } from '../kernel/progress';
 import { isReady } from '../kernel/selectors/poll';
 import { type Channel, explainSpin, type SpinSigns } from './channel';
 import {
@@ -26,11 +24,10 @@ import {
   type SelectSets,
   WRITE,
 } from './entry';
+import { PROBATION, Probation } from './probation';
 
 /** So many fruitless events in a row of an entry are suspicious. */
 export const SUSPICIOUS = 3500;
-/** So many events make a probation. */
-const PROBATION = 500;
 const CERTAIN = SUSPICIOUS + PROBATION;
 /** Has an entry that needs no warning count for hours until it is looked at again. */
 const EXEMPT = -(2 ** 30);
@@ -48,41 +45,6 @@ export function mainEvent(due: PollBits): SelectSets {
   if ((due & POLLIN) !== 0) return READ;
   if ((due & POLLOUT) !== 0) return WRITE;
   return (due & POLLPRI) !== 0 ? EXCEPTION : INVALID;
-}
-
-/** What the process had done when a probation began. */
-export class Probation {
-  readonly #progress = progress.count;
-  readonly #start = performance.now();
-  readonly #cpu = process.cpuUsage();
-  readonly #transfers = transfers();
-
-  /** Whether nothing has gone forward since then. */
-  get isQuiet(): boolean {
-    return progress.count === this.#progress;
-  }
-
-  /** At the end: whether the process was busy. */
-  get wasBusy(): boolean {
-    const elapsed = performance.now() - this.#start;
-    const { user, system } = process.cpuUsage(this.#cpu);
-    return elapsed < PROBATION || (user + system) / 1000 > 0.9 * elapsed;
-  }
-
-  /** At the end: whether something has been read or written in most events. */
-  get hadTransfers(): boolean {
-    return transfers() - this.#transfers > PROBATION / 2;
-  }
-}
-
-/** How often this process has called read(2), write(2) and the like; 0 where the system does not tell. */
-function transfers(): number {
-  try {
-    const counts = readFileSync('/proc/self/io', 'latin1').matchAll(/^sysc[rw]: (\d+)$/gm);
-    return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
-  } catch {
-    return 0;
-  }
 }
 
 /** Called after each event of an entry beyond the suspicious number. Warns when the channel spins. */

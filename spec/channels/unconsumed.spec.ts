@@ -190,20 +190,26 @@ describe.each(WAYS)('What nobody can consume (%s)', (_, how) => {
     expect(chat.events).toEqual(['close']);
   });
 
-  it('is told once to a handleClose that sends to the peer', async () => {
+  it('is a hang-up, told once to a handleClose that sends to the peer', async () => {
     const map = newMap();
     const [own, peer] = pair();
-    const chat = new Chat(own, map);
-    chat.reads = false;
-    chat.push(FULL);
-    chat.handleClose = () => {
-      chat.events.push('close');
-      chat.send(Buffer.from('x'));
-      chat.close();
-    };
+    const events: string[] = [];
+    new (class extends Dispatcher {
+      override readable(): boolean {
+        return false;
+      }
+      override handleWrite(): Handled {
+        if (!how.usePoll) this.send(Buffer.from('x'));
+      }
+      override handleClose(): Handled {
+        events.push('close');
+        this.send(Buffer.from('x'));
+        this.close();
+      }
+    })(own, map);
     peer.close();
     await drive(how, () => map.size === 0, { map });
-    expect(chat.events).toEqual(['close']);
+    expect(events).toEqual(['close']);
   });
 
   it('is urgent data that handleExpt leaves unread: it is told again a second later', async () => {
