@@ -156,7 +156,7 @@ export class Dispatcher implements Channel, Handlers {
     this.#session.set('connecting', value);
   }
 
-  /** Whether the peer has ended its stream and this channel lives on (`allowHalfOpen`). */
+  /** Whether the peer has ended its stream and this channel lives on (`allowHalfOpen`, an async `handleClose`). */
   get inputEnded(): boolean {
     return this.#session.inputEnded;
   }
@@ -716,7 +716,7 @@ export class Dispatcher implements Channel, Handlers {
 
   /** An override may have closed the channel before it calls the method that it overrides. */
   #closeUnlessClosed(): Handled {
-    return this.#session.closed ? undefined : this.#session.callHandleClose(this);
+    return this.#session.closed ? undefined : this.handleClose();
   }
 
   handleTimeout(): Handled {

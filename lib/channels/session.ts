@@ -19,7 +19,6 @@ import { Socket, type SocketLike } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
 import { handleResult, isPromise } from '../loop/dispatch';
-import type { Handled } from './handlers';
 
 /** What this file needs of a channel. */
 interface Wrapper extends Channel {
@@ -166,30 +165,26 @@ export class Session {
   /** Calls `handleClose`, but not for a closed channel, and not while it is running. */
   peerGone(channel: Wrapper): void {
     if (this.closed || this.handlesClose) return;
+    this.handlesClose = true;
     this.closeHandled = true;
-    handleResult(channel, this.callHandleClose(channel));
-  }
-
-  /** While an async `handleClose` is running the channel rests: its end would be told at every tick. */
-  callHandleClose(channel: Wrapper): Handled {
-    const outer = this.handlesClose;
-    this.handlesClose = true;
-    let result: Handled;
+    let pending = false;
     try {
-      result = channel.handleClose();
+      const result = channel.handleClose();
+      pending = isPromise(result);
+      if (pending) this.#endInputUntil(result as PromiseLike<void>);
+      handleResult(channel, result);
     } finally {
-      this.handlesClose = outer;
+      if (!pending) this.handlesClose = false;
     }
-    if (isPromise(result) && !this.replaced) this.#restUntil(result);
-    return result;
   }
 
-  #restUntil(promise: PromiseLike<void>): void {
-    this.handlesClose = true;
-    this.suspend(Infinity);
+  /** The end of the input would be told at every tick. What an async `handleClose` still sends goes out. */
+  #endInputUntil(promise: PromiseLike<void>): void {
+    const { inputEnded } = this;
+    this.set('inputEnded', true);
     const settled = (): void => {
       this.handlesClose = false;
-      if (!this.replaced) this.resume();
+      this.set('inputEnded', inputEnded);
     };
     promise.then(settled, settled);
   }

@@ -18,7 +18,7 @@ export class Probation {
     return progress.count === this.#progress;
   }
 
-  /** At the end: whether the process was busy. */
+  /** At the end: whether there was an event in each millisecond on average, or the CPU had no rest. */
   get wasBusy(): boolean {
     const elapsed = performance.now() - this.#start;
     const { user, system } = process.cpuUsage(this.#cpu);

@@ -7,7 +7,7 @@
 //
 // - poll(2) finds it as ready after each event as before: nobody else has read its input
 // - nothing goes forward between the events either, in the flush of the tick, an async handler or a timer
-// - there is one in each millisecond, or the CPU is busy: poll() in a loop of the program's own makes fewer events
+// - they come fast, or the CPU is busy: a program that calls poll() for each of its frames has time between them
 // - the channel knows no reason (channels/spin.ts). One is that the process calls read(2) or write(2) in most
 //   events: another library may be at work
 

@@ -19,6 +19,7 @@ import { drive, WAYS, type Way } from '../support/drive';
 import { newMap } from '../support/keep';
 import { connection, pair, received, willReset } from '../support/sockets';
 
+const INPUT = Buffer.from('x');
 const FULL = Buffer.alloc(8_000_000, 'x');
 
 /** Notes what it is told, and reads while `reads` is true. */
@@ -168,26 +169,35 @@ describe.each(WAYS)('What nobody can consume (%s)', (_, how) => {
     expect(chat.events).toEqual(['eof', 'close']);
   });
 
-  it('is the end of a connection while an async handleClose is under way', async () => {
-    const map = newMap();
-    const [own, peer] = pair();
-    const chat = new Chat(own, map);
+  it('is the end of the input while an async handleClose is running, which can still send', async () => {
+    const { chat, peer, map } = connected();
     let end = (): void => {};
     chat.handleClose = async () => {
       chat.events.push('close');
       await new Promise<void>((resolve) => {
         end = resolve;
       });
-      // What it sends now does not start it again.
-      chat.send(Buffer.from('x'));
       chat.close();
     };
-    peer.close();
+    chat.push(FULL);
+    peer.shutdown(SHUT_WR);
+    await rests(how, map);
+    let size = 0;
+    await drive(
+      how,
+      () => {
+        size += received(peer).length;
+        return size === FULL.length;
+      },
+      { map },
+    );
+    // A failed send does not start it again.
+    willReset(peer).close();
+    chat.send(INPUT);
     await rests(how, map);
     end();
     await new Promise(setImmediate);
-    expect(map.size).toBe(0);
-    expect(chat.events).toEqual(['close']);
+    expect([map.size, chat.events]).toEqual([0, ['close']]);
   });
 
   it('is a hang-up, told once to a handleClose that sends to the peer', async () => {
@@ -199,11 +209,11 @@ describe.each(WAYS)('What nobody can consume (%s)', (_, how) => {
         return false;
       }
       override handleWrite(): Handled {
-        if (!how.usePoll) this.send(Buffer.from('x'));
+        if (!how.usePoll) this.send(INPUT);
       }
       override handleClose(): Handled {
         events.push('close');
-        this.send(Buffer.from('x'));
+        this.send(INPUT);
         this.close();
       }
     })(own, map);
