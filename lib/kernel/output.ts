@@ -1,8 +1,9 @@
 // What the library prints, and the process warnings that it emits. Output that fails ends nothing: neither
 // a closed pipe nor a full disk.
 //
-// A stream reports a failure by an 'error' event, some ticks after the write, and the process ends when
-// nobody listens for it. Node's console, which prints warnings too, ignores the first such event only.
+// A stream reports a failure to the callback of the write, and then by an 'error' event, for which the process
+// ends when nobody listens. That may be long after the write, as a pipe may be full. Node's console, which
+// prints warnings too, ignores the first such event only.
 
 import { textOf } from '../errors';
 
@@ -11,10 +12,7 @@ const guarded = new WeakSet<NodeJS.WriteStream>();
 
 const ignore = (): void => {};
 
-/**
- * Ignores the errors of a stream until the next immediate. On Linux Node writes to stdout and stderr at once,
- * so the error of a write comes before.
- */
+/** Ignores the errors of a stream until the next immediate. */
 function guard(stream: NodeJS.WriteStream): void {
   if (guarded.has(stream)) return;
   guarded.add(stream);
@@ -32,9 +30,10 @@ export function printLine(stream: NodeJS.WriteStream, label: string, message: un
   // Ended, destroyed, or failed in this very tick. A failed stream would keep the line until the tick is
   // over, and loopSync is one long tick.
   if (stream.writable === false) return;
-  guard(stream);
   try {
-    stream.write(`${label}: ${textOf(message, 'a value that cannot be shown')}\n`);
+    stream.write(`${label}: ${textOf(message, 'a value that cannot be shown')}\n`, (error) => {
+      if (error) guard(stream);
+    });
   } catch {
     // A program may have put a function of its own in place of `write`.
   }
