@@ -7,7 +7,6 @@ import { checkFd } from './arguments';
 import { CMSG_LEN, descriptorsOf } from './messages';
 import { SCM_RIGHTS, SOL_SOCKET } from './platform/constants';
 import type { Socket } from './socket';
-import { leaveAtEnd } from './thread-cleanup';
 
 /** The size of a descriptor in an SCM_RIGHTS. */
 const INT = 4;
@@ -78,6 +77,5 @@ export function recvFds(
   if (message === null) return null;
   const { data, flags: reported, address } = message;
   const fds = message.control.flatMap(descriptorsOf);
-  for (const fd of fds) leaveAtEnd(fd);
   return { data, fds, flags: reported, address };
 }
