@@ -250,14 +250,17 @@ describe('A descriptor of a worker thread', () => {
   it.each([
     ['recvMsg', 'to.recvMsg(1, 100).control[0].data.forEach((n, at) => at % 4 || fds.push(n))'],
     ['recvFds', 'fds.push(...recvFds(to, 1, 4).fds)'],
-  ])('is the program’s when %s has received it, until a Socket takes it over', async (_, receive) => {
-    const open = `${PASSED}
+  ])(
+    'is the program’s when %s has received it, until a Socket takes it over',
+    async (_, receive) => {
+      const open = `${PASSED}
       ${receive};
       held.push(Socket.fromFd(fds[0]));
       Socket.fromFd(fds[1]).detach();
     `;
-    expect(await outcome(open)).toEqual({ code: 1, open: [false, true, true, true] });
-  });
+      expect(await outcome(open)).toEqual({ code: 1, open: [false, true, true, true] });
+    },
+  );
 
   it('is left alone when it was closed, and another thread has its number by now', async () => {
     const open = `${PAIR} for (const socket of held) socket.close(); fds.length = 0;`;
