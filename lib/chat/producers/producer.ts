@@ -20,7 +20,7 @@ export interface Producer {
 /** What a producer is made from: another producer, or data. A string is encoded as UTF-8. */
 export type Source = Producer | Uint8Array | string;
 
-export const NOTHING = Buffer.alloc(0);
+export const NOTHING: Buffer = Buffer.alloc(0);
 
 /** Bytes in a piece, for producers that choose the size. */
 export const PIECE = 65536;
