@@ -168,13 +168,15 @@ export class Session {
     }
   }
 
+  /** A channel that has paused reading hears of a reset when it resumes: records may be held back. */
   get hearsReset(): boolean {
-    return this.connected && this.isStream && this.socket instanceof Socket;
+    const { connected, readingPaused, isStream, socket } = this;
+    return connected && !readingPaused && isStream && socket instanceof Socket;
   }
 
   /** After a reset: whether the connection is over, with no input left to be read. */
   isOver(): boolean {
-    if (this.holdsRecords || !this.hearsReset) return false;
+    if (!this.hearsReset) return false;
     try {
       return peek(this.socket as Socket, 0)?.length === 0;
     } catch {
