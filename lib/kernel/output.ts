@@ -1,9 +1,9 @@
 // What the library prints, and the process warnings that it emits. Output that fails ends nothing: neither
 // a closed pipe nor a full disk.
 //
-// A stream reports a failure to the callback of the write, and then by an 'error' event, for which the process
-// ends when nobody listens. That may be long after the write, as a pipe may be full. Node's console, which
-// prints warnings too, ignores the first such event only.
+// A stream reports a failure by an 'error' event, for which the process ends when nobody listens. On Linux Node
+// writes to stdout and stderr at once, so the event comes before the next immediate; but a pipe may be full, and
+// its reader go away much later. Node's console, which prints warnings too, ignores the first such event only.
 
 import { textOf } from '../errors';
 
@@ -12,7 +12,7 @@ const guarded = new WeakSet<NodeJS.WriteStream>();
 
 const ignore = (): void => {};
 
-/** Ignores the errors of a stream until the next immediate. */
+/** Ignores the errors of a stream until all that was written to it has left or failed. */
 function guard(stream: NodeJS.WriteStream): void {
   if (guarded.has(stream)) return;
   guarded.add(stream);
@@ -21,6 +21,11 @@ function guard(stream: NodeJS.WriteStream): void {
 }
 
 function unguard(stream: NodeJS.WriteStream): void {
+  if (stream.writable && stream.writableLength > 0) {
+    // Called when all before it has left or failed.
+    stream.write('', () => setImmediate(unguard, stream));
+    return;
+  }
   guarded.delete(stream);
   stream.off('error', ignore);
 }
@@ -30,10 +35,9 @@ export function printLine(stream: NodeJS.WriteStream, label: string, message: un
   // Ended, destroyed, or failed in this very tick. A failed stream would keep the line until the tick is
   // over, and loopSync is one long tick.
   if (stream.writable === false) return;
+  guard(stream);
   try {
-    stream.write(`${label}: ${textOf(message, 'a value that cannot be shown')}\n`, (error) => {
-      if (error) guard(stream);
-    });
+    stream.write(`${label}: ${textOf(message, 'a value that cannot be shown')}\n`);
   } catch {
     // A program may have put a function of its own in place of `write`.
   }
