@@ -403,10 +403,14 @@ export class DnsRelay extends UdpDispatcher {
   }
 
   #send(datagram: Buffer, { address, from }: Client): void {
-    try {
-      this.#udp.sendMsg([datagram], from, 0, address);
-    } catch {
-      // This client cannot be reached (port 0, a firewall). The other clients must not suffer for it.
+    // A broadcast or multicast address is no source. The kernel then chooses one.
+    for (const control of from.length > 0 ? [from, []] : [from]) {
+      try {
+        this.#udp.sendMsg([datagram], control, 0, address);
+        return;
+      } catch {
+        // This client cannot be reached (port 0, a firewall). The other clients must not suffer for it.
+      }
     }
   }
 }
