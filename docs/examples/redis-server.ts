@@ -253,10 +253,7 @@ function toPairs(command: string, words: string[]): [string, string][] {
   ]);
 }
 
-/**
- * `[EX seconds | PX milliseconds] [NX | XX]`, in any order. An option may be repeated: the last time counts.
- * The words are checked before the time.
- */
+/** `[EX seconds | PX milliseconds] [NX | XX]`, in any order, or again. The words are checked before the time. */
 function toSetOptions(words: string[]): { delay: number; condition: string } {
   let [condition, unit, time] = ['', '', ''];
   const rest = words.values();
