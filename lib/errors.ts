@@ -77,6 +77,18 @@ export function isExit(error: unknown): error is ExitNow {
   }
 }
 
+/**
+ * Whether the system refused a call: a SocketError, or an error of Node's own that has an errno. Python's
+ * `except OSError`. Never throws, whatever was thrown.
+ */
+export function isSystemError(error: unknown): boolean {
+  try {
+    return typeof (error as { errno?: unknown } | null | undefined)?.errno === 'number';
+  } catch {
+    return false;
+  }
+}
+
 /** The `code` of anything that was thrown, or undefined. Never throws, whatever was thrown. */
 export function codeOf(error: unknown): string | undefined {
   try {
@@ -128,6 +140,27 @@ export function badRange(
   return Object.assign(new RangeError(complaint(action, expected, received, hint)), {
     code: 'ERR_OUT_OF_RANGE',
   });
+}
+
+/**
+ * An encoding cannot hold a character of a text. Python's UnicodeEncodeError.
+ * @param index of the character, in UTF-16 units as everywhere in JavaScript
+ */
+export function unencodable(
+  action: string,
+  text: string,
+  index: number,
+  encoding: string,
+): RangeError {
+  const point = text.codePointAt(index) as number;
+  const name = `U+${point.toString(16).toUpperCase().padStart(4, '0')}`;
+  const received = `${inspect(String.fromCodePoint(point))} (${name}) at index ${index}`;
+  return Object.assign(
+    new RangeError(
+      `${cannot(action)}: expected text that ${encoding} can hold, received ${received}`,
+    ),
+    { code: 'ERR_UNENCODABLE_CHARACTER' },
+  );
 }
 
 /** Calls whose names are no words that follow "Cannot". */

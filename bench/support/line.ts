@@ -10,6 +10,7 @@ export async function lineServers(...args: readonly string[]): Promise<readonly 
   return [
     await inC('C epoll', 'epoll-line', args),
     await inC('C libuv', 'libuv-line', args, ['uv']),
+    onNode('bare koffi loop', 'koffi-line', ...args),
     ...onAsyncore('asyncore loop()', 'asyncore-line', 'loop', ...args),
     ...onAsyncore('asyncore loopSync()', 'asyncore-line', 'loopSync', ...args),
     onNode('node:net', 'net-line', ...args),

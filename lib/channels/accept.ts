@@ -156,22 +156,29 @@ export class Acceptor {
     routeError(this.#listener, error);
   }
 
-  /** Accepts one connection and hands it to `handleAccepted`. @returns false when none waits */
+  /**
+   * Accepts one connection and hands it to `handleAccepted`. An error of that costs the peer its connection.
+   * @returns false when none waits
+   */
   acceptOne(): boolean {
     const listener = this.#listener;
     const accepted = listener.accept();
     if (accepted === null) return false;
     const { socket, address } = accepted;
-    const dropped = (_: Channel, error: unknown): void => {
+    const drop = (error: unknown): void => {
       // No channel has taken the socket, so no reply would ever be sent.
       if (socket.owner === null) socket.close();
       this.#nonFatalError = { error };
-      routeError(listener, error);
     };
     try {
-      handleResult(listener, listener.handleAccepted(socket, address), dropped);
+      const result = listener.handleAccepted(socket, address);
+      handleResult(listener, result, (_: Channel, error: unknown) => {
+        drop(error);
+        routeError(listener, error);
+      });
     } catch (error) {
-      dropped(listener, error);
+      drop(error);
+      throw error;
     }
     return true;
   }

@@ -5,7 +5,7 @@
 import { badType } from '../errors';
 import { declarePredicates, declareState } from '../loop/interest';
 import { logFor } from './channel-log';
-import { beforeClose, Dispatcher } from './dispatcher';
+import { beforeClose, Dispatcher, sessionOf } from './dispatcher';
 import type { Handled } from './handlers';
 import { drainInput } from './session';
 
@@ -55,6 +55,12 @@ class ByteQueue {
     this.#memory = data.length === 0 ? EMPTY : Buffer.from(data);
     this.#start = 0;
     this.#end = data.length;
+  }
+
+  /** Forgets the last `size` bytes, or as many as wait. */
+  takeBack(size: number): void {
+    // Copies what stays, so that the memory goes.
+    this.replace(this.head(Math.max(0, this.length - size)));
   }
 
   /** Drops the first `size` bytes. */
@@ -137,15 +143,26 @@ export class DispatcherWithSend extends Dispatcher {
   /**
    * Takes all of `data`, a copy of it, and sends what can be sent now. The buffer has no bound: look at
    * `outBuffer.length`.
-   * @returns the length of `data`; Python's `send` returns None
+   * @returns the length of `data`; Python's `send` returns None. 0, with a `warning` (see
+   *   `ignoreLogTypes`), when the connection is closed and the data is refused
    * @throws {TypeError} for anything but a Uint8Array
    */
   override send(data: Uint8Array): number {
     if (!(data instanceof Uint8Array)) throw badType('send', 'a Uint8Array', data);
     if (this.debug) logFor(this, `sending ${JSON.stringify(Buffer.from(data).toString('latin1'))}`);
-    if (data.length > 0) this.#output.append(data);
+    if (sessionOf(this).gone) return this.#refuse();
+    const output = this.#output;
+    if (data.length > 0) output.append(data);
     this.initiateSend();
-    return data.length;
+    if (!sessionOf(this).gone) return data.length;
+    // This call has found that the peer is gone. Nobody would send what it has left in the buffer.
+    output.takeBack(data.length);
+    return this.#refuse();
+  }
+
+  #refuse(): 0 {
+    logFor(this, 'send on a closed connection: refused', 'warning');
+    return 0;
   }
 }
 

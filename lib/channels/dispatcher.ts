@@ -10,7 +10,7 @@
 //   ended (session.ts).
 
 import { inspect } from 'node:util';
-import { badRange, badType, checkBoolean, codeOf, DISCONNECTED } from '../errors';
+import { badRange, badType, checkBoolean, codeOf } from '../errors';
 import type { Address } from '../kernel/address';
 import { closedSocket } from '../kernel/errno';
 import { printLine } from '../kernel/output';
@@ -484,7 +484,7 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   #sendFailed(error: unknown): number {
-    if (!DISCONNECTED.has(codeOf(error) ?? '')) throw error;
+    this.#session.checkGone(error);
     this.#session.peerGone(this);
     return 0;
   }
@@ -504,7 +504,7 @@ export class Dispatcher implements Channel, Handlers {
     try {
       data = (session.socket ?? this.#need('recv')).recv(size);
     } catch (error) {
-      if (!DISCONNECTED.has(codeOf(error) ?? '')) throw error;
+      session.checkGone(error);
       this.#deliverHeldInput();
       this.#session.peerGone(this);
       return null;
@@ -544,7 +544,7 @@ export class Dispatcher implements Channel, Handlers {
     const session = this.#session;
     try {
       if (!session.closed) {
-        session.closed = true;
+        session.closed = session.gone = true;
         this[beforeClose]();
       }
     } finally {

@@ -14,20 +14,17 @@ import type { Handled } from '../channels/handlers';
 import { drainInput } from '../channels/session';
 import { badInstance, badRange, badType, notImplemented } from '../errors';
 import { flushPending } from '../kernel/socket';
+import { beforeError, takesUpInput } from '../loop/channel';
 import { handleResult, routeError } from '../loop/dispatch';
 import { declarePredicates, declareState } from '../loop/interest';
 import { outbox } from '../loop/outbox';
 import { Fifo } from './fifo';
-import { type FifoItem, isClosable, OutputBuffer } from './output-buffer';
+import { type FifoItem, OutputBuffer } from './output-buffer';
 import { OutputQueue } from './output-queue';
 import type { Producer } from './producers';
-import { asBuffer, RecordDelivery } from './record-delivery';
+import { asBuffer, compact, PIECES, RecordDelivery } from './record-delivery';
 import type { CheckedTerminator } from './record-reader';
 import { checkTerminator, refusedText, type Terminator } from './terminator';
-
-/** How many pieces of input are looked through for small ones, and what is small, in bytes. */
-const PIECES = 256;
-const SMALL = 128;
 
 /**
  * A channel for protocols made of records. Python's `asynchat.async_chat`. A subclass implements
@@ -62,7 +59,10 @@ export abstract class AsyncChat extends Dispatcher {
   batchOutput = true;
   /** Whether strings are accepted. Default true. Python's `use_encoding`, which is false by default. */
   useEncoding = true;
-  /** How strings become bytes. Default `utf8`; Python's is `latin-1`. */
+  /**
+   * How strings become bytes. A character that it cannot hold is refused. Default `utf8`; Python's is
+   * `latin-1`.
+   */
   encoding: BufferEncoding = 'utf8';
   /** `push` returns false while more bytes than these wait. Default 1 MiB. Python has none. */
   highWaterMark = 1024 * 1024;
@@ -75,8 +75,11 @@ export abstract class AsyncChat extends Dispatcher {
   /** What `_collectIncomingData` has collected. */
   incoming: Buffer[] = [];
 
-  readonly #input = new RecordDelivery(this, (missing) => this.#countDown(missing));
   readonly #buffer = new OutputBuffer(this);
+  readonly #input = new RecordDelivery(this, {
+    countDown: (missing) => this.#countDown(missing),
+    closes: () => this.#buffer.closes,
+  });
   readonly #out = new OutputQueue(this, this.#buffer, STOCK_STEPS);
   #terminator: Uint8Array | number | null | undefined;
   /** `handleShutdown` was called. */
@@ -157,7 +160,8 @@ export abstract class AsyncChat extends Dispatcher {
   /**
    * Sets what ends a record, from the next byte on: bytes, or a number of them; null, 0 and empty:
    * nothing does. Python's `set_terminator`.
-   * @throws {RangeError} for a number that is negative or no integer, or beyond `maxRecordLength`
+   * @throws {RangeError} for a number that is negative or no integer, or beyond `maxRecordLength`; and
+   *   `ERR_UNENCODABLE_CHARACTER` for a string that `encoding` cannot hold
    * @throws {TypeError} for what is no terminator, and for a string when `useEncoding` is false
    *
    * @example
@@ -218,9 +222,19 @@ export abstract class AsyncChat extends Dispatcher {
     this.#input.input = data;
   }
 
-  /** Whether `pauseReading` has kept records back. @internal */
+  /** Whether `pauseReading` has kept records back, or an error has left some. @internal */
   get hasBufferedInput(): boolean {
     return sessionOf(this).holdsRecords;
+  }
+
+  /** @internal */
+  [takesUpInput](): boolean {
+    return this.#input.takeUp();
+  }
+
+  /** @internal */
+  [beforeError](): () => void {
+    return this.#input.failing();
   }
 
   override handleReadEvent(): Handled {
@@ -238,7 +252,11 @@ export abstract class AsyncChat extends Dispatcher {
     }
   }
 
-  /** Receives once, and goes through what there is. Python's `handle_read`. */
+  /**
+   * Receives once, and goes through what there is. Python's `handle_read`. An error of the socket goes to
+   * `handleError`. What a handler throws is thrown from here, and what follows its record has a read event
+   * of its own.
+   */
   override handleRead(): Handled {
     this.#input.read();
   }
@@ -258,8 +276,8 @@ export abstract class AsyncChat extends Dispatcher {
   // Output.
 
   /**
-   * What waits to be sent, from the program; null where the channel is to be closed. Python's
-   * `producer_fifo`.
+   * What waits to be sent, from the program; null where the channel is to be closed. What is put here
+   * when the channel has closed waits for its next connection. Python's `producer_fifo`.
    * @throws {TypeError} when set to anything but a Fifo
    */
   get producerFifo(): Fifo<FifoItem> {
@@ -300,8 +318,10 @@ export abstract class AsyncChat extends Dispatcher {
    * (a long computation, `spawnSync`, waiting on another socket) calls `initiateSend` before.
    *
    * @returns false when more than `highWaterMark` bytes wait now, so that it is time to stop until
-   *   `handleDrain`; and false, with a `warning` (see `ignoreLogTypes`), when the channel is being
-   *   closed (`closeWhenDone`) and the data is refused
+   *   `handleDrain`; and false, with a `warning` (see `ignoreLogTypes`), when the data is refused: the
+   *   channel has closed or is about to (`closeWhenDone`), or the peer is gone. Before the first
+   *   connection, and from the next `createSocket` on, data waits
+   * @throws {RangeError} `ERR_UNENCODABLE_CHARACTER` for a string that `encoding` cannot hold
    * @throws {TypeError} for what is neither a string nor a Uint8Array, and for a string when
    *   `useEncoding` is false
    */
@@ -318,8 +338,8 @@ export abstract class AsyncChat extends Dispatcher {
   /**
    * Sends what `producer` yields after all that was pushed before. The producer is asked whenever there is
    * room. Data is taken as well. Python's `push_with_producer`.
-   * @returns as `push`; false, too, when the channel has closed. The `close` of a producer is called when
-   *   the producer is refused, and when the channel closes while it waits
+   * @returns as `push`. The `close` of a producer is called when the producer is refused, and when the
+   *   channel closes while it waits
    * @throws {TypeError} for what has no method `more`
    *
    * @example
@@ -334,20 +354,17 @@ export abstract class AsyncChat extends Dispatcher {
     if (typeof producer?.more !== 'function') {
       throw badType('pushWithProducer', 'an object with a method more()', producer);
     }
-    // The peer may have gone while the answer was prepared. A producer that holds a descriptor must close it.
-    if (sessionOf(this).closed && isClosable(producer)) {
-      producer.close();
-      return false;
-    }
     return this.#out.pushProducer(producer);
   }
 
   /**
    * Calls `handleClose` when all that has been pushed is sent: in a later write event, even if nothing
-   * waits. Input goes on until then; to ignore it, call `setTerminator(null)`. Python's `close_when_done`.
+   * waits. Input goes on until then; to ignore it, call `setTerminator(null)`. Only when this is called
+   * because of an error, in `handleError` for example, no further record is delivered. Python's
+   * `close_when_done`.
    */
   closeWhenDone(): void {
-    if (!this.#buffer.closes) this.#buffer.fifo.push(null);
+    if (!sessionOf(this).gone && !this.#buffer.closes) this.#buffer.fifo.push(null);
   }
 
   /** All has been sent, after a `push` returned false. Does nothing, unless overridden. */
@@ -361,7 +378,7 @@ export abstract class AsyncChat extends Dispatcher {
   /**
    * Sends until nothing is left, the kernel takes no more, or it is another channel's turn. Python's
    * `initiate_send`. Does nothing while there is no connection. An error of the socket goes to
-   * `handleError`; what a producer throws is thrown from here.
+   * `handleError`. What a producer throws is thrown from here, when all before it has been sent.
    */
   initiateSend(): void {
     this.#out.send();
@@ -471,11 +488,3 @@ for (const method of ['collectIncomingData', 'foundTerminator']) {
 }
 declareState(AsyncChat.prototype, 'producerFifo', 'acOutBuffer');
 declarePredicates(AsyncChat.prototype, 'readable', 'writable');
-
-/** Joins the small pieces at the end, if they are many: each byte is copied once. */
-function compact(pieces: Buffer[]): void {
-  let start = pieces.length;
-  while (start > 0 && (pieces[start - 1] as Buffer).length < SMALL) start -= 1;
-  if (pieces.length - start < SMALL) return;
-  pieces.push(Buffer.concat(pieces.splice(start)));
-}

@@ -4,6 +4,7 @@
 import { badType } from '../errors';
 import { Fifo, type FifoWatcher } from './fifo';
 import type { Producer } from './producers';
+import { encodeText } from './producers/text';
 import { refusedText } from './terminator';
 
 /** What stands on the fifo: data, producers of it, and null where the channel is to be closed. */
@@ -121,18 +122,42 @@ export class OutputBuffer {
     this.data = NOTHING;
   }
 
+  /** Takes data back that was pushed last. What is taken back of it is at most what has not been sent. */
+  takeBack(data: Uint8Array): void {
+    let left = data.length;
+    const items = [...this.#fifo];
+    for (let item = items.at(-1); left > 0 && isPartOf(item, data); item = items.at(-1)) {
+      left -= item.length;
+      items.pop();
+    }
+    this.#refillFifo(items);
+    if (left > 0 && isPartOf(this.#data, data)) this.data = NOTHING;
+  }
+
+  /** Takes a producer back that was pushed last, and closes it, unless it is exhausted or was closed. */
+  takeBackProducer(producer: Producer): void {
+    const items = [...this.#fifo];
+    this.#refillFifo(items.filter((item) => item !== producer));
+    if (this.#fifo.length < items.length) producer.close?.();
+  }
+
+  #refillFifo(items: readonly FifoItem[]): void {
+    if (items.length === this.#fifo.length) return;
+    this.#fifo.clear();
+    for (const item of items) this.#fifo.push(item);
+  }
+
   /**
    * Closes the waiting producers and takes them off the fifo, because they will not be asked again. Items
-   * without `close` stay: as in Python, a channel that connects again goes on with them.
+   * without `close` stay: as in Python, a channel that connects again goes on with them. But the null of
+   * `closeWhenDone` was meant for this connection.
    * @param report told of an exception out of a producer's `close`. Only ExitNow may come out of it
    */
   abandon(report: (error: unknown) => void): void {
     if (this.#fifo.isEmpty()) return;
     const items = [...this.#fifo];
     const closable = items.filter(isClosable);
-    if (closable.length === 0) return;
-    this.#fifo.clear();
-    for (const item of items) if (!isClosable(item)) this.#fifo.push(item);
+    this.#refillFifo(items.filter((item) => item !== null && !isClosable(item)));
     let exit: { readonly error: unknown } | null = null;
     for (const producer of closable) {
       try {
@@ -149,10 +174,13 @@ export class OutputBuffer {
     if (exit !== null) throw exit.error;
   }
 
-  /** @throws {TypeError} when the chat refuses strings */
-  encode(text: string): Buffer {
-    if (!this.#owner.useEncoding) throw refusedText('send', text);
-    return Buffer.from(text, this.#owner.encoding);
+  /**
+   * @throws {TypeError} when the chat refuses strings
+   * @throws {RangeError} for a character that the encoding of the chat cannot hold
+   */
+  encode(text: string, action = 'send'): Buffer {
+    if (!this.#owner.useEncoding) throw refusedText(action, text);
+    return encodeText(text, this.#owner.encoding, action);
   }
 
   // -------------------------------------------------------------------------------------------
@@ -166,6 +194,11 @@ export class OutputBuffer {
     const failure = closed || this.#data.length === 0 ? this.#failure : null;
     if (failure !== null) this.#failure = null;
     return failure;
+  }
+
+  /** What a producer threw is thrown by the next refill. */
+  postpone(error: unknown): void {
+    this.#failure = { error };
   }
 
   /**
@@ -258,10 +291,17 @@ export class OutputBuffer {
     }
     const piece = producer.more();
     if (piece === null || piece === undefined || piece === '') return NOTHING;
-    if (typeof piece === 'string') return this.encode(piece);
+    if (typeof piece === 'string') return this.encode(piece, 'send what more() returned');
     if (piece instanceof Uint8Array) return piece;
     throw badType('send what more() returned', 'a Uint8Array, string, null or undefined', piece);
   }
+}
+
+/** Whether an item is a piece of `data`, in the same memory. */
+function isPartOf(item: FifoItem | undefined, data: Uint8Array): item is Uint8Array {
+  if (!(item instanceof Uint8Array) || item.buffer !== data.buffer) return false;
+  const start = item.byteOffset - data.byteOffset;
+  return start >= 0 && start + item.length <= data.length;
 }
 
 /** Whether an item is a producer that has to be closed when it is given up. */

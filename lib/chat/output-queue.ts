@@ -17,7 +17,7 @@
 
 import { logFor } from '../channels/channel-log';
 import { Dispatcher, sessionOf } from '../channels/dispatcher';
-import { badRange } from '../errors';
+import { badRange, isExit, isSystemError } from '../errors';
 import { sendScratch } from '../kernel/buffers';
 import { Socket, sendRange } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
@@ -33,6 +33,10 @@ const SENDS_PER_EVENT = 16;
 // Taken once, so that a patched prototype is told from the library's own.
 const DISPATCHER_SEND = Dispatcher.prototype.send;
 const SOCKET_SEND = Socket.prototype.send;
+
+// When a push is refused.
+const CLOSING = 'after closeWhenDone';
+const CLOSED = 'on a closed connection';
 
 /** The methods that output goes through, which a subclass may override. */
 interface Steps {
@@ -118,43 +122,60 @@ export class OutputQueue implements Sender {
     const buffer = this.#buffer;
     const size = this.#chunkSize();
     const empty = this.isEmpty();
-    if (!empty && buffer.closes) return this.#refuse('push');
+    if (sessionOf(owner).gone) return this.#refuse('push', CLOSED);
+    if (!empty && buffer.closes) return this.#refuse('push', CLOSING);
     if (data.length > 0) {
       const putOff = outbox.open && owner.batchOutput && data.length <= LONGEST_COPIED;
       const opened = empty && this.#openSegment(data, size);
-      if (!opened) buffer.append(this.#bytesOf(data, putOff), size);
+      const bytes = opened ? null : this.#bytesOf(data, putOff);
+      if (bytes !== null) buffer.append(bytes, size);
       const waiting = opened ? this.#segment.length : this.byteLength;
-      if (putOff && waiting < size && waiting <= owner.highWaterMark) {
-        if (empty) this.#list();
-        // What waits since before this tick is tried again at each push, as in Python.
-        else if (!this.#listed) owner.initiateSend();
+      // What waits since before this tick is tried again at each push, as in Python.
+      const canWait = putOff && waiting < size && waiting <= owner.highWaterMark;
+      if (canWait && (empty || this.#listed)) {
+        this.#list();
         return true;
       }
       owner.initiateSend();
+      if (sessionOf(owner).gone) {
+        // This push has found that the peer is gone. Nobody would send what it has left here.
+        if (empty) buffer.clear();
+        else if (bytes !== null) buffer.takeBack(bytes);
+        return this.#refuse('push', CLOSED);
+      }
     }
     return this.#isBelowMark();
   }
 
   /** @param copied the program may use its memory again before the data leaves */
   #bytesOf(data: Uint8Array | string, copied: boolean): Uint8Array {
-    if (typeof data === 'string') return this.#buffer.encode(data);
+    if (typeof data === 'string') return this.#buffer.encode(data, 'push');
     return copied ? Buffer.from(data) : data;
   }
 
   /** Appends a producer, which is asked at once, as in Python. */
   pushProducer(producer: Producer): boolean {
-    if (this.#buffer.closes) {
+    const owner = this.#owner;
+    const buffer = this.#buffer;
+    const { gone } = sessionOf(owner);
+    if (gone || buffer.closes) {
       producer.close?.();
-      return this.#refuse('pushWithProducer');
+      return this.#refuse('pushWithProducer', gone ? CLOSED : CLOSING);
     }
-    this.#buffer.fifo.push(producer);
-    this.#owner.initiateSend();
+    const empty = this.isEmpty();
+    buffer.fifo.push(producer);
+    owner.initiateSend();
+    if (sessionOf(owner).gone) {
+      buffer.takeBackProducer(producer);
+      if (empty) buffer.clear();
+      return this.#refuse('pushWithProducer', CLOSED);
+    }
     return this.#isBelowMark();
   }
 
-  /** The channel is being closed. */
-  #refuse(method: string): false {
-    logFor(this.#owner, `${method} after closeWhenDone: refused`, 'warning');
+  /** Nothing is kept of what was to be pushed. */
+  #refuse(method: string, when: string): false {
+    logFor(this.#owner, `${method} ${when}: refused`, 'warning');
     return false;
   }
 
@@ -226,7 +247,8 @@ export class OutputQueue implements Sender {
 
   /**
    * Sends until nothing is left, the kernel takes no more, or it is another channel's turn. An error of the
-   * socket goes to `handleError`. What a producer throws is thrown from here while nothing has been sent.
+   * socket goes to `handleError`. Any other error is thrown from here; what a producer throws while nothing
+   * has been sent.
    */
   send(): void {
     // Re-entrant call, from within send() or more(): the outer one will pick this up.
@@ -264,7 +286,7 @@ export class OutputQueue implements Sender {
           ? owner[sendRange](socket, sendScratch.memory, start, length)
           : checkSent(owner.send(segment.copy(0)), length);
     } catch (error) {
-      routeError(owner, error);
+      this.#sendFailed(error);
     } finally {
       this.#sending = false;
       this.#endSegment(sent);
@@ -294,16 +316,19 @@ export class OutputQueue implements Sender {
   }
 
   /**
-   * What a producer throws goes to the caller while nothing has been sent. After that it is the channel's:
-   * in Python it is thrown at a later write event.
+   * What a producer throws goes to the caller while nothing has been sent. After that it is thrown at the
+   * next write event, as in Python.
    */
   #refillAfter(sends: number): void {
     const owner = this.#owner;
     try {
       owner.refillBuffer();
     } catch (error) {
-      if (sends === 0) throw error;
-      routeError(owner, error);
+      if (sends === 0 || isExit(error)) throw error;
+      // Where nothing waits there will be no write event.
+      if (!this.#buffer.isEmpty() && owner.connected) this.#buffer.postpone(error);
+      else routeError(owner, error);
+      return;
     }
     // A producer that discarded or closed, and then threw: what it had yielded was sent, or is gone.
     const failure = this.#buffer.takeFailure(!owner.connected);
@@ -320,13 +345,19 @@ export class OutputQueue implements Sender {
     try {
       sent = checkSent(owner.send(chunk), chunk.length);
     } catch (error) {
-      routeError(owner, error);
+      this.#sendFailed(error);
     } finally {
       this.#sending = false;
     }
     // A handler, or an override of send, may have thrown the buffer away.
     if (this.#buffer.data === data && sent > 0) this.#buffer.data = data.subarray(sent);
     return sent === chunk.length;
+  }
+
+  /** An error of the socket goes to `handleError`. @throws {unknown} any other error */
+  #sendFailed(error: unknown): void {
+    if (!isSystemError(error)) throw error;
+    routeError(this.#owner, error);
   }
 
   /**
@@ -357,7 +388,11 @@ export class OutputQueue implements Sender {
     const buffer = this.#buffer;
     if (!buffer.refilling) return;
     buffer.commit();
-    while (this.#owner.connected && buffer.data.length > 0 && this.#sendBuffer());
+    try {
+      while (this.#owner.connected && buffer.data.length > 0 && this.#sendBuffer());
+    } catch (error) {
+      routeError(this.#owner, error);
+    }
   }
 }
 

@@ -2,10 +2,16 @@
 // hands each piece and each end of a record to the chat. The steps and their order are asynchat's.
 
 import { type Dispatcher, sessionOf } from '../channels/dispatcher';
+import type { Session } from '../channels/session';
+import { isExit, isSystemError } from '../errors';
 import { keepable, SMALLEST_VIEW } from '../kernel/buffers';
 import { handleResult, routeError } from '../loop/dispatch';
 import { RecordReader, Step } from './record-reader';
 import { checkTerminator, type Terminator } from './terminator';
+
+/** How many pieces of input are looked through for small ones, and what is small, in bytes. */
+export const PIECES = 256;
+const SMALL = 128;
 
 /** The chat that the records are for. */
 interface Owner extends Dispatcher {
@@ -20,14 +26,24 @@ interface Owner extends Dispatcher {
   handleOverflow(): unknown;
 }
 
+/** What the delivery asks of its chat, past what a program may override. */
+interface Hooks {
+  /** What is missing of a counted record is written here, past the check of what a program sets. */
+  countDown(missing: number): void;
+  /** Whether the channel closes when all is sent. */
+  closes(): boolean;
+}
+
 export class RecordDelivery {
   readonly #owner: Owner;
+  readonly #hooks: Hooks;
   readonly #reader = new RecordReader();
-  /** What is missing of a counted record is written here, past the check of what a program sets. */
-  readonly #countDown: (missing: number) => void;
-  constructor(owner: Owner, countDown: (missing: number) => void) {
+  /** A handler has thrown, and nobody has taken up the rest of the input yet. */
+  #interrupted = false;
+
+  constructor(owner: Owner, hooks: Hooks) {
     this.#owner = owner;
-    this.#countDown = countDown;
+    this.#hooks = hooks;
   }
 
   /** What has been received and not yet been given to the program. */
@@ -52,6 +68,7 @@ export class RecordDelivery {
     try {
       data = owner.recv(owner.acInBufferSize);
     } catch (error) {
+      if (!isSystemError(error)) throw error;
       routeError(owner, error);
       return false;
     }
@@ -63,9 +80,9 @@ export class RecordDelivery {
 
   /**
    * Goes through the input until it is used up or only the beginning of a delimiter is left. `close` and
-   * `discardBuffers` use it up. A handler that throws has had its record, so the next record follows as
-   * soon as `handleError` has been told. `pauseReading` interrupts the delivery.
-   * @param toTheEnd deliver everything, as there will be no other time
+   * `discardBuffers` use it up. `pauseReading` interrupts the delivery, and so does a handler that throws.
+   * That handler has had its record: the next event begins with what follows it.
+   * @param toTheEnd deliver everything, as there will be no other time. Errors go to `handleError`
    */
   #deliver(toTheEnd: boolean): void {
     const owner = this.#owner;
@@ -73,6 +90,7 @@ export class RecordDelivery {
     sessionOf(owner).holdsRecords = false;
     while (reader.at < reader.input.length) {
       const session = sessionOf(owner);
+      if (session.failed && this.#endsHere(session)) return;
       if (!toTheEnd && session.readingPaused) {
         session.holdsRecords = true;
         return;
@@ -95,11 +113,53 @@ export class RecordDelivery {
         // Unless the program has dropped or replaced the input.
         if (held && reader.input === input) return;
       } catch (error) {
+        if (!toTheEnd) throw this.#interrupt(error);
         routeError(owner, error);
       }
     }
     // So that nothing keeps memory that the program has let go of.
     reader.clear();
+  }
+
+  /**
+   * The delivery goes on after an error, unless the channel is closing: a program that ends the connection
+   * because of an error is not given the records that follow.
+   */
+  #endsHere(session: Session): boolean {
+    session.failed = this.#hooks.closes();
+    if (session.failed) this.reset();
+    return session.failed;
+  }
+
+  /** A handler has thrown. What follows its record waits for the next event. @returns the error */
+  #interrupt(error: unknown): unknown {
+    const session = sessionOf(this.#owner);
+    this.#interrupted = session.failed = !isExit(error);
+    if (this.#reader.hasInput) {
+      session.holdsRecords = true;
+      session.interestChanged();
+    }
+    return error;
+  }
+
+  /**
+   * There is an error, and `handleError` is about to be called.
+   * @returns to be called when that has been done. Another record may have been delivered meanwhile
+   */
+  failing(): () => void {
+    const session = sessionOf(this.#owner);
+    const fail = (): void => {
+      session.failed = true;
+    };
+    fail();
+    return fail;
+  }
+
+  /** Whether a handler has thrown since the last call, and has left some input. */
+  takeUp(): boolean {
+    const interrupted = this.#interrupted;
+    this.#interrupted = false;
+    return interrupted && this.#reader.hasInput;
   }
 
   /** @param taken how many of the `missing` bytes the step has taken */
@@ -114,12 +174,12 @@ export class RecordDelivery {
     } finally {
       // Unless the program has set another one in its handler.
       if (!complete && typeof before === 'number' && owner.terminator === before) {
-        this.#countDown(before - taken);
+        this.#hooks.countDown(before - taken);
       }
     }
     if (!complete || session.closed) return;
     // 0 means "for ever": a program that sets no new terminator now gets all that follows.
-    if (got || owner.terminator === missing) this.#countDown(0);
+    if (got || owner.terminator === missing) this.#hooks.countDown(0);
     if (got) handleResult(owner, owner.foundTerminator());
   }
 
@@ -165,4 +225,12 @@ export class RecordDelivery {
 
 export function asBuffer(data: Uint8Array): Buffer {
   return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+}
+
+/** Joins the small pieces at the end, if they are many: each byte is copied once. */
+export function compact(pieces: Buffer[]): void {
+  let start = pieces.length;
+  while (start > 0 && (pieces[start - 1] as Buffer).length < SMALL) start -= 1;
+  if (pieces.length - start < SMALL) return;
+  pieces.push(Buffer.concat(pieces.splice(start)));
 }

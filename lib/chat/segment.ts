@@ -3,9 +3,13 @@
 // read event. The segment can be extended until another one begins behind it.
 
 import { sendScratch } from '../kernel/buffers';
+import { checkText } from './producers/text';
 
 /** Longer data is not worth copying, in bytes. */
 export const LONGEST_COPIED = 16384;
+
+const checkPushed = (text: string, encoding: BufferEncoding): void =>
+  checkText(text, encoding, 'push');
 
 /** How many segments there are. Without any, the shared memory is used from its beginning again. */
 let segments = 0;
@@ -18,7 +22,11 @@ export class Segment {
   /** The maximum length, in bytes. */
   limit = 0;
 
-  /** Begins with `data`. @returns false when that is too long, or there is no room */
+  /**
+   * Begins with `data`.
+   * @returns false when that is too long, or there is no room
+   * @throws {RangeError} for text that the encoding cannot hold. Nothing has changed then
+   */
   open(data: Uint8Array | string, encoding: BufferEncoding, limit: number): boolean {
     this.start = sendScratch.used;
     this.limit = limit;
@@ -28,13 +36,17 @@ export class Segment {
     return this.#open;
   }
 
-  /** Appends `data`. @returns false when it does not fit, or another segment stands behind this one */
+  /**
+   * Appends `data`.
+   * @returns false when it does not fit, or another segment stands behind this one
+   * @throws {RangeError} for text that the encoding cannot hold. Nothing has changed then
+   */
   extend(data: Uint8Array | string, encoding: BufferEncoding): boolean {
     const before = sendScratch.used;
     if (data.length > LONGEST_COPIED || this.start + this.length !== before) return false;
     const copied =
       typeof data === 'string'
-        ? sendScratch.appendText(data, encoding) >= 0
+        ? sendScratch.appendText(data, encoding, checkPushed) >= 0
         : sendScratch.append(data);
     if (!copied) return false;
     const length = sendScratch.used - this.start;

@@ -1,6 +1,7 @@
 // What may end a record, as a program writes it, and as the reader of records takes it.
 
 import { badRange, badType } from '../errors';
+import { encodeText } from './producers/text';
 import type { CheckedTerminator } from './record-reader';
 
 /**
@@ -27,7 +28,7 @@ export function checkTerminator(
   if (terminator instanceof Uint8Array || terminator === null) return terminator;
   if (typeof terminator === 'string') {
     if (!rules.useEncoding) throw refusedText(action, terminator);
-    return Buffer.from(terminator, rules.encoding);
+    return encodeText(terminator, rules.encoding, action);
   }
   if (typeof terminator !== 'number') {
     const hint = terminator === undefined ? 'call setTerminator() first' : undefined;

@@ -75,6 +75,9 @@ const HAND_ENCODED = 64;
 const BYTES_PER_UNIT = 3;
 const LAST_ASCII = 0x7f;
 
+/** @throws for a text that must not be encoded so. */
+type TextCheck = (text: string, encoding: BufferEncoding) => void;
+
 /** Whether an encoding writes ASCII as it is. */
 function keepsAscii(encoding: BufferEncoding): boolean {
   return encoding === 'utf8' || encoding === 'latin1' || encoding === 'ascii';
@@ -109,8 +112,12 @@ export class SendScratch {
     return true;
   }
 
-  /** Encodes a text to the end. @returns how many bytes it takes; -1 when it might not fit */
-  appendText(text: string, encoding: BufferEncoding): number {
+  /**
+   * Encodes a text to the end.
+   * @param check called first, unless the text has been found to be ASCII. Nothing is appended if it throws
+   * @returns how many bytes the text takes; -1 when it might not fit
+   */
+  appendText(text: string, encoding: BufferEncoding, check?: TextCheck): number {
     const bytes = this.#bytes ?? this.#allocate();
     const { length } = text;
     const start = this.used;
@@ -123,7 +130,11 @@ export class SendScratch {
         bytes[start + at] = unit;
       }
     }
-    const written = at === length ? length : bytes.write(text, start, encoding);
+    let written = length;
+    if (at < length) {
+      check?.(text, encoding);
+      written = bytes.write(text, start, encoding);
+    }
     this.used = start + written;
     return written;
   }

@@ -1,10 +1,21 @@
 // The interface between the loop and its channels.
 
+// What only the library's own channels have. A program's names cannot collide with these.
+
 /** Whether a channel hears of the reset of its connection while it wants nothing. @internal */
 export const hearsReset = Symbol('hearsReset');
-
 /** After a reset: whether the connection is over, with no input left to be read. @internal */
 export const isOver = Symbol('isOver');
+/**
+ * An error of a handler has ended a read event, and input is left for the next one. True once for each
+ * such error. @internal
+ */
+export const takesUpInput = Symbol('takesUpInput');
+/**
+ * `handleError` is about to be called. What this returns is called when `handleError` has returned, and
+ * again when its promise is settled. @internal
+ */
+export const beforeError = Symbol('beforeError');
 
 /** Why a channel is ready at every tick, and what to do about it; undefined: no reason to warn. @internal */
 export const explainSpin = Symbol('explainSpin');
@@ -56,6 +67,10 @@ export interface Channel {
    * asks the predicates again, and not this method.
    */
   tracksInterest?(): boolean;
+  /** @internal */
+  [takesUpInput]?(): boolean;
+  /** @internal */
+  [beforeError]?(): () => void;
 }
 
 /** Called with an error of a channel. */

@@ -7,7 +7,7 @@
 import { codeOf, DISCONNECTED, isExit, stackOf } from '../errors';
 import { warn } from '../kernel/output';
 import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from '../kernel/platform/constants';
-import type { Channel, Report } from './channel';
+import { beforeError, type Channel, type Report, takesUpInput } from './channel';
 import { ChannelMap, registryOf } from './channel-map';
 import type { Entry } from './entry';
 import type { Registry } from './registry';
@@ -22,7 +22,8 @@ const onHangUp: Handler = (channel) => channel.handleClose();
 
 /** A read event. Python's `asyncore.read`. @throws {ExitNow} and nothing else */
 export function read(channel: Channel): void {
-  runHandler(channel, onRead);
+  // What an error has left of the input follows at once, and not when more arrives.
+  while (!runHandler(channel, onRead) && channel[takesUpInput]?.() === true);
 }
 
 /** A write event. Python's `asyncore.write`. @throws {ExitNow} and nothing else */
@@ -67,7 +68,12 @@ export function deliver(channel: Channel, flags: number, entry: Entry | undefine
     const over = (flags & (POLLHUP | POLLERR | POLLNVAL)) !== 0 && (flags & POLLIN) === 0;
     if (over && entry?.live !== false) handleResult(channel, channel.handleClose());
   } catch (error) {
-    if (!DISCONNECTED.has(codeOf(error) ?? '')) routeError(channel, error);
+    // A listener has no connection to lose: the error is about the connection that it was accepting.
+    const hungUp = channel.accepting !== true && DISCONNECTED.has(codeOf(error) ?? '');
+    if (!hungUp) {
+      routeError(channel, error);
+      if (channel[takesUpInput]?.() === true) read(channel);
+    }
     // The handler has closed the channel: ignore the disconnect.
     else if (entry?.live !== false) hangUp(channel);
   }
@@ -76,28 +82,42 @@ export function deliver(channel: Channel, flags: number, entry: Entry | undefine
 /**
  * Runs a handler of a channel. Its error, or its promise's rejection, goes to `handleError`.
  * @param handler for frequent events a constant of its module: no closure is made then
+ * @returns false when it threw
  * @throws {ExitNow} and nothing else
  */
-export function runHandler(channel: Channel, handler: Handler): void {
+export function runHandler(channel: Channel, handler: Handler): boolean {
   try {
     const result = handler(channel);
     if (result !== undefined) handleResult(channel, result);
+    return true;
   } catch (error) {
     routeError(channel, error);
+    return false;
   }
 }
 
 /** A handler may be async: a rejection of its promise goes to its channel, as an exception would. */
-export function handleResult(channel: Channel, result: unknown, report: Report = routeError): void {
+export function handleResult(
+  channel: Channel,
+  result: unknown,
+  report: Report = routeError,
+  settled = wake,
+): void {
   if (result === undefined || typeof (result as PromiseLike<unknown> | null)?.then !== 'function') {
     return;
   }
-  // The handler may have changed state that a predicate reads.
-  const settled = (): void => channel.map?.interestChanged(channel.fileno?.() ?? -1);
-  (result as PromiseLike<unknown>).then(settled, (error: unknown) => {
-    routeErrorOutside(channel, error, report);
-    settled();
-  });
+  (result as PromiseLike<unknown>).then(
+    () => settled(channel),
+    (error: unknown) => {
+      routeErrorOutside(channel, error, report);
+      settled(channel);
+    },
+  );
+}
+
+/** The handler may have changed state that a predicate reads. */
+function wake(channel: Channel): void {
+  channel.map?.interestChanged(channel.fileno?.() ?? -1);
 }
 
 /** Gives an exception to its channel. @throws {ExitNow} and nothing else */
@@ -106,7 +126,12 @@ export function routeError(channel: Channel, error: unknown): void {
   const entry = registryFor(channel)?.entryOf(channel, channel.fileno?.() ?? -1);
   if (entry !== undefined) entry.failed = true;
   try {
-    handleResult(channel, channel.handleError(error), giveUp);
+    const handled = channel[beforeError]?.();
+    handleResult(channel, channel.handleError(error), giveUp, () => {
+      handled?.();
+      wake(channel);
+    });
+    handled?.();
   } catch (second) {
     giveUp(channel, second);
   }

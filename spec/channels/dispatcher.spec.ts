@@ -19,6 +19,7 @@ import {
   loopSync,
   MSG_OOB,
   poll,
+  read,
   SO_LINGER,
   SO_OOBINLINE,
   SO_REUSEADDR,
@@ -1201,7 +1202,7 @@ describe('Dispatcher', () => {
       channel.listen();
       channel.handleAccepted = throwing('EIO');
       call(server.getSockName());
-      void channel.handleAccept();
+      read(channel);
       await new Promise(setImmediate);
       expect(server.closed).toBe(false);
       expect(warn).toHaveBeenCalledTimes(1);

@@ -122,26 +122,26 @@ describe.each(WAYS)('What nobody can consume (%s)', (_, how) => {
       await drive(how, () => map.size === 0, { map });
       expect([chat.heard, chat.events]).toEqual(['bye', ['close']]);
     });
+  });
 
-    it('is not a reset when all input has been read: it is the end', async () => {
-      const { chat, peer, map } = connected();
-      stop(chat);
-      await rests(how, map);
-      willReset(peer).close();
-      await drive(how, () => map.size === 0, { map });
-      expect(chat.events).toEqual(['close']);
-    });
+  it('is not a reset of a channel that is not readable, when all input has been read', async () => {
+    const { chat, peer, map } = connected();
+    chat.reads = false;
+    await rests(how, map);
+    willReset(peer).close();
+    await drive(how, () => map.size === 0, { map });
+    expect(chat.events).toEqual(['close']);
+  });
 
-    it('is a reset that handleClose has been told, and has not closed', async () => {
-      const { chat, peer, map } = connected();
-      stop(chat);
-      chat.handleClose = () => {
-        chat.events.push('close');
-      };
-      willReset(peer).close();
-      await rests(how, map);
-      expect(chat.events).toEqual(['close']);
-    });
+  it('is a reset that handleClose has been told, and has not closed', async () => {
+    const { chat, peer, map } = connected();
+    chat.reads = false;
+    chat.handleClose = () => {
+      chat.events.push('close');
+    };
+    willReset(peer).close();
+    await rests(how, map);
+    expect(chat.events).toEqual(['close']);
   });
 
   it('does not hide the reset of a peer that has half-closed', async () => {

@@ -82,6 +82,8 @@ describe('SimpleProducer', () => {
 
   it('is exhausted at once without data', () => {
     expect(new SimpleProducer('').more()).toHaveLength(0);
+    expect(new SimpleProducer('', 0).more()).toHaveLength(0);
+    expect(new SimpleProducer(Buffer.alloc(0), -1).more()).toHaveLength(0);
     expect(new SimpleProducer(Buffer.alloc(0), 1).more()).toHaveLength(0);
     expect(new SimpleProducer(new Uint8Array(0)).more()).toHaveLength(0);
   });
@@ -535,7 +537,8 @@ describe('Producers that are made of the wrong thing', () => {
   it.each<[string, object, () => unknown]>([
     ['SimpleProducer(null)', INVALID_TYPE, () => new SimpleProducer(null as never)],
     ['SimpleProducer(5)', INVALID_TYPE, () => new SimpleProducer(5 as never)],
-    ["SimpleProducer('', 0)", OUT_OF_RANGE, () => new SimpleProducer('', 0)],
+    ["SimpleProducer('a', 0)", OUT_OF_RANGE, () => new SimpleProducer('a', 0)],
+    ["SimpleProducer('', 0.5)", OUT_OF_RANGE, () => new SimpleProducer('', 0.5)],
     ['FileProducer(0, { start: -1 })', OUT_OF_RANGE, () => new FileProducer(0, { start: -1 })],
     [
       'FileProducer(0, { start: 2, end: 1 })',

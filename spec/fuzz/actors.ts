@@ -154,6 +154,8 @@ export class Actor {
   away = false;
   /** closeWhenDone() was called: pushes are refused. */
   ending = false;
+  /** An error was told, and nothing has been collected since: if the chat is closing by now, it drops its input. */
+  failed = false;
   /** Bytes that a chat has gone through, terminators included. */
   collected = 0;
   /** handleRead runs. */
@@ -203,6 +205,7 @@ export class Actor {
     this.yanked = false;
     this.away = false;
     this.ending = false;
+    this.failed = false;
     this.collected = 0;
     this.lost = false;
     this.reset = false;

@@ -16,7 +16,7 @@ export function descriptors(): Map<number, string> {
 }
 
 /** Reported whether asked for or not, and therefore in every registration: POLLERR, POLLHUP. */
-const ALWAYS = 0x18;
+export const ALWAYS = 0x18;
 
 /** fd -> the mask it is watched for, and the inode of what is watched. */
 export function registrations(epollFd: number): Map<number, { mask: number; inode: number }> {

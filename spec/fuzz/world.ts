@@ -31,7 +31,7 @@ import {
 } from 'asyncore';
 import { registryOf } from '../../lib/loop/channel-map';
 import { Actor, Chat, Listener, Plain, Raw, Sender, type Watcher } from './actors';
-import { descriptors, registrations } from './kernel';
+import { ALWAYS, descriptors, registrations } from './kernel';
 import { Random } from './random';
 import { LARGEST, Stream } from './stream';
 
@@ -223,10 +223,10 @@ export class World implements Watcher {
       const { actor } = channel as Plain;
       const registered = known.get(fd);
       known.delete(fd);
-      if ((registered?.mask ?? 0) !== entry.mask) {
-        this.#break(
-          `${actor} is registered for ${registered?.mask}, and should be for ${entry.mask}`,
-        );
+      // A channel that wants nothing is watched for what the kernel reports unasked.
+      const mask = entry.mask & ~ALWAYS;
+      if ((registered?.mask ?? 0) !== mask) {
+        this.#break(`${actor} is registered for ${registered?.mask}, and should be for ${mask}`);
       }
       if (registered !== undefined && now.get(fd) !== `socket:[${registered.inode}]`) {
         this.#break(`${actor} is registered as inode ${registered.inode}, and is ${now.get(fd)}`);
@@ -237,7 +237,7 @@ export class World implements Watcher {
       const wants = (reads ? 1 : 0) | (writes ? 2 : 0);
       if (wants !== entry.wants)
         this.#break(`${actor} wants ${wants}, and ${entry.wants} is known`);
-      else if (!entry.suspended && !entry.invalid && (entry.mask === 0) !== (wants === 0)) {
+      else if (!entry.suspended && !entry.invalid && (mask === 0) !== (wants === 0)) {
         this.#break(`${actor} wants ${wants}, and is registered for ${entry.mask}`);
       }
     }
@@ -320,6 +320,8 @@ export class World implements Watcher {
     if (!ours && !TROUBLE.has(code) && !(actor.yanked && code === 'EBADF')) {
       this.#break(`handleError of ${actor} was told ${describe(error)}`);
     }
+    if (ours) actor.failed = true;
+    if (ours && actor.ending) actor.lost = true;
     if (ours && this.#random.chance(0.5)) {
       this.#note('and goes on');
       return;
@@ -393,6 +395,7 @@ export class World implements Watcher {
       this.#break(`wrong bytes at ${actor.collected} collected by ${actor}`);
     }
     actor.collected += data.length;
+    actor.failed = false;
   }
 
   found(actor: Actor): void {
@@ -716,6 +719,7 @@ export class World implements Watcher {
     if (actor === null) return;
     this.#note(`${actor}: closeWhenDone`);
     actor.ending = true;
+    if (actor.failed) actor.lost = true;
     actor.chat?.closeWhenDone();
   }
 

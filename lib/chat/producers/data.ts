@@ -1,7 +1,17 @@
 // Producers of data that is in memory, and of several sources in turn.
 
 import { badType } from '../../errors';
-import { ACTION, checkSize, isData, NOTHING, PIECE, type Producer, type Source } from './producer';
+import {
+  ACTION,
+  checkSize,
+  isData,
+  MORE,
+  NOTHING,
+  PIECE,
+  type Producer,
+  type Source,
+} from './producer';
+import { encodeText } from './text';
 
 /**
  * Yields data in pieces of `bufferSize` bytes at most. Python's `asynchat.simple_producer`.
@@ -17,7 +27,8 @@ export class SimpleProducer implements Producer {
   #offset = 0;
 
   /**
-   * @throws {RangeError} when `bufferSize` is no positive integer
+   * @throws {RangeError} when `bufferSize` is no integer, or below 1 and there is data; and for a lone
+   *   surrogate in a string, which is no character (`ERR_UNENCODABLE_CHARACTER`)
    * @throws {TypeError} when `data` is neither a Uint8Array nor a string
    */
   constructor(
@@ -25,9 +36,10 @@ export class SimpleProducer implements Producer {
     /** Bytes in a piece at most. Python's `buffer_size`, whose default is 512 as well. */
     readonly bufferSize = 512,
   ) {
-    checkSize('bufferSize', bufferSize);
     if (!isData(data)) throw badType(ACTION, 'a Uint8Array or a string', data);
-    this.#data = typeof data === 'string' ? Buffer.from(data) : data;
+    // As in Python, a producer of nothing is empty, whatever the size of its pieces.
+    checkSize('bufferSize', bufferSize, data.length > 0 ? 1 : -Infinity);
+    this.#data = typeof data === 'string' ? encodeText(data, 'utf8', ACTION) : data;
   }
 
   /** The next piece, empty when all has been yielded. */
@@ -120,5 +132,5 @@ export function producerOf(source: Source): Producer {
 export function pieceOf(producer: Producer): Uint8Array | string {
   const piece = producer.more() ?? NOTHING;
   if (isData(piece)) return piece;
-  throw badType('use what more() returned', 'a Uint8Array, string, null or undefined', piece);
+  throw badType(MORE, 'a Uint8Array, string, null or undefined', piece);
 }

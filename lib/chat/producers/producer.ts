@@ -5,7 +5,7 @@ import { badRange } from '../../errors';
 /** Something that yields output, piece by piece. */
 export interface Producer {
   /**
-   * The next piece; a string is encoded by the chat. Empty, null or undefined: exhausted. A promise is
+   * The next piece; a string is encoded by the chat, and refused when its encoding cannot hold it. Empty, null or undefined: exhausted. A promise is
    * refused. The piece must not change afterwards: the chat does not copy it.
    */
   more(): Uint8Array | string | null | undefined;
@@ -26,13 +26,14 @@ export const PIECE = 65536;
 
 /** How error messages name the call. */
 export const ACTION = 'make a producer';
+export const MORE = 'use what more() returned';
 
 export function isData(source: unknown): source is Uint8Array | string {
   return typeof source === 'string' || source instanceof Uint8Array;
 }
 
-export function checkSize(name: string, size: number): void {
-  if (!Number.isInteger(size) || size < 1) {
+export function checkSize(name: string, size: number, least = 1): void {
+  if (!Number.isInteger(size) || size < least) {
     throw badRange(ACTION, `a positive integer as ${name}`, size);
   }
 }

@@ -1,7 +1,8 @@
 // Producers that pass on the pieces of another source.
 
 import { pieceOf, producerOf } from './data';
-import { checkSize, NOTHING, PIECE, type Producer, type Source } from './producer';
+import { checkSize, MORE, NOTHING, PIECE, type Producer, type Source } from './producer';
+import { encodeText } from './text';
 
 const CHUNK_END = Buffer.from('\r\n');
 const LAST_CHUNK = Buffer.from('0\r\n\r\n');
@@ -21,7 +22,7 @@ abstract class Wrapper implements Producer {
   protected next(): Uint8Array {
     const piece = this.#exhausted ? NOTHING : pieceOf(this.#producer);
     if (piece.length === 0) this.#exhausted = true;
-    return typeof piece === 'string' ? Buffer.from(piece) : piece;
+    return typeof piece === 'string' ? encodeText(piece, 'utf8', MORE) : piece;
   }
 
   /** Closes the source. The producer is exhausted then. */

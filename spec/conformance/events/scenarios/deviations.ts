@@ -444,6 +444,22 @@ export const DEVIATIONS: Record<string, Record<string, Deviation>> = {
       `,
     },
   },
+  'What is pushed on a closed `async_chat`': {
+    'buffered: send before connect': {
+      both: `
+        A.close
+        A has nothing waiting
+        A is readable writable, addr none, no descriptor
+      `,
+    },
+    'buffered: send to a dead peer': {
+      both: `
+        A.close connected
+        A has nothing waiting
+        A is readable writable, addr '', no descriptor
+      `,
+    },
+  },
   'A second `create_socket` leaves': {
     'createSocket twice': {
       both: `
