@@ -5,8 +5,9 @@ import { badRange } from '../../errors';
 /** Something that yields output, piece by piece. */
 export interface Producer {
   /**
-   * The next piece; a string is encoded by the chat, and refused when its encoding cannot hold it. Empty, null or undefined: exhausted. A promise is
-   * refused. The piece must not change afterwards: the chat does not copy it.
+   * The next piece. A string is encoded by the chat, and refused when its encoding cannot hold it. Empty,
+   * null or undefined: exhausted. A promise is refused. The piece must not change afterwards: the chat does
+   * not copy it.
    */
   more(): Uint8Array | string | null | undefined;
   /**
