@@ -12,6 +12,7 @@ import { lookup } from 'node:dns';
 import { badType, codeOf } from '../errors';
 import {
   type Address,
+  checkNamed,
   encodeAddress,
   formatAddress,
   type InternetAddress,
@@ -63,7 +64,8 @@ export function checkTarget(socket: SocketLike, address: Address): InternetAddre
   // A stand-in may take addresses of its own kind.
   if (!(socket instanceof Socket)) return null;
   const named = socket.family !== AF_UNIX && needsLookup(address) ? address : null;
-  encodeAddress(named === null ? address : { ...named, host: '' }, socket.family, 'connect');
+  if (named === null) encodeAddress(address, socket.family, 'connect');
+  else checkNamed(named, socket.family, 'connect');
   return named;
 }
 
