@@ -78,12 +78,14 @@ export function isExit(error: unknown): error is ExitNow {
 }
 
 /**
- * Whether the system refused a call: a SocketError, or an error of Node's own that has an errno. Python's
- * `except OSError`. Never throws, whatever was thrown.
+ * Whether the system refused a call: a SocketError, or an error of Node's own that has an errno and its
+ * name. zlib has numbers of its own, and names such as `Z_DATA_ERROR`. Python's `except OSError`. Never
+ * throws, whatever was thrown.
  */
 export function isSystemError(error: unknown): boolean {
   try {
-    return typeof (error as { errno?: unknown } | null | undefined)?.errno === 'number';
+    const errno = (error as { errno?: unknown } | null | undefined)?.errno;
+    return typeof errno === 'number' && /^e/i.test(codeOf(error) ?? '');
   } catch {
     return false;
   }

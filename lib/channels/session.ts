@@ -50,7 +50,7 @@ export class Session {
   handlesConnect = false;
   /** `handleClose` is running, or its promise is pending. What it sends to a dead peer must not start it again. */
   handlesClose = false;
-  /** `handleClose` was called, because the connection is over. */
+  /** `handleClose` was called: the connection is over, or all has been sent after `closeWhenDone`. */
   closeHandled = false;
   /** The errno of a failed connect, kept because reading SO_ERROR clears it. handleError has been told. */
   connectErrno = 0;
@@ -78,7 +78,7 @@ export class Session {
   /** Puts a socket in place of the one before, within the same session: `channel.socket = …`. */
   attach(socket: SocketLike | null): void {
     this.socket = socket;
-    if (socket !== null) this.closed = this.gone = false;
+    if (socket !== null) this.closed = this.gone = this.closeHandled = false;
     const type = socket instanceof Socket ? socket.type : SOCK_STREAM;
     this.isStream = type === SOCK_STREAM;
     this.isDatagram = type === SOCK_DGRAM;

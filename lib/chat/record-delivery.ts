@@ -30,7 +30,7 @@ interface Owner extends Dispatcher {
 interface Hooks {
   /** What is missing of a counted record is written here, past the check of what a program sets. */
   countDown(missing: number): void;
-  /** Whether the channel closes when all is sent. */
+  /** Whether the channel closes when all is sent, or `handleClose` has been called. */
   closes(): boolean;
 }
 
