@@ -156,7 +156,10 @@ export class Dispatcher implements Channel, Handlers {
     this.#session.set('connecting', value);
   }
 
-  /** Whether the peer has ended its stream and this channel lives on (`allowHalfOpen`, an async `handleClose`). */
+  /**
+   * Whether the peer has ended its stream and this channel lives on (`allowHalfOpen`, an async
+   * `handleClose`).
+   */
   get inputEnded(): boolean {
     return this.#session.inputEnded;
   }

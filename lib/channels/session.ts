@@ -48,7 +48,10 @@ export class Session {
   inputEnded = false;
   /** `handleConnect` is running. It is called once, whatever the passes that it runs itself report. */
   handlesConnect = false;
-  /** `handleClose` is running, or its promise is pending. What it sends to a dead peer must not start it again. */
+  /**
+   * `handleClose` is running, or its promise is pending. What it sends to a dead peer must not start it
+   * again.
+   */
   handlesClose = false;
   /** `handleClose` was called: the connection is over, or all has been sent after `closeWhenDone`. */
   closeHandled = false;

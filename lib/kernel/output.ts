@@ -1,9 +1,10 @@
 // What the library prints, and the process warnings that it emits. Output that fails ends nothing: neither
 // a closed pipe nor a full disk.
 //
-// A stream reports a failure by an 'error' event, for which the process ends when nobody listens. On Linux Node
-// writes to stdout and stderr at once, so the event comes before the next immediate; but a pipe may be full, and
-// its reader go away much later. Node's console, which prints warnings too, ignores the first such event only.
+// A stream reports a failure by an 'error' event, for which the process ends when nobody listens. On Linux
+// Node writes to stdout and stderr at once, so the event comes before the next immediate; but a pipe may be
+// full, and its reader go away much later. Node's console, which prints warnings too, ignores the first
+// such event only.
 
 import { textOf } from '../errors';
 

@@ -20,7 +20,9 @@ export const beforeError = Symbol('beforeError');
 /** Calls `handleClose`, unless that is running. @internal */
 export const peerGone = Symbol('peerGone');
 
-/** Why a channel is ready at every tick, and what to do about it; undefined: no reason to warn. @internal */
+/**
+ * Why a channel is ready at every tick, and what to do about it; undefined: no reason to warn. @internal
+ */
 export const explainSpin = Symbol('explainSpin');
 
 /** What has been seen in the events of a channel that spins. */
@@ -64,7 +66,9 @@ export interface Channel {
   handleExptEvent(): void | Promise<void>;
   /** The descriptor is of no more use. */
   handleClose(): void | Promise<void>;
-  /** Another handler threw, or its promise was rejected. An exception from `handleError` closes the channel. */
+  /**
+   * Another handler threw, or its promise was rejected. An exception from `handleError` closes the channel.
+   */
   handleError(error: unknown): void | Promise<void>;
   /** The program is about to end, see `shutdown`. Without this handler the channel is closed. */
   handleShutdown?(): void | Promise<void>;

@@ -1,9 +1,9 @@
-// A channel that is ready at every tick, and whose handlers do nothing about it, uses a whole CPU in silence. This
-// is faithful to Python, so it goes on; one process warning for each class says what to do.
+// A channel that is ready at every tick, and whose handlers do nothing about it, uses a whole CPU in
+// silence. This is faithful to Python, so it goes on; one process warning for each class says what to do.
 //
-// An event is fruitless when nothing has gone forward in it: no byte was moved, nothing was opened, closed or
-// accepted, no state has changed. Thousands in a row are suspicious, and the channel is on probation. It spins
-// if all of this holds in the events that follow:
+// An event is fruitless when nothing has gone forward in it: no byte was moved, nothing was opened, closed
+// or accepted, no state has changed. Thousands in a row are suspicious, and the channel is on probation. It
+// spins if all of this holds in the events that follow:
 //
 // - poll(2) finds it as ready after each event as before: nobody else has read its input
 // - nothing goes forward between the events either, in the flush of the tick, an async handler or a timer
