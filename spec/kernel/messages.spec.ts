@@ -164,7 +164,6 @@ describe('A message', () => {
     expect(kept.map(({ data }) => data.toString())).toEqual(['first', 'other']);
     for (const { control } of kept)
       closeSync((control[0] as ControlMessage<Buffer>).data.readInt32LE());
-    expect(kept[0]?.data.buffer.byteLength).toBeLessThan(65_536);
   });
 
   it.each<[string, () => unknown, string]>([
