@@ -76,10 +76,7 @@ export abstract class AsyncChat extends Dispatcher {
   incoming: Buffer[] = [];
 
   readonly #buffer = new OutputBuffer(this);
-  readonly #input = new RecordDelivery(this, {
-    countDown: (missing) => this.#countDown(missing),
-    closes: () => this.#buffer.closes || sessionOf(this).closeHandled,
-  });
+  readonly #input = new RecordDelivery(this, this.#buffer, (missing) => this.#countDown(missing));
   readonly #out = new OutputQueue(this, this.#buffer, STOCK_STEPS);
   #terminator: Uint8Array | number | null | undefined;
   /** `handleShutdown` was called. */
