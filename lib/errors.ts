@@ -78,12 +78,14 @@ export function isExit(error: unknown): error is ExitNow {
 }
 
 /**
- * Whether the system refused a call: a SocketError, or an error of Node's own that has an errno. Python's
- * `except OSError`. Never throws, whatever was thrown.
+ * Whether the system refused a call: a SocketError, or an error of Node's own that has an errno and its
+ * name. zlib has numbers of its own, and names such as `Z_DATA_ERROR`. Python's `except OSError`. Never
+ * throws, whatever was thrown.
  */
 export function isSystemError(error: unknown): boolean {
   try {
-    return typeof (error as { errno?: unknown } | null | undefined)?.errno === 'number';
+    const errno = (error as { errno?: unknown } | null | undefined)?.errno;
+    return typeof errno === 'number' && /^e/i.test(codeOf(error) ?? '');
   } catch {
     return false;
   }
@@ -163,11 +165,27 @@ export function unencodable(
   );
 }
 
+/** As `badRange` for a number, and as `badType` for anything else. */
+export function badNumber(action: string, expected: string, received: unknown): Error {
+  return (typeof received === 'number' ? badRange : badType)(action, expected, received);
+}
+
 /** Calls whose names are no words that follow "Cannot". */
 const DEEDS: ReadonlyMap<string, string> = new Map([
+  ['closeAll', 'close all channels'],
+  ['dup', 'duplicate a descriptor'],
+  ['getpeername', "get the peer's address"],
+  ['getsockname', "get the socket's address"],
+  ['getsockopt', 'get a socket option'],
+  ['loopSync', 'run a loop'],
   ['pushWithProducer', 'push a producer'],
+  ['recvfrom', 'receive a datagram'],
+  ['recvmsg', 'receive a message'],
+  ['sendmsg', 'send a message'],
+  ['sendto', 'send a datagram'],
   ['setReuseAddr', 'reuse an address'],
   ['setSocket', 'attach a socket'],
+  ['setsockopt', 'set a socket option'],
   ['socket', 'open a socket'],
   ['socketpair', 'open a pair of sockets'],
   ['strerror', 'describe an error'],
@@ -201,8 +219,7 @@ export function checkInteger(
   high: number,
 ): void {
   if (Number.isInteger(value) && value >= low && value <= high) return;
-  const expected = `${what} to be an integer from ${low} to ${high}`;
-  throw (typeof value === 'number' ? badRange : badType)(action, expected, value);
+  throw badNumber(action, `${what} to be an integer from ${low} to ${high}`, value);
 }
 
 /** @throws {TypeError} for anything but true and false: the text 'false' would count as true */

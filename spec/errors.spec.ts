@@ -266,6 +266,7 @@ describe('badType and badRange', () => {
 
   it('say what a call does whose name is no verb', () => {
     const calls = ['socket', 'socketpair', 'setSocket', 'setReuseAddr', 'strerror', 'bind'];
+    calls.push('getsockopt', 'sendto', 'recvmsg', 'loopSync', 'closeAll');
     expect(calls.map((call) => badType(call, 'y', 1).message.split(':')[0])).toEqual([
       'Cannot open a socket',
       'Cannot open a pair of sockets',
@@ -273,6 +274,11 @@ describe('badType and badRange', () => {
       'Cannot reuse an address',
       'Cannot describe an error',
       'Cannot bind',
+      'Cannot get a socket option',
+      'Cannot send a datagram',
+      'Cannot receive a message',
+      'Cannot run a loop',
+      'Cannot close all channels',
     ]);
   });
 

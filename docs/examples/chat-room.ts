@@ -41,6 +41,10 @@ const MOST_ROOMS = 1000;
 const FIRST_ROOM = 'lobby';
 /** The name of a member or a room. No character of it is invisible. */
 const NAME = /^(?:(?!\p{Default_Ignorable_Code_Point})[\p{L}\p{N}_-]){1,20}$/u;
+/** The run of a process: a UUID. */
+const ORIGIN = /^[\w-]{1,36}$/;
+/** So many runs are remembered, the latest: more than there can be in the log. */
+const MOST_ORIGINS = 10_000;
 /** What another process is called. */
 const PROCESS_NAME = /^[\p{L}\p{N}_.-]{1,80}$/u;
 const COMMAND = /^\/(\w+)\s*(.*)$/s;
@@ -91,7 +95,8 @@ function parse(text: string): Message | null {
     const { origin, count, process, room, nickname, kind, text: said } = message;
     const texts = [origin, process, room, nickname, kind, said];
     const isMessage = Number.isSafeInteger(count) && texts.every((one) => typeof one === 'string');
-    const isNamed = NAME.test(nickname) && NAME.test(room) && PROCESS_NAME.test(process);
+    const isNamed =
+      ORIGIN.test(origin) && PROCESS_NAME.test(process) && NAME.test(nickname) && NAME.test(room);
     if (!isMessage || !isNamed || !KINDS.has(kind) || said.length > LONGEST_LINE) return null;
     return { ...message, text: said.replace(CONTROL, '') };
   } catch {
@@ -252,7 +257,7 @@ export class ChatServer extends Dispatcher {
   readonly #origin = randomUUID();
   #process = '';
   #count = 0;
-  /** The latest count of each origin. Each start of a process adds some 100 bytes, for ever. */
+  /** The latest count of each origin, the latest origin last. */
   readonly #counts = new Map<string, number>();
   /** Messages to deliver, to all members but the speaker. */
   readonly #due: [Message, Member | null][] = [];
@@ -323,7 +328,7 @@ export class ChatServer extends Dispatcher {
   #deliver(message: Message, speaker: Member | null = null): void {
     const { origin, count } = message;
     if (count <= (this.#counts.get(origin) ?? 0)) return;
-    this.#counts.set(origin, count);
+    this.#remember(origin, count);
     this.#due.push([message, speaker]);
     // Re-entrant call, for the news that a member was disconnected: the outer call picks it up.
     if (this.#due.length > 1) return;
@@ -331,6 +336,16 @@ export class ChatServer extends Dispatcher {
       for (const due of this.#due) this.#handOut(...due);
     } finally {
       this.#due.length = 0;
+    }
+  }
+
+  #remember(origin: string, count: number): void {
+    this.#counts.delete(origin);
+    this.#counts.set(origin, count);
+    if (this.#counts.size <= MOST_ORIGINS) return;
+    for (const oldest of this.#counts.keys()) {
+      this.#counts.delete(oldest);
+      return;
     }
   }
 

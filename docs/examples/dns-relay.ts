@@ -74,8 +74,8 @@ const TRIES = 2;
 /** So many wrong answers to one question are attempts to forge one. */
 const MOST_WRONG_ANSWERS = 100;
 const MOST_REMEMBERED = 10_000;
-/** Over TCP, in ms. */
-const TCP_IDLE = 10_000;
+/** Over TCP, in ms. A byte now and then keeps a connection from being idle, but lengthens no life. */
+const TCP_TIMES = { idle: 10_000, life: 150_000 };
 const TCP_LIMITS = { maxConnections: 200, maxConnectionsPerAddress: 50 };
 
 /** The flags by which a client says what answer it wants. */
@@ -306,7 +306,7 @@ export class DnsRelay extends UdpDispatcher {
     this.setSocket(this.#udp);
     if (family === AF_INET6) this.#udp.setSockOpt(IPPROTO_IPV6, IPV6_RECVPKTINFO, true);
     else this.#udp.setSockOpt(IPPROTO_IP, IP_PKTINFO, true);
-    const tcp = new TcpProxy(address, family, resolver, { idle: TCP_IDLE }, map);
+    const tcp = new TcpProxy(address, family, resolver, TCP_TIMES, map);
     tcp.listen(128, TCP_LIMITS);
     // The same port as TCP, if the kernel chose it: hardly any UDP port is taken.
     this.bind(tcp.socket?.getSockName?.() ?? address);
@@ -403,10 +403,14 @@ export class DnsRelay extends UdpDispatcher {
   }
 
   #send(datagram: Buffer, { address, from }: Client): void {
-    try {
-      this.#udp.sendMsg([datagram], from, 0, address);
-    } catch {
-      // This client cannot be reached (port 0, a firewall). The other clients must not suffer for it.
+    // A broadcast or multicast address is no source. The kernel then chooses one.
+    for (const control of from.length > 0 ? [from, []] : [from]) {
+      try {
+        this.#udp.sendMsg([datagram], control, 0, address);
+        return;
+      } catch {
+        // This client cannot be reached (port 0, a firewall). The other clients must not suffer for it.
+      }
     }
   }
 }

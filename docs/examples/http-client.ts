@@ -221,26 +221,31 @@ export class Fetcher {
     const start = performance.now();
     let fd: number | null = null;
     let bytes = 0;
+    // Opened late: a fetch that brings no body leaves the file as it was.
+    const open = (): void => {
+      if (folder !== '') fd ??= openSync(join(folder, String(index + 1)), 'w');
+    };
     const end = (found: Response | string): void => {
+      let result = typeof found === 'string' ? found : found.status;
+      try {
+        // The body may be empty.
+        if (typeof result === 'number') open();
+      } catch (error) {
+        result = (error as Error).message;
+      }
       if (fd !== null) closeSync(fd);
-      const result = typeof found === 'string' ? found : found.status;
       this.done += 1;
       this.#open -= 1;
       this.options.tell({ url, bytes, time: performance.now() - start, result });
       this.#fill();
     };
     const write = (data: Buffer): void => {
+      open();
       bytes += data.length;
       this.bytes += data.length;
       // Writes everything, although write(2) may write less.
       if (fd !== null) writeFileSync(fd, data);
     };
-    try {
-      if (folder !== '') fd = openSync(join(folder, String(index + 1)), 'w');
-    } catch (error) {
-      end((error as Error).message);
-      return;
-    }
     fetchUrl(url, { ...this.options, write, end });
   }
 

@@ -7,12 +7,17 @@
 //
 // One request per connection, which is then closed: HTTP/1.0, as in the manual. The whole exchange has a
 // time limit. An idle timeout would not do, because a client could extend it byte by byte.
+//
+// The end takes care. A client may end its stream after its request, and still gets the response. And when
+// the response is sent, the server ends its half of the stream first: to close at once could reset the
+// connection, because of what the client has over-sent, and a reset destroys what is on its way.
 
 import {
   type Address,
   AsyncChat,
   type ChannelMap,
   Dispatcher,
+  SHUT_WR,
   type Socket,
   socketMap,
 } from 'asyncore';
@@ -24,6 +29,8 @@ const LARGEST_BODY = 1024 * 1024;
 
 /** For a request and its response, in ms. */
 const TIME_LIMIT = 60_000;
+/** How long the server reads on after its response, in ms. */
+const LINGER = 1000;
 
 const REQUEST_LINE = /^(?<method>[A-Z]+) (?<target>[!-~]+) HTTP\/1\.(?<minor>[01])$/;
 
@@ -48,6 +55,7 @@ export interface HttpRequest {
 export type Sessions = Map<string, number>;
 
 export class HttpRequestHandler extends AsyncChat {
+  override allowHalfOpen = true;
   #readingHeaders = true;
   /** The request is complete, or never will be: further input is ignored. */
   #handling = false;
@@ -55,7 +63,9 @@ export class HttpRequestHandler extends AsyncChat {
   /** The client speaks HTTP/1.1. */
   #isModern = false;
   #request: HttpRequest = { method: '', target: '', headers: new Map(), body: Buffer.alloc(0) };
-  readonly #timer: NodeJS.Timeout;
+  /** The response is sent, and the server's half of the stream has ended. */
+  #isLingering = false;
+  #timer: NodeJS.Timeout;
 
   constructor(
     socket: Socket,
@@ -148,6 +158,7 @@ export class HttpRequestHandler extends AsyncChat {
     const body = Buffer.from(text);
     this.push(
       `HTTP/1.0 ${status} ${REASONS[status]}\r\n` +
+        `Date: ${new Date().toUTCString()}\r\n` +
         'Content-Type: text/plain; charset=utf-8\r\n' +
         `Content-Length: ${body.length}\r\n` +
         'Connection: close\r\n\r\n',
@@ -159,6 +170,28 @@ export class HttpRequestHandler extends AsyncChat {
   #refuse(status: number): void {
     this.#finish();
     this.respond(status, `${status} ${REASONS[status]}\n`);
+  }
+
+  /** The client has gone, or the response is sent. */
+  override handleClose(): void {
+    if (!this.#handling || this.inputEnded || this.#isLingering) {
+      this.close();
+      return;
+    }
+    this.#isLingering = true;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.close(), LINGER);
+    try {
+      (this.socket as Socket).shutdown(SHUT_WR);
+    } catch {
+      // The client has reset the connection: there is nothing left to end.
+      this.close();
+    }
+  }
+
+  /** The program is stopping. A request that is complete gets its response. */
+  override handleShutdown(): void {
+    if (!this.#handling) this.close();
   }
 
   override close(): void {

@@ -43,6 +43,8 @@ export interface Limits {
   readonly rate?: number;
   /** A connection that is idle for so many ms is aborted; 0, the default: never. */
   readonly idle?: number;
+  /** A connection that lasts for so many ms is aborted, idle or not; 0, the default: never. */
+  readonly life?: number;
   /** How many connections there may be at a time: further ones have to wait. Default: 10,000. */
   readonly maxConnections?: number;
 }
@@ -52,13 +54,14 @@ export class Side extends Dispatcher {
   override allowHalfOpen = true;
   readonly #tcp: Socket;
   readonly #rate: number;
+  readonly #end: NodeJS.Timeout | undefined;
   #other: Side = this;
   /** Data that the other side has received, and the kernel has not taken on this side yet. */
   #output: Buffer = NOTHING;
   /** The time (performance.now()) up to which the limit is used up. */
   #usedUntil = 0;
 
-  constructor(socket: Socket, map: ChannelMap, { rate = Infinity, idle = 0 }: Limits) {
+  constructor(socket: Socket, map: ChannelMap, { rate = Infinity, idle = 0, life = 0 }: Limits) {
     super(socket, map);
     this.#tcp = socket;
     this.#rate = rate;
@@ -66,6 +69,7 @@ export class Side extends Dispatcher {
     socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
     socket.setSockOpt(SOL_SOCKET, SO_OOBINLINE, 1);
     this.setIdleTimeout(idle);
+    if (life > 0) this.#end = setTimeout(() => this.handleClose(), life);
   }
 
   join(other: Side): void {
@@ -149,7 +153,12 @@ export class Side extends Dispatcher {
   /** A connection goes on until it ends, or until the deadline of the shutdown. */
   override handleShutdown(): void {}
 
-  /** The connection was aborted on this side, or has been idle for too long. */
+  override close(): void {
+    clearTimeout(this.#end);
+    super.close();
+  }
+
+  /** The connection was aborted on this side, has been idle for too long, or has lasted too long. */
   override handleClose(): void {
     for (const side of [this, this.#other]) {
       side.#tcp.setSockOpt(SOL_SOCKET, SO_LINGER, RESET);

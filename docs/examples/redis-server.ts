@@ -253,21 +253,22 @@ function toPairs(command: string, words: string[]): [string, string][] {
   ]);
 }
 
-/** `[EX seconds | PX milliseconds] [NX | XX]`, in any order. The words are checked before the time. */
+/** `[EX seconds | PX milliseconds] [NX | XX]`, in any order, or again. The words are checked before the time. */
 function toSetOptions(words: string[]): { delay: number; condition: string } {
-  let condition = '';
-  let time: [value: string, unit: bigint] | null = null;
+  let [condition, unit, time] = ['', '', ''];
   const rest = words.values();
   for (const word of rest) {
     const option = word.toUpperCase();
-    if ((option === 'NX' || option === 'XX') && condition === '') condition = option;
-    else if ((option === 'EX' || option === 'PX') && time === null) {
+    if ((option === 'NX' || option === 'XX') && ['', option].includes(condition))
+      condition = option;
+    else if ((option === 'EX' || option === 'PX') && ['', option].includes(unit)) {
       const { value } = rest.next();
       if (value === undefined) throw syntaxError();
-      time = [value, option === 'EX' ? 1000n : 1n];
+      [unit, time] = [option, value];
     } else throw syntaxError();
   }
-  return { delay: time === null ? Infinity : toDelay(...time, 1, 'set'), condition };
+  const delay = unit === '' ? Infinity : toDelay(time, unit === 'EX' ? 1000n : 1n, 1, 'set');
+  return { delay, condition };
 }
 
 const CONFIGURATION = { appendonly: 'no', databases: String(DATABASES), save: '' };

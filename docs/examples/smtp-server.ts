@@ -508,7 +508,8 @@ if (require.main === module) {
       ...listenOptions(2525),
       domain: { default: 'localhost', argument: 'NAME', help: 'the domain to accept mail for' },
       maildir: { default: 'Maildir', argument: 'PATH', help: 'where mail is stored' },
-      size: { default: 10 * 1024 * 1024, argument: 'BYTES', help: 'the largest message' },
+      // SIZE 0 would say that there is no limit (RFC 1870).
+      size: { default: 10 * 1024 * 1024, least: 1, argument: 'BYTES', help: 'the largest message' },
     },
     start: ({ host, port, domain, maildir, size }) => {
       const options = { domain: domainOf(domain), size };

@@ -12,6 +12,7 @@ import { lookup } from 'node:dns';
 import { badType, codeOf } from '../errors';
 import {
   type Address,
+  checkNamed,
   encodeAddress,
   formatAddress,
   type InternetAddress,
@@ -32,7 +33,7 @@ import { ERRNO, TCP_CLOSE, TCP_LISTEN } from '../kernel/platform/linux';
 import { Socket, type SocketLike } from '../kernel/socket';
 import { failure } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
-import { registryOf } from '../loop/channel-map';
+import { type ChannelMap, registryOf } from '../loop/channel-map';
 import { handleResult, routeErrorOutside } from '../loop/dispatch';
 import type { Session } from './session';
 
@@ -41,7 +42,7 @@ interface Connecting extends Channel {
   addr: Address | null;
   connected: boolean;
   connecting: boolean;
-  setSocket(socket: SocketLike): void;
+  setSocket(socket: SocketLike, map?: ChannelMap): void;
   delChannel(): void;
   handleConnect(): unknown;
   handleConnectEvent(): void;
@@ -54,28 +55,43 @@ const UNDER_WAY: ReadonlySet<number> = new Set([
   ERRNO.EWOULDBLOCK,
 ]);
 
-/**
- * Checks where a connect goes to, before anything has changed.
- * @returns the address, when its host is a name that has to be looked up
- * @throws {TypeError|RangeError} for an invalid address
- */
-export function checkTarget(socket: SocketLike, address: Address): InternetAddress | null {
+/** What a channel was before a connect: a connection, a listener or a receiver goes on if that fails. */
+interface Before {
+  readonly works: boolean;
+  readonly connected: boolean;
+}
+
+/** Starts to connect, after the look-up of a host name. Nothing changes for an address that is none. */
+export function startConnect<Channel extends Connecting>(
+  channel: Channel,
+  sessionOf: (channel: Channel) => Session,
+  socket: SocketLike,
+  address: Address,
+): void {
+  const session = sessionOf(channel);
+  const named = session.setUp(channel, session.inUse, () => checkTarget(socket, address));
+  const before = { works: session.works, connected: channel.connected };
+  session.lookup = null;
+  session.connectErrno = 0;
+  channel.connected = false;
+  channel.connecting = true;
+  // A look-up for an earlier call has suspended the channel.
+  if (session.fd !== null) session.resume();
+  else if (socket.fileno() >= 0) channel.setSocket(socket, session.map);
+  const now = sessionOf(channel);
+  now.connectStarted = true;
+  if (named !== null) lookUpAndConnect(channel, now, named, before);
+  else if (callConnect(channel, now, before, address)) channel.handleConnectEvent();
+}
+
+/** @returns the address, when its host is a name that has to be looked up */
+function checkTarget(socket: SocketLike, address: Address): InternetAddress | null {
   // A stand-in may take addresses of its own kind.
   if (!(socket instanceof Socket)) return null;
   const named = socket.family !== AF_UNIX && needsLookup(address) ? address : null;
-  encodeAddress(named === null ? address : { ...named, host: '' }, socket.family, 'connect');
+  if (named === null) encodeAddress(address, socket.family, 'connect');
+  else checkNamed(named, socket.family, 'connect');
   return named;
-}
-
-/** Starts to connect, after the look-up of `named` if it is not null. */
-export function startConnect(
-  channel: Connecting,
-  session: Session,
-  address: Address,
-  named: InternetAddress | null,
-): void {
-  if (named !== null) lookUpAndConnect(channel, session, named);
-  else if (callConnect(channel, session, address)) channel.handleConnectEvent();
 }
 
 /**
@@ -85,6 +101,7 @@ export function startConnect(
 function callConnect(
   channel: Connecting,
   session: Session,
+  before: Before,
   address: Address,
   found?: () => string,
 ): boolean {
@@ -106,13 +123,19 @@ function callConnect(
     return done;
   } catch (error) {
     channel.connecting = false;
-    session.leaveMap(channel);
+    if (before.works) channel.connected = before.connected;
+    else session.leaveMap(channel);
     throw error;
   }
 }
 
 /** Until the name is found the socket stays out of the selector, where it would report a hang-up. */
-function lookUpAndConnect(channel: Connecting, session: Session, address: InternetAddress): void {
+function lookUpAndConnect(
+  channel: Connecting,
+  session: Session,
+  address: InternetAddress,
+  before: Before,
+): void {
   const attempt = {};
   channel.addr = address;
   session.lookup = attempt;
@@ -123,7 +146,7 @@ function lookUpAndConnect(channel: Connecting, session: Session, address: Intern
     session.lookup = null;
     session.resume();
     try {
-      if (callConnect(channel, session, address, found)) channel.handleConnectEvent();
+      if (callConnect(channel, session, before, address, found)) channel.handleConnectEvent();
     } catch (error) {
       routeErrorOutside(channel, error);
     }

@@ -17,14 +17,21 @@ import { printLine } from '../kernel/output';
 import { AF_INET, SO_ERROR, SOCK_STREAM, SOL_SOCKET } from '../kernel/platform/constants';
 import { flushPending, Socket, type SocketLike, sendRange, socketClosing } from '../kernel/socket';
 import type { Memory } from '../kernel/syscalls';
-import { type Channel, explainSpin, hearsReset, isOver } from '../loop/channel';
+import {
+  type Channel,
+  explainSpin,
+  hearsReset,
+  isOver,
+  peerGone,
+  type SpinSigns,
+} from '../loop/channel';
 import { type ChannelMap, checkMap, registryOf, socketMap } from '../loop/channel-map';
 import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
 import { bindSocket, listenOn, reuseAddress } from './bind';
 import { describeChannel, describeError, logFor } from './channel-log';
-import { checkTarget, finishConnect, hasFailed, inspectSocket, startConnect } from './connect';
+import { finishConnect, hasFailed, inspectSocket, startConnect } from './connect';
 import type { Handled, Handlers } from './handlers';
 import { IdleTimeout } from './idle-timeout';
 import { dropUrgent, Session } from './session';
@@ -149,7 +156,10 @@ export class Dispatcher implements Channel, Handlers {
     this.#session.set('connecting', value);
   }
 
-  /** Whether the peer has ended its stream and this channel lives on (`allowHalfOpen`). */
+  /**
+   * Whether the peer has ended its stream and this channel lives on (`allowHalfOpen`, an async
+   * `handleClose`).
+   */
   get inputEnded(): boolean {
     return this.#session.inputEnded;
   }
@@ -406,7 +416,8 @@ export class Dispatcher implements Channel, Handlers {
    *   listener whose backlog is full
    * @throws {TypeError|RangeError} for an invalid address
    *
-   * When this throws, the channel is out of the map, unless it is connected, and may connect again.
+   * When this throws, a channel that worked (a connection, a bound receiver of datagrams) goes on. Any other is
+   * out of the map, and may connect again. What `handleConnect` throws leaves the channel in the map.
    *
    * @example
    * class Client extends AsyncChat {
@@ -421,18 +432,7 @@ export class Dispatcher implements Channel, Handlers {
    * }
    */
   connect(address: Address): void {
-    const socket = this.#need('connect');
-    const session = this.#session;
-    const named = session.setUp(this, session.inUse, () => checkTarget(socket, address));
-    session.lookup = null;
-    session.connectErrno = 0;
-    this.connected = false;
-    this.connecting = true;
-    // A look-up for an earlier call has suspended the channel.
-    if (session.fd !== null) session.resume();
-    else if (socket.fileno() >= 0) this.setSocket(socket);
-    this.#session.connectStarted = true;
-    startConnect(this, this.#session, address, named);
+    startConnect(this, sessionOf, this.#need('connect'), address);
   }
 
   /**
@@ -652,13 +652,18 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   /** @internal */
-  [explainSpin](event: number, failed: boolean): string | undefined {
-    return reasonOfSpin(this, Dispatcher.prototype, this.#session, event, failed);
+  [explainSpin](event: number, signs: SpinSigns): string | undefined {
+    return reasonOfSpin(this, Dispatcher.prototype, this.#session, event, signs);
   }
 
   /** @internal */
   [isOver](): boolean {
     return this.#session.isOver();
+  }
+
+  /** @internal */
+  [peerGone](): void {
+    this.#session.peerGone(this);
   }
 
   // -------------------------------------------------------------------------------------------

@@ -65,7 +65,8 @@ export interface Handlers {
 
   /**
    * The peer has closed the connection, or all is sent after `closeWhenDone`. Closes the channel. An
-   * override must close it, too, or is called again. `close` does not call this.
+   * override must close it, too, or is called again: an async one when its promise is settled. `close` does
+   * not call this.
    */
   handleClose(): Handled;
 

@@ -18,11 +18,11 @@ import { noteProgress } from '../kernel/progress';
 import { Socket, type SocketLike } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
-import { handleResult } from '../loop/dispatch';
+import { handleResult, isPromise } from '../loop/dispatch';
 
 /** What this file needs of a channel. */
 interface Wrapper extends Channel {
-  setSocket(socket: SocketLike): void;
+  setSocket(socket: SocketLike, map?: ChannelMap): void;
   delChannel(): void;
 }
 
@@ -48,9 +48,12 @@ export class Session {
   inputEnded = false;
   /** `handleConnect` is running. It is called once, whatever the passes that it runs itself report. */
   handlesConnect = false;
-  /** `handleClose` is running. What it sends to a dead peer must not start it again. */
+  /**
+   * `handleClose` is running, or its promise is pending. What it sends to a dead peer must not start it
+   * again.
+   */
   handlesClose = false;
-  /** `handleClose` was called, because the connection is over. */
+  /** `handleClose` was called: the connection is over, or all has been sent after `closeWhenDone`. */
   closeHandled = false;
   /** The errno of a failed connect, kept because reading SO_ERROR clears it. handleError has been told. */
   connectErrno = 0;
@@ -78,7 +81,7 @@ export class Session {
   /** Puts a socket in place of the one before, within the same session: `channel.socket = …`. */
   attach(socket: SocketLike | null): void {
     this.socket = socket;
-    if (socket !== null) this.closed = this.gone = false;
+    if (socket !== null) this.closed = this.gone = this.closeHandled = false;
     const type = socket instanceof Socket ? socket.type : SOCK_STREAM;
     this.isStream = type === SOCK_STREAM;
     this.isDatagram = type === SOCK_DGRAM;
@@ -122,8 +125,12 @@ export class Session {
 
   /** Whether the channel has work to do by now, which an error of the next step must not end. */
   get inUse(): boolean {
-    if (this.connected || this.accepting || (this.bound && this.isDatagram)) return true;
-    return this.connecting && this.connectErrno === 0;
+    return this.works || (this.connecting && this.connectErrno === 0);
+  }
+
+  /** The same, without a connect that is under way: the next one takes its place. */
+  get works(): boolean {
+    return this.connected || this.accepting || (this.bound && this.isDatagram);
   }
 
   /**
@@ -134,7 +141,9 @@ export class Session {
   setUp<Result>(channel: Wrapper, inUse: boolean, step: () => Result): Result {
     try {
       const result = step();
-      if (this.setUpFailed && this.fd === null) channel.setSocket(this.socket as SocketLike);
+      if (this.setUpFailed && this.fd === null) {
+        channel.setSocket(this.socket as SocketLike, this.map);
+      }
       return result;
     } catch (error) {
       if (!inUse) this.leaveMap(channel);
@@ -156,16 +165,31 @@ export class Session {
     if (this.connected) this.gone = true;
   }
 
-  /** Calls `handleClose`, but not for a closed channel, and not from within `handleClose` itself. */
+  /** Calls `handleClose`, but not for a closed channel, and not while it is running. */
   peerGone(channel: Wrapper): void {
     if (this.closed || this.handlesClose) return;
     this.handlesClose = true;
     this.closeHandled = true;
+    let pending = false;
     try {
-      handleResult(channel, channel.handleClose());
+      const result = channel.handleClose();
+      pending = isPromise(result);
+      if (pending) this.#endInputUntil(result as PromiseLike<void>);
+      handleResult(channel, result);
     } finally {
-      this.handlesClose = false;
+      if (!pending) this.handlesClose = false;
     }
+  }
+
+  /** The end of the input would be told at every tick. What an async `handleClose` still sends goes out. */
+  #endInputUntil(promise: PromiseLike<void>): void {
+    const { inputEnded } = this;
+    this.set('inputEnded', true);
+    const settled = (): void => {
+      this.handlesClose = false;
+      this.set('inputEnded', inputEnded);
+    };
+    promise.then(settled, settled);
   }
 
   /** A channel that has paused reading hears of a reset when it resumes: records may be held back. */
@@ -238,7 +262,7 @@ export function drainInput(socket: SocketLike | null): void {
 }
 
 /** Not by an override of a program, which may count what it receives. */
-const peek = (socket: Socket, flags: number): Buffer | null =>
+export const peek = (socket: Socket, flags: number): Buffer | null =>
   Socket.prototype.recv.call(socket, 1, flags | MSG_PEEK);
 
 function hasUrgent(socket: Socket): boolean {

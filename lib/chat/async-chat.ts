@@ -76,10 +76,7 @@ export abstract class AsyncChat extends Dispatcher {
   incoming: Buffer[] = [];
 
   readonly #buffer = new OutputBuffer(this);
-  readonly #input = new RecordDelivery(this, {
-    countDown: (missing) => this.#countDown(missing),
-    closes: () => this.#buffer.closes,
-  });
+  readonly #input = new RecordDelivery(this, this.#buffer, (missing) => this.#countDown(missing));
   readonly #out = new OutputQueue(this, this.#buffer, STOCK_STEPS);
   #terminator: Uint8Array | number | null | undefined;
   /** `handleShutdown` was called. */
@@ -277,7 +274,8 @@ export abstract class AsyncChat extends Dispatcher {
 
   /**
    * What waits to be sent, from the program; null where the channel is to be closed. What is put here
-   * when the channel has closed waits for its next connection. Python's `producer_fifo`.
+   * when the channel has closed waits for its next connection. What cannot be sent is an error when its
+   * turn comes, and is dropped. Python's `producer_fifo`.
    * @throws {TypeError} when set to anything but a Fifo
    */
   get producerFifo(): Fifo<FifoItem> {
@@ -349,7 +347,7 @@ export abstract class AsyncChat extends Dispatcher {
   pushWithProducer(producer: Producer | Uint8Array | string): boolean {
     if (typeof producer === 'string' || producer instanceof Uint8Array) {
       // Not an override's: a push that frames its data may well call this method.
-      return AsyncChat.prototype.push.call(this, producer);
+      return STOCK_PUSH.call(this, producer);
     }
     if (typeof producer?.more !== 'function') {
       throw badType('pushWithProducer', 'an object with a method more()', producer);
@@ -391,6 +389,8 @@ export abstract class AsyncChat extends Dispatcher {
    */
   refillBuffer(): void {
     if (!this.#out.refill()) return;
+    // An async handleClose closes later.
+    sessionOf(this).closeHandled = true;
     drainInput(this.socket);
     handleResult(this, this.handleClose());
   }
@@ -472,7 +472,7 @@ export abstract class AsyncChat extends Dispatcher {
 }
 
 // Taken once: a program that patches a prototype, to trace or to inject faults, has overridden the method.
-const { initiateSend, refillBuffer, send, writable } = AsyncChat.prototype;
+const { initiateSend, push: STOCK_PUSH, refillBuffer, send, writable } = AsyncChat.prototype;
 const STOCK_STEPS = { initiateSend, refillBuffer, send, writable };
 
 // Abstract in types, so that a TypeScript subclass without them does not compile. JavaScript has no such

@@ -264,15 +264,16 @@ export class OutputBuffer {
       if (head === null) return null;
       if (head instanceof Uint8Array && head.length > 0) return head;
       if (head instanceof Uint8Array || head === '') this.#fifo.pop();
-      else if (typeof head === 'string') this.#replaceHead(this.encode(head));
+      else if (typeof head === 'string') this.#encodeHead(head);
       else this.#ask(head);
     }
     return null;
   }
 
-  #replaceHead(data: Uint8Array): void {
+  #encodeHead(text: string): void {
+    // First, as a text that is refused would be refused again at every tick.
     this.#fifo.pop();
-    this.#fifo.pushFront(data);
+    this.#fifo.pushFront(this.encode(text));
   }
 
   /** Puts the next piece of the producer before it, or takes the producer off. */
@@ -287,6 +288,7 @@ export class OutputBuffer {
 
   #piece(producer: Producer): Uint8Array {
     if (typeof producer?.more !== 'function') {
+      this.#fifo.pop();
       throw badType('send', 'data or a producer on the fifo', producer);
     }
     const piece = producer.more();

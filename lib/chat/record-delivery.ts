@@ -26,24 +26,25 @@ interface Owner extends Dispatcher {
   handleOverflow(): unknown;
 }
 
-/** What the delivery asks of its chat, past what a program may override. */
-interface Hooks {
-  /** What is missing of a counted record is written here, past the check of what a program sets. */
-  countDown(missing: number): void;
+/** The chat's output. */
+interface Output {
   /** Whether the channel closes when all is sent. */
-  closes(): boolean;
+  readonly closes: boolean;
 }
 
 export class RecordDelivery {
   readonly #owner: Owner;
-  readonly #hooks: Hooks;
+  readonly #output: Output;
+  /** What is missing of a counted record is written here, past the check of what a program sets. */
+  readonly #countDown: (missing: number) => void;
   readonly #reader = new RecordReader();
   /** A handler has thrown, and nobody has taken up the rest of the input yet. */
   #interrupted = false;
 
-  constructor(owner: Owner, hooks: Hooks) {
+  constructor(owner: Owner, output: Output, countDown: (missing: number) => void) {
     this.#owner = owner;
-    this.#hooks = hooks;
+    this.#output = output;
+    this.#countDown = countDown;
   }
 
   /** What has been received and not yet been given to the program. */
@@ -126,7 +127,7 @@ export class RecordDelivery {
    * because of an error is not given the records that follow.
    */
   #endsHere(session: Session): boolean {
-    session.failed = this.#hooks.closes();
+    session.failed = this.#output.closes || session.closeHandled;
     if (session.failed) this.reset();
     return session.failed;
   }
@@ -174,12 +175,12 @@ export class RecordDelivery {
     } finally {
       // Unless the program has set another one in its handler.
       if (!complete && typeof before === 'number' && owner.terminator === before) {
-        this.#hooks.countDown(before - taken);
+        this.#countDown(before - taken);
       }
     }
     if (!complete || session.closed) return;
     // 0 means "for ever": a program that sets no new terminator now gets all that follows.
-    if (got || owner.terminator === missing) this.#hooks.countDown(0);
+    if (got || owner.terminator === missing) this.#countDown(0);
     if (got) handleResult(owner, owner.foundTerminator());
   }
 

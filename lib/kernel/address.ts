@@ -183,6 +183,15 @@ function decodeUnix(bytes: Buffer): UnixAddress {
 }
 
 /**
+ * Checks an address whose host is a name, before the look-up.
+ * @throws {TypeError|RangeError} as `encodeAddress`, and for a name with a NUL: a look-up would end there
+ */
+export function checkNamed(address: InternetAddress, family: number, action: string): void {
+  encodeAddress({ ...address, host: '' }, family, action);
+  if (address.host.includes('\0')) throw badType(action, 'a host without NUL', address.host);
+}
+
+/**
  * As `encodeAddress`, and a host name is looked up, blocking the thread, as Python's own sockets do.
  * A caller that must not block looks the name up first.
  * @throws {SocketError} `ENOTFOUND`, `EAI_AGAIN`, …
@@ -194,8 +203,7 @@ export function resolveAddress(
   action: string,
 ): Buffer {
   if (family === AF_UNIX || !needsLookup(address)) return encodeAddress(address, family, action);
-  // The rest of the address is checked before the wait.
-  encodeAddress({ ...address, host: '' }, family, action);
+  checkNamed(address, family, action);
   const host = lookUpHost(address.host, family, type);
   return encodeAddress({ ...address, host }, family, action);
 }

@@ -2,12 +2,12 @@
 //
 // Hot calls test their numbers inline, and come here when the test fails: for the error.
 
-import { badRange, badType, checkInteger } from '../errors';
+import { badNumber, badType, checkInteger } from '../errors';
 
 /** @throws {TypeError|RangeError} for what is no descriptor number */
 export function checkFd(action: string, fd: number): void {
   if (typeof fd !== 'number' || (fd | 0) !== fd || fd < 0) {
-    throw (typeof fd === 'number' ? badRange : badType)(action, 'a file descriptor', fd);
+    throw badNumber(action, 'a file descriptor', fd);
   }
 }
 

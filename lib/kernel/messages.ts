@@ -19,6 +19,7 @@ import {
 } from './platform/constants';
 import { ERRNO, LAYOUT } from './platform/linux';
 import * as syscalls from './syscalls';
+import { leaveAtEnd } from './thread-cleanup';
 
 /** One piece of control data. Python's `(cmsg_level, cmsg_type, cmsg_data)`. */
 export interface ControlMessage<Bytes extends Uint8Array = Uint8Array> {
@@ -35,8 +36,7 @@ export interface Message {
   readonly data: Buffer;
   /**
    * The control data. The descriptors in an `SCM_RIGHTS` are open, close-on-exec, and the program's to
-   * close: `Socket.fromFd` takes one over. Those that nobody has taken over are closed when a worker
-   * thread ends; `recvFds` gives them to the program for good.
+   * close, also in a worker thread. `Socket.fromFd` takes one over.
    */
   readonly control: ControlMessage<Buffer>[];
   /** `MSG_TRUNC`: the datagram was longer. `MSG_CTRUNC`: there was more control data. And so on. */
@@ -106,19 +106,18 @@ export function receiveMessage(
   if (result === -ERRNO.EAGAIN) return null;
   syscalls.check(result, 'recvmsg');
   const control = decodeControl(memory.writtenControl);
+  const fds = control.flatMap(descriptorsOf);
   try {
     const data = Buffer.from(memory.data.subarray(0, Math.min(result, size)));
     const name = memory.writtenName;
     // The kernel repeats the flag that the library has added.
     const reported = memory.flags & ~MSG_CMSG_CLOEXEC;
-    return {
-      data,
-      control,
-      flags: reported,
-      address: name.length > 0 ? decodeAddress(name) : null,
-    };
+    const address = name.length > 0 ? decodeAddress(name) : null;
+    // They are the program's now, which may close them by their numbers.
+    for (const received of fds) leaveAtEnd(received);
+    return { data, control, flags: reported, address };
   } catch (error) {
-    for (const received of control.flatMap(descriptorsOf)) syscalls.close(received);
+    for (const received of fds) syscalls.close(received);
     throw error;
   }
 }

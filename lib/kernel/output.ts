@@ -1,8 +1,10 @@
 // What the library prints, and the process warnings that it emits. Output that fails ends nothing: neither
 // a closed pipe nor a full disk.
 //
-// A stream reports a failure by an 'error' event, some ticks after the write, and the process ends when
-// nobody listens for it. Node's console, which prints warnings too, ignores the first such event only.
+// A stream reports a failure by an 'error' event, for which the process ends when nobody listens. On Linux
+// Node writes to stdout and stderr at once, so the event comes before the next immediate; but a pipe may be
+// full, and its reader go away much later. Node's console, which prints warnings too, ignores the first
+// such event only.
 
 import { textOf } from '../errors';
 
@@ -11,10 +13,7 @@ const guarded = new WeakSet<NodeJS.WriteStream>();
 
 const ignore = (): void => {};
 
-/**
- * Ignores the errors of a stream until the next immediate. On Linux Node writes to stdout and stderr at once,
- * so the error of a write comes before.
- */
+/** Ignores the errors of a stream until all that was written to it has left or failed. */
 function guard(stream: NodeJS.WriteStream): void {
   if (guarded.has(stream)) return;
   guarded.add(stream);
@@ -23,6 +22,11 @@ function guard(stream: NodeJS.WriteStream): void {
 }
 
 function unguard(stream: NodeJS.WriteStream): void {
+  if (stream.writable && stream.writableLength > 0) {
+    // Called when all before it has left or failed.
+    stream.write('', () => setImmediate(unguard, stream));
+    return;
+  }
   guarded.delete(stream);
   stream.off('error', ignore);
 }

@@ -1,5 +1,5 @@
-// Counts what goes forward: bytes that were moved, descriptors that were opened or closed, changes of a channel's
-// state. The loop compares the count before an event and after it (loop/spin.ts).
+// Counts what goes forward: bytes that were moved, descriptors that were opened or closed, changes of a
+// channel's state. The loop compares the count before an event and after it (loop/spin.ts).
 
 /** Wraps around. Only a change means something. */
 export const progress = { count: 0 };

@@ -7,12 +7,18 @@ import { checkFd } from './arguments';
 import { CMSG_LEN, descriptorsOf } from './messages';
 import { SCM_RIGHTS, SOL_SOCKET } from './platform/constants';
 import type { Socket } from './socket';
-import { leaveAtEnd } from './thread-cleanup';
 
 /** The size of a descriptor in an SCM_RIGHTS. */
 const INT = 4;
 /** The kernel's limit for one message, SCM_MAX_FD. */
 const MOST_DESCRIPTORS = 253;
+
+const PASS = 'pass descriptors';
+const RECEIVE = 'receive descriptors';
+
+function checkSocket(action: string, socket: Socket): void {
+  if (typeof socket?.sendMsg !== 'function') throw badType(action, 'a Socket', socket);
+}
 
 /**
  * Sends a message, and passes open descriptors with it. They stay open here: the receiver gets duplicates.
@@ -32,12 +38,13 @@ export function sendFds(
   flags = 0,
   address: Address | null = null,
 ): number | null {
-  if (!Array.isArray(fds)) throw badType('sendFds', 'an array of file descriptors', fds);
+  checkSocket(PASS, socket);
+  if (!Array.isArray(fds)) throw badType(PASS, 'an array of file descriptors', fds);
   const list = Array.from<number>(fds);
-  checkInteger('sendFds', 'the number of file descriptors', list.length, 0, MOST_DESCRIPTORS);
+  checkInteger(PASS, 'the number of file descriptors', list.length, 0, MOST_DESCRIPTORS);
   const numbers = Buffer.alloc(list.length * INT);
   for (const [index, fd] of list.entries()) {
-    checkFd('sendFds', fd);
+    checkFd(PASS, fd);
     numbers.writeInt32LE(fd, index * INT);
   }
   const rights = { level: SOL_SOCKET, type: SCM_RIGHTS, data: numbers };
@@ -72,12 +79,12 @@ export function recvFds(
   most: number,
   flags = 0,
 ): ReceivedDescriptors | null {
-  checkInteger('recvFds', 'the number of file descriptors', most, 0, MOST_DESCRIPTORS);
+  checkSocket(RECEIVE, socket);
+  checkInteger(RECEIVE, 'the number of file descriptors', most, 0, MOST_DESCRIPTORS);
   // With room for padding, the kernel would fill it with one more descriptor.
   const message = socket.recvMsg(size, most === 0 ? 0 : CMSG_LEN(most * INT), flags);
   if (message === null) return null;
   const { data, flags: reported, address } = message;
   const fds = message.control.flatMap(descriptorsOf);
-  for (const fd of fds) leaveAtEnd(fd);
   return { data, fds, flags: reported, address };
 }

@@ -11,7 +11,7 @@
 import { inspect } from 'node:util';
 import { checkInteger } from '../errors';
 import { type Address, decodeAddress, formatAddress, resolveAddress } from './address';
-import { checkInt, optionBytes } from './arguments';
+import { checkFd, checkInt, optionBytes } from './arguments';
 import { receive, shortened } from './buffers';
 import { Descriptor } from './descriptor';
 import { closedSocket } from './errno';
@@ -200,6 +200,7 @@ export class Socket implements SocketLike, Disposable {
    * @throws {SocketError} `ENOTSOCK`, `EBADF`; the descriptor is then left as it was
    */
   static fromFd(fd: number): Socket {
+    checkFd('take over a descriptor', fd);
     const option = (name: number): number => {
       const value = Buffer.alloc(4);
       syscalls.check(syscalls.getsockopt(fd, SOL_SOCKET, name, value), 'getsockopt');
@@ -437,8 +438,7 @@ export class Socket implements SocketLike, Disposable {
    */
   setSockOpt(level: number, option: number, value: number | boolean | Uint8Array): void {
     const fd = this.#fd('setsockopt');
-    const result = syscalls.setsockopt(fd, level, option, optionBytes(value));
-    syscalls.check(result, 'setsockopt');
+    syscalls.check(syscalls.setsockopt(fd, level, option, optionBytes(value)), 'setsockopt');
   }
 
   /** This end's address. Python's `getsockname`. */

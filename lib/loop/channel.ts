@@ -17,8 +17,21 @@ export const takesUpInput = Symbol('takesUpInput');
  */
 export const beforeError = Symbol('beforeError');
 
-/** Why a channel is ready at every tick, and what to do about it; undefined: no reason to warn. @internal */
+/** Calls `handleClose`, unless that is running. @internal */
+export const peerGone = Symbol('peerGone');
+
+/**
+ * Why a channel is ready at every tick, and what to do about it; undefined: no reason to warn. @internal
+ */
 export const explainSpin = Symbol('explainSpin');
+
+/** What has been seen in the events of a channel that spins. */
+export interface SpinSigns {
+  /** A handler has thrown. */
+  readonly threw: boolean;
+  /** The process has called read(2) or write(2) meanwhile: another library may be at work. */
+  readonly transfers: boolean;
+}
 
 /** What stands in a channel map. Dispatchers are channels; a program may write its own. */
 export interface Channel {
@@ -41,8 +54,10 @@ export interface Channel {
   readonly [hearsReset]?: boolean;
   /** If it returns true, `handleClose` is called. @internal */
   [isOver]?(): boolean;
+  /** Without this, `handleClose` is called. @internal */
+  [peerGone]?(): void;
   /** @internal */
-  [explainSpin]?(event: number, failed: boolean): string | undefined;
+  [explainSpin]?(event: number, signs: SpinSigns): string | undefined;
   /** There is input, a connection to accept, the end of a connect, or an error. */
   handleReadEvent(): void | Promise<void>;
   /** Output can be sent, or a connect is over. */
@@ -51,7 +66,9 @@ export interface Channel {
   handleExptEvent(): void | Promise<void>;
   /** The descriptor is of no more use. */
   handleClose(): void | Promise<void>;
-  /** Another handler threw, or its promise was rejected. An exception from `handleError` closes the channel. */
+  /**
+   * Another handler threw, or its promise was rejected. An exception from `handleError` closes the channel.
+   */
   handleError(error: unknown): void | Promise<void>;
   /** The program is about to end, see `shutdown`. Without this handler the channel is closed. */
   handleShutdown?(): void | Promise<void>;

@@ -7,7 +7,7 @@
 import { codeOf, DISCONNECTED, isExit, stackOf } from '../errors';
 import { warn } from '../kernel/output';
 import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from '../kernel/platform/constants';
-import { beforeError, type Channel, type Report, takesUpInput } from './channel';
+import { beforeError, type Channel, peerGone, type Report, takesUpInput } from './channel';
 import { ChannelMap, registryOf } from './channel-map';
 import type { Entry } from './entry';
 import type { Registry } from './registry';
@@ -18,7 +18,8 @@ type Handler = (channel: Channel) => unknown;
 const onRead: Handler = (channel) => channel.handleReadEvent();
 const onWrite: Handler = (channel) => channel.handleWriteEvent();
 const onException: Handler = (channel) => channel.handleExptEvent();
-const onHangUp: Handler = (channel) => channel.handleClose();
+const onHangUp: Handler = (channel) =>
+  channel[peerGone] === undefined ? channel.handleClose() : channel[peerGone]();
 
 /** A read event. Python's `asyncore.read`. @throws {ExitNow} and nothing else */
 export function read(channel: Channel): void {
@@ -66,7 +67,7 @@ export function deliver(channel: Channel, flags: number, entry: Entry | undefine
       handleResult(channel, channel.handleExptEvent());
     }
     const over = (flags & (POLLHUP | POLLERR | POLLNVAL)) !== 0 && (flags & POLLIN) === 0;
-    if (over && entry?.live !== false) handleResult(channel, channel.handleClose());
+    if (over && entry?.live !== false) handleResult(channel, onHangUp(channel));
   } catch (error) {
     // A listener has no connection to lose: the error is about the connection that it was accepting.
     const hungUp = channel.accepting !== true && DISCONNECTED.has(codeOf(error) ?? '');
@@ -103,10 +104,8 @@ export function handleResult(
   report: Report = routeError,
   settled = wake,
 ): void {
-  if (result === undefined || typeof (result as PromiseLike<unknown> | null)?.then !== 'function') {
-    return;
-  }
-  (result as PromiseLike<unknown>).then(
+  if (!isPromise(result)) return;
+  result.then(
     () => settled(channel),
     (error: unknown) => {
       routeErrorOutside(channel, error, report);
@@ -118,6 +117,13 @@ export function handleResult(
 /** The handler may have changed state that a predicate reads. */
 function wake(channel: Channel): void {
   channel.map?.interestChanged(channel.fileno?.() ?? -1);
+}
+
+/** Whether a handler is async, and has not ended. */
+export function isPromise(result: unknown): result is PromiseLike<unknown> {
+  return (
+    result !== undefined && typeof (result as PromiseLike<unknown> | null)?.then === 'function'
+  );
 }
 
 /** Gives an exception to its channel. @throws {ExitNow} and nothing else */

@@ -5,6 +5,7 @@
 // through live entries only.
 
 import type { Channel } from './channel';
+import type { Probation } from './probation';
 import { Deadline } from './timers';
 
 /**
@@ -74,6 +75,8 @@ export class Entry {
 
   /** Events in a row in which nothing has gone forward (spin.ts). */
   fruitless = 0;
+  /** What the last suspicion of spinning began with. */
+  probation: Probation | null = null;
   /** A handler has thrown. */
   failed = false;
 

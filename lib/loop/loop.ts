@@ -1,6 +1,6 @@
 // The loops that block the thread: one pass, and many. `loop`, which does not block, is in node-loop.ts.
 
-import { badRange, badType, checkBoolean, checkOptions, codeOf, isExit } from '../errors';
+import { badRange, badType, cannot, checkBoolean, checkOptions, codeOf, isExit } from '../errors';
 import { ChannelMap, checkMap, registryOf, socketMap } from './channel-map';
 import type { TickOrder } from './entry';
 import type { Registry } from './registry';
@@ -78,7 +78,7 @@ export function checkLoop(action: string, options: LoopOptions): CheckedOptions 
   }
   const registry = registryOf(map);
   if (registry.runner !== null) {
-    throw Object.assign(new Error(`Cannot ${action}: a loop is running on this map already`), {
+    throw Object.assign(new Error(`${cannot(action)}: a loop is running on this map already`), {
       code: 'ERR_LOOP_RUNNING',
     });
   }

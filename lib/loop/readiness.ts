@@ -126,11 +126,14 @@ function withoutMutedEnd(entry: Entry, fired: PollBits, registry: Mutes): PollBi
 
 /**
  * An error or a hang-up has fired that is neither input nor output: mutes it.
- * @returns whether an error has ended the connection of a channel that wants nothing. It is told once
+ * @returns whether it has ended the connection of a channel that wants nothing: an error, or a hang-up after
+ *   the end of the input, which is all that a Unix socket reports when its peer closes. It is told once
  */
 function isReset(entry: Entry, fired: PollBits, registry: Mutes): boolean {
   registry.muteHangup(entry);
-  return entry.wants === 0 && (fired & POLLERR) !== 0 && entry.channel[isOver]?.() === true;
+  const { wants, channel } = entry;
+  const ended = (fired & POLLERR) !== 0 || channel.inputEnded === true;
+  return wants === 0 && ended && channel[isOver]?.() === true;
 }
 
 /** The entries that may be ready although the kernel does not report them. */

@@ -1782,7 +1782,7 @@ describe('Dispatcher', () => {
       expect(socketMap.size).toBe(1);
     });
 
-    it('does not begin when the port cannot be one', () => {
+    it('does not begin when the port cannot be one, or the name has a NUL', () => {
       const lookups = heldLookups();
       const channel = client();
       for (const port of [-1, 65536, 1.5, Number.NaN]) {
@@ -1791,6 +1791,10 @@ describe('Dispatcher', () => {
       expect(() => channel.connect({ host: 'localhost', port: '80' as never })).toThrow(TypeError);
       expect(() => channel.connect({ host: 'localhost', port: 65536 })).toThrow(
         'Cannot connect: expected a port to be an integer from 0 to 65535, received 65536',
+      );
+      // Looked up, it would be localhost.
+      expect(() => channel.connect({ host: 'localhost\0.example.org', port: 80 })).toThrow(
+        "Cannot connect: expected a host without NUL, received 'localhost\\x00.example.org'",
       );
       expect(lookups).toEqual([]);
       expect(channel.connecting).toBe(false);

@@ -11,12 +11,13 @@ import {
   SOCK_DGRAM,
   SOCK_STREAM,
   type SocketError,
+  type SocketLike,
   socketMap,
 } from 'asyncore';
 import { drive, WAYS } from '../support/drive';
-import { keep } from '../support/keep';
+import { keep, newMap } from '../support/keep';
 import { Recorder } from '../support/recorder';
-import { bareListener, call } from '../support/sockets';
+import { bareListener, call, pair } from '../support/sockets';
 
 const HERE = { host: '127.0.0.1', port: 0 };
 
@@ -141,6 +142,20 @@ describe('a step that throws', () => {
     expect(socketMap.size).toBe(0);
   });
 
+  it('is undone in the map that the channel stood in last', () => {
+    const channel = keep(new Recorder());
+    const other = newMap();
+    channel.createSocket();
+    channel.delChannel();
+    channel.setSocket(channel.socket as SocketLike, other);
+    expect(() => channel.bind(taken())).toThrow();
+    channel.bind(HERE);
+    expect([socketMap.size, other.size]).toEqual([0, 1]);
+    expect(() => channel.connect({ host: '::1', port: 80 })).toThrow();
+    channel.connect(taken());
+    expect([socketMap.size, other.size]).toEqual([0, 1]);
+  });
+
   it.each<[string, () => Dispatcher, (channel: Dispatcher) => void]>([
     [
       'a listener, given a limit that is none',
@@ -167,6 +182,21 @@ describe('a step that throws', () => {
         return channel;
       },
       (channel) => channel.connect({ host: '::1', port: 80 }),
+    ],
+    [
+      'a connection, told to connect to where nobody listens',
+      () => new Recorder(pair()[0]),
+      (channel) => channel.connect({ path: '/nonexistent/socket' }),
+    ],
+    [
+      'a receiver of datagrams, told to connect to a broadcast address',
+      () => {
+        const receiver = new Recorder();
+        receiver.createSocket(AF_INET, SOCK_DGRAM);
+        receiver.bind(HERE);
+        return receiver;
+      },
+      (receiver) => receiver.connect({ host: '255.255.255.255', port: 80 }),
     ],
     [
       'a receiver of datagrams, bound once more',

@@ -17,8 +17,9 @@ import {
 } from 'asyncore';
 import { drive, WAYS, type Way } from '../support/drive';
 import { newMap } from '../support/keep';
-import { connection, received, willReset } from '../support/sockets';
+import { connection, pair, received, willReset } from '../support/sockets';
 
+const INPUT = Buffer.from('x');
 const FULL = Buffer.alloc(8_000_000, 'x');
 
 /** Notes what it is told, and reads while `reads` is true. */
@@ -153,6 +154,72 @@ describe.each(WAYS)('What nobody can consume (%s)', (_, how) => {
     willReset(peer).close();
     await drive(how, () => map.size === 0, { map });
     expect(chat.events).toEqual(['eof', 'close']);
+  });
+
+  it('is the end of a Unix peer that has half-closed before', async () => {
+    const map = newMap();
+    const [own, peer] = pair();
+    const chat = new Chat(own, map);
+    chat.allowHalfOpen = true;
+    peer.shutdown(SHUT_WR);
+    await drive(how, () => chat.inputEnded, { map });
+    await rests(how, map);
+    peer.close();
+    await drive(how, () => map.size === 0, { map });
+    expect(chat.events).toEqual(['eof', 'close']);
+  });
+
+  it('is the end of the input while an async handleClose is running, which can still send', async () => {
+    const { chat, peer, map } = connected();
+    let end = (): void => {};
+    chat.handleClose = async () => {
+      chat.events.push('close');
+      await new Promise<void>((resolve) => {
+        end = resolve;
+      });
+      chat.close();
+    };
+    chat.push(FULL);
+    peer.shutdown(SHUT_WR);
+    await rests(how, map);
+    let size = 0;
+    await drive(
+      how,
+      () => {
+        size += received(peer).length;
+        return size === FULL.length;
+      },
+      { map },
+    );
+    // A failed send does not start it again.
+    willReset(peer).close();
+    chat.send(INPUT);
+    await rests(how, map);
+    end();
+    await new Promise(setImmediate);
+    expect([map.size, chat.events]).toEqual([0, ['close']]);
+  });
+
+  it('is a hang-up, told once to a handleClose that sends to the peer', async () => {
+    const map = newMap();
+    const [own, peer] = pair();
+    const events: string[] = [];
+    new (class extends Dispatcher {
+      override readable(): boolean {
+        return false;
+      }
+      override handleWrite(): Handled {
+        if (!how.usePoll) this.send(INPUT);
+      }
+      override handleClose(): Handled {
+        events.push('close');
+        this.send(INPUT);
+        this.close();
+      }
+    })(own, map);
+    peer.close();
+    await drive(how, () => map.size === 0, { map });
+    expect(events).toEqual(['close']);
   });
 
   it('is urgent data that handleExpt leaves unread: it is told again a second later', async () => {

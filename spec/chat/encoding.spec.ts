@@ -149,6 +149,38 @@ describe('AsyncChat', () => {
     expect(chat.getTerminator()).toEqual(bytes);
   });
 
+  it('takes no encoding for utf8, as Node does, and refuses half a character then too', () => {
+    for (const encoding of ['', undefined]) {
+      const { chat, theirs } = talk(encoding as string);
+      for (const text of ['x\ud83d', `${LONG}\ud83d`]) {
+        const error = refusal('push', 'utf8', named('\ud83d', 'U+D83D', text.length - 1));
+        expect(() => chat.push(text)).toThrow(error);
+      }
+      chat.push('é');
+      expect(received(theirs)).toBe('\xc3\xa9');
+    }
+  });
+
+  it('drops what it cannot send from its fifo, and tells of it once', () => {
+    class Deaf extends Chat {
+      override handleError(error: unknown): void {
+        this.errors.push(error as Error);
+      }
+    }
+    const map = new ChannelMap();
+    const [mine, theirs] = pair();
+    const chat = keep(new Deaf(mine, map));
+    for (const item of ['x\ud83d', 7, {}, 'sent']) chat.producerFifo.push(item as string);
+    for (let pass = 0; pass < 6; pass += 1) poll(0, map);
+    const junk = 'Cannot send: expected data or a producer on the fifo, received';
+    expect(chat.errors).toEqual([
+      refusal('send', 'utf8', named('\ud83d', 'U+D83D', 1)),
+      expect.objectContaining({ message: `${junk} 7` }),
+      expect.objectContaining({ message: `${junk} {}` }),
+    ]);
+    expect(received(theirs)).toBe('sent');
+  });
+
   it('refuses an encoding that there is not', () => {
     for (const encoding of ['latin-1', 'rot13', 'constructor', 'buffer']) {
       const { chat } = talk(encoding);

@@ -1,6 +1,7 @@
 // Where the errors of a chat go, and what is delivered after one.
 
 import { readSync } from 'node:fs';
+import { inflateSync } from 'node:zlib';
 import {
   AsyncChat,
   ChannelMap,
@@ -10,6 +11,7 @@ import {
   FileDispatcher,
   type Handled,
   poll,
+  poll2,
   type Socket,
   SocketError,
 } from 'asyncore';
@@ -205,6 +207,27 @@ describe('A chat that closes when done because of an error', () => {
     expect(chat.lines).toEqual(['bad', 'bad']);
   });
 
+  it('delivers nothing while handleClose has yet to close it', async () => {
+    for (const usePoll of [false, true]) {
+      const { chat, map, send } = lines();
+      let saved = (): void => {};
+      chat.onError = () => chat.closeWhenDone();
+      chat.handleClose = async () => {
+        await new Promise<void>((resolve) => {
+          saved = resolve;
+        });
+        chat.close();
+      };
+      send('bad\n');
+      for (let pass = 0; pass < 5; pass += 1) (usePoll ? poll2 : poll)(0, map);
+      send('DELETE everything\n');
+      for (let pass = 0; pass < 5; pass += 1) (usePoll ? poll2 : poll)(0, map);
+      saved();
+      await drive({ usePoll, sync: false }, () => map.size === 0, { map });
+      expect(chat.lines).toEqual(['bad']);
+    }
+  });
+
   it('delivers again when discardBuffers has taken the closing back', () => {
     const { chat, map, send } = lines();
     chat.onError = () => chat.closeWhenDone();
@@ -305,6 +328,15 @@ describe('AsyncChat.handleRead, called by the program', () => {
       expect(chat.acInBuffer.toString()).toBe(rest);
       expect(chat.errors).toEqual([]);
     }
+  });
+
+  it('throws what an overridden recv throws when it cannot inflate', () => {
+    const { chat, send } = lines();
+    chat.recv = (size) => inflateSync(Dispatcher.prototype.recv.call(chat, size) as Buffer);
+    send('this is not deflate');
+    // zlib has error numbers of its own.
+    expect(() => chat.handleRead()).toThrow(expect.objectContaining({ code: 'Z_DATA_ERROR' }));
+    expect(chat.errors).toEqual([]);
   });
 
   it.each<[string, Error]>([
@@ -417,6 +449,13 @@ describe('AsyncChat.handleWrite, called by the program', () => {
     expect(chat.caught).toEqual(['no more']);
     expect(chat.errors).toEqual([]);
     expect(received(theirs)).toBe('ab');
+  });
+
+  it('throws what an overridden send throws when it cannot deflate', () => {
+    const { chat } = lines();
+    chat.send = () => inflateSync('x').length;
+    expect(() => chat.push('x')).toThrow(expect.objectContaining({ code: 'Z_BUF_ERROR' }));
+    expect(chat.errors).toEqual([]);
   });
 
   it.each<[string, Error, boolean]>([

@@ -549,6 +549,21 @@ describe('pushWithProducer() with data', () => {
     chat.pushWithProducer('b');
     expect(received(peer)).toBe('<a>b');
   });
+
+  it('calls no push() that is patched in, either', () => {
+    const { chat, peer } = place(new ChannelMap(), Member);
+    const { push } = AsyncChat.prototype;
+    AsyncChat.prototype.push = function (data) {
+      return this.pushWithProducer(`<${data}>`);
+    };
+    try {
+      chat.push('a');
+      chat.pushWithProducer('b');
+    } finally {
+      AsyncChat.prototype.push = push;
+    }
+    expect(received(peer)).toBe('<a>b');
+  });
 });
 
 describe('A connection that is lost between a push and the flush', () => {

@@ -117,8 +117,8 @@ describe('SimpleProducer', () => {
   );
 
   it('refuses a size that is no number', () => {
-    expect(() => new SimpleProducer('abc', '8' as unknown as number)).toThrow(RangeError);
-    expect(() => new SimpleProducer('abc', null as unknown as number)).toThrow(RangeError);
+    expect(() => new SimpleProducer('abc', '8' as unknown as number)).toThrow(TypeError);
+    expect(() => new SimpleProducer('abc', null as unknown as number)).toThrow(TypeError);
   });
 
   it('yields all of the data, in order, whatever the sizes are', () => {
@@ -253,6 +253,29 @@ describe('FileProducer', () => {
     expect(() => new FileProducer(0, part)).toThrow(RangeError);
     expect(() => new FileProducer(0, part)).toThrow(`Cannot make a producer: ${message}`);
   });
+});
+
+it.each<[string, () => unknown, string]>([
+  [
+    'path',
+    () => new FileProducer('/etc/hosts' as never),
+    "a file descriptor, received '/etc/hosts'",
+  ],
+  [
+    'start',
+    () => new FileProducer(0, { start: '1' as never }),
+    "start to be a byte offset, received '1'",
+  ],
+  [
+    'size',
+    () => new GlobbingProducer('a', '5' as never),
+    "a positive integer as size, received '5'",
+  ],
+  ['level', () => new CompressedProducer('a', '5' as never), "0 to 9 as level, received '5'"],
+  ['hook', () => new HookedProducer('a', 5 as never), 'a function as hook, received 5'],
+])('A producer refuses a %s of the wrong type when it is made', (_, make, message) => {
+  expect(make).toThrow(TypeError);
+  expect(make).toThrow(`Cannot make a producer: expected ${message}`);
 });
 
 describe('The part of a FileProducer', () => {

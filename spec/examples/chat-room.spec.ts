@@ -445,9 +445,12 @@ describe('Several chat servers', () => {
       [3, { room: '' }],
       [4, { kind: 'shouts' }],
       [5, { text: 'x'.repeat(5000) }],
-      [6, { text: 'a\x1b[2J\nb' }],
+      [6, { origin: 'n'.repeat(1000) }],
+      [7, { text: 'a\x1b[2J\nb' }],
     ] as const) {
-      redis.kept.push(JSON.stringify({ origin: 'n', count, ...message, ...wrong }));
+      redis.kept.push(
+        JSON.stringify({ origin: 'n', count, ...message, text: `${count}`, ...wrong }),
+      );
     }
     redis.cut();
     const [ann, bob] = [await enter(ports[0], 'ann'), await enter(ports[1], 'bob')];
@@ -457,7 +460,22 @@ describe('Several chat servers', () => {
     ann.send('/join tea\n/join lobby\n');
     await ann.hears('* you are in tea\r\n');
     await ann.hears('eve@north: a[2Jb\r\n');
-    expect(ann.received).not.toMatch(/e\nbob|shouts|xxx/);
+    expect(ann.received).not.toMatch(/e\nbob|shouts|xxx|eve@north: \d/);
+  });
+
+  it('forget who has been silent while many others spoke', async () => {
+    await until(() => logged.filter((line) => line.endsWith('Redis is there')).length === 2);
+    const message = { count: 1, process: 'north', nickname: 'eve', kind: 'says' };
+    const say = (origin: string, room: string): string =>
+      JSON.stringify({ origin, ...message, room, text: `from ${origin}` });
+    const others = Array.from({ length: 10_000 }, (_, n) => say(`n${n}`, 'tea'));
+    redis.kept.push(say('a', 'lobby'), say('b', 'lobby'), ...others.slice(1), say('b', 'lobby'));
+    redis.kept.push(...others, say('a', 'lobby'));
+    redis.cut();
+    await until(() => logged.filter((line) => line.endsWith('Redis is there')).length === 4);
+    const ann = await enter(ports[0], 'ann');
+    const heard = [...ann.received.matchAll(/eve@north: from (.)/g)].map(([, origin]) => origin);
+    expect(heard).toEqual(['a', 'b', 'a']);
   });
 
   it('are not content with themselves in the place of Redis', async () => {

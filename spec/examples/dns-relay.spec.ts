@@ -607,6 +607,26 @@ describe('DnsRelay', () => {
     }
   });
 
+  it.each(['0.0.0.0', '::'])(
+    'at %s, answers a broadcast from an address of its own',
+    async (host) => {
+      const udp = createSocket('udp4');
+      try {
+        udp.bind(0);
+        await once(udp, 'listening');
+        udp.setBroadcast(true);
+        const answered = once(udp, 'message', { signal: AbortSignal.timeout(5000) });
+        const asked = relay(resolverPort, map, 200, host);
+        udp.send(queryFor('here.test', { id: 7 }), asked, '127.255.255.255');
+        const [answer, { address, port }] = await answered;
+        expect(answer.readUInt16BE(0)).toBe(7);
+        expect({ address, port }).toEqual({ address: '127.0.0.1', port: asked });
+      } finally {
+        udp.close();
+      }
+    },
+  );
+
   it('says nothing to what is no query', async () => {
     const client = new RawClient();
     client.send(answerTo(queryFor('here.test'), ADDRESS)).send(Buffer.alloc(0));

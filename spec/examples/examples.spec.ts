@@ -3,6 +3,7 @@
 import { AF_INET, ChannelMap, closeAll, loop } from 'asyncore';
 import { EchoServer } from '../../docs/examples/echo-server';
 import { HttpServer } from '../../docs/examples/http-request-handler';
+import { parseDate } from '../../docs/examples/support/http-date';
 import { has } from '../support/clients';
 import { Client, Program, runTypeScript } from '../support/program';
 
@@ -90,9 +91,17 @@ afterEach(async () => {
 });
 
 describe('HttpRequestHandler', () => {
+  /** The `Date` is "now". */
   const answer = (status: string, body: string): string =>
-    `HTTP/1.0 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+    `HTTP/1.0 ${status}\r\nDate: now\r\nContent-Type: text/plain; charset=utf-8\r\n` +
     `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`;
+
+  /** What a client hears until the end. */
+  const heard = async (one: Client): Promise<string> => {
+    const [, date = ''] = /\r\nDate: (.*)\r\n/.exec(await one.ends()) ?? [];
+    expect(Math.abs(parseDate(date) - Date.now())).toBeLessThan(60_000);
+    return one.received.replace(date, 'now');
+  };
 
   const HEAD = 'POST / HTTP/1.1\r\nHost: x\r\n';
 
@@ -164,7 +173,7 @@ describe('HttpRequestHandler', () => {
     ['another method', 'DELETE / HTTP/1.1\r\n\r\n', '501 Not Implemented', '501 Not Implemented\n'],
   ])('answers %s', async (_what, request, status, body) => {
     const { port } = serve((map) => new HttpServer(LOCAL, AF_INET, map));
-    expect(await client(port).send(request).ends()).toBe(answer(status, body));
+    expect(await heard(client(port).send(request))).toBe(answer(status, body));
   });
 
   it('answers a request that comes byte by byte', async () => {
@@ -175,7 +184,7 @@ describe('HttpRequestHandler', () => {
       one.send(byte);
       await new Promise((resolve) => setImmediate(resolve));
     }
-    expect(await one.ends()).toBe(answer('200 OK', 'POST /\n3 bytes: a=1\nrequest 1\n'));
+    expect(await heard(one)).toBe(answer('200 OK', 'POST /\n3 bytes: a=1\nrequest 1\n'));
   });
 
   it('refuses headers over 64 KiB before it has seen their end', async () => {

@@ -1,6 +1,6 @@
 // docs/examples/http-client.ts with a server that we did not write: Node's own; and with literal bytes.
 
-import fs, { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import fs, { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -375,6 +375,28 @@ describe('Fetcher', () => {
     const outcomes = await all([`${base}/text`, `${base}/text`], 1, folder);
     expect(outcomes.map(({ result }) => result)).toEqual([expect.stringMatching(/^EISDIR: /), 200]);
     expect(String(readFileSync(join(folder, '2')))).toBe('hello');
+  });
+
+  it('leaves a file as it was when no body comes for it, and empties it for an empty body', async () => {
+    const folder = temporaryPath('bodies');
+    mkdirSync(folder);
+    const names = ['1', '2', '3', '4'].map((name) => join(folder, name));
+    for (const name of names.slice(1)) writeFileSync(name, 'kept');
+    const none = 'http://127.0.0.1:1/';
+    await all([none, none, `${base}/away`, `${base}/status/200`], 0, folder);
+    expect(existsSync(names[0] as string)).toBe(false);
+    expect(names.slice(1).map((name) => readFileSync(name, 'latin1'))).toEqual([
+      'kept',
+      'kept',
+      '',
+    ]);
+  });
+
+  it('tells of an empty body that it cannot keep', async () => {
+    const folder = temporaryPath('bodies');
+    mkdirSync(join(folder, '1'), { recursive: true });
+    const [outcome] = await all([`${base}/status/200`], 1, folder);
+    expect(outcome?.result).toMatch(/^EISDIR: /);
   });
 
   it('goes on when some fail', async () => {

@@ -1,19 +1,35 @@
-// docs/examples/http-request-handler.ts: the values of its headers. That it serves is found in
+// docs/examples/http-request-handler.ts: the values of its headers, and how it ends a connection. That it serves is found in
 // programs.spec.ts and examples.spec.ts, and that it survives anything in parsers.spec.ts.
 
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { AF_INET, ChannelMap, closeAll, type InternetAddress, loop } from 'asyncore';
-import { HttpServer } from '../../docs/examples/http-request-handler';
-import { Client } from '../support/program';
+import { HttpRequestHandler, HttpServer } from '../../docs/examples/http-request-handler';
+import { Client, until } from '../support/program';
 
 let map: ChannelMap;
 let running: Promise<void>;
+let server: HttpServer;
+let port: number;
 let one: Client;
 
 /** A client of a new server. */
 function serve(timeLimit?: number): Client {
-  const { socket } = new HttpServer({ host: '127.0.0.1', port: 0 }, AF_INET, map, timeLimit);
-  const address = socket?.getSockName?.() as InternetAddress;
-  return new Client(address.port);
+  server = new HttpServer({ host: '127.0.0.1', port: 0 }, AF_INET, map, timeLimit);
+  const address = server.socket?.getSockName?.() as InternetAddress;
+  port = address.port;
+  return new Client(port);
+}
+
+function connection(): HttpRequestHandler {
+  const channels = [...map.values()];
+  return channels.find((channel) => channel instanceof HttpRequestHandler) as HttpRequestHandler;
+}
+
+/** Sends a request, and does not read the response yet. */
+function ask(body: string): void {
+  one.socket.pause();
+  one.send(`POST / HTTP/1.0\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
 }
 
 beforeEach(() => {
@@ -62,6 +78,43 @@ describe('HttpRequestHandler', () => {
   it('does not ask a client of HTTP/1.0 for a body', async () => {
     const head = 'POST /here HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n';
     expect(await one.send(`${head}abc`).ends()).toMatch(/^HTTP\/1\.0 200 OK\r\n/);
+  });
+
+  it('brings a large response to a client that goes on sending', async () => {
+    const end = jest.spyOn(HttpRequestHandler.prototype, 'handleClose');
+    try {
+      ask('x'.repeat(300_000));
+      // The kernel has all of the response, and the client has next to nothing.
+      await until(() => end.mock.calls.length > 0);
+      one.send('GET / HTTP/1.0\r\n\r\n');
+      await until(() => one.socket.writableLength === 0);
+      one.socket.resume();
+      expect(await one.ends()).toMatch(/x\nrequest 1\n$/);
+    } finally {
+      end.mockRestore();
+    }
+  });
+
+  it('brings a large response to a client that ends its stream', async () => {
+    // Three bytes in the response for each: more than the kernel takes.
+    ask('\xff'.repeat(1_000_000));
+    one.socket.end();
+    await until(() => server.sessions.size === 1);
+    await until(() => map.size === 1 || connection().inputEnded);
+    one.socket.resume();
+    expect(await one.ends()).toMatch(/\nrequest 1\n$/);
+  });
+
+  it('disconnects a client that has its response and stays', async () => {
+    one.socket.destroy();
+    const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true });
+    try {
+      socket.write('GET / HTTP/1.0\r\n\r\n');
+      expect(await text(socket)).toMatch(/request 1\n$/);
+      await until(() => map.size === 1);
+    } finally {
+      socket.destroy();
+    }
   });
 
   it('closes the connection of a client that sends a request byte by byte', async () => {

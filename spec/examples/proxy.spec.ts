@@ -434,6 +434,18 @@ describe('TcpProxy', () => {
     expect(ear.error).toBe('');
     expect(ear.length).toBeGreaterThan(10);
   });
+
+  it('breaks what lasts too long, whatever is sent meanwhile', async () => {
+    const port = forward(await serve((socket) => socket.pipe(socket)), { idle: 1000, life: 300 });
+    const busy = call(port);
+    const ear = new Ear(busy);
+    busy.on('data', () => setTimeout(() => busy.write('x'), 5));
+    busy.write('x');
+    await until(() => ear.error !== '');
+    expect(ear.error).toBe('ECONNRESET');
+    expect(ear.length).toBeGreaterThan(5);
+    await until(() => map.size === 1);
+  });
 });
 
 describe('The program', () => {

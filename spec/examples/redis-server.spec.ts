@@ -144,6 +144,11 @@ const COMMANDS: Case[] = [
   ['any bytes', 'SET "\\x00\\xff" "\\xff\\x00"\nGET "\\x00\\xff"\n', '+OK\r\n$2\r\n\xff\0\r\n'],
   ['SET NX', 'SET a 1 NX\nSET a 2 nx\nGET a\n', '+OK\r\n$-1\r\n$1\r\n1\r\n'],
   ['SET XX', 'SET a 1 XX\nSET a 1\nSET a 2 xx\nGET a\n', '$-1\r\n+OK\r\n+OK\r\n$1\r\n2\r\n'],
+  [
+    'SET with the same option again',
+    'SET a 1 NX NX\nSET a 2 XX xx\nSET a 3 EX x EX 100\nTTL a\nSET a 3 PX 1 PX 200000\nTTL a\n',
+    '+OK\r\n+OK\r\n+OK\r\n:100\r\n+OK\r\n:200\r\n',
+  ],
   ['SET EX', 'SET a 1 EX 100\nTTL a\nSET a 1\nTTL a\n', '+OK\r\n:100\r\n+OK\r\n:-1\r\n'],
   ['SET PX', 'SET a 1 px 100000 NX\nTTL a\n', '+OK\r\n:100\r\n'],
   [

@@ -107,7 +107,7 @@ describe('splitWords', () => {
     [`"" ''`, ['', '']],
     [`a"b c"`, ['ab c']],
     ['"\\n\\r\\t\\b\\a\\\\\\"\\q"', ['\n\r\t\b\x07\\"q']],
-    ['"\\x41\\xfF\\x4"', ['A\xffx4']],
+    ['"\\x41\\xfF\\x4\\X41\\N"', ['A\xffx4X41N']],
     [`'\\'\\n\\\\ '`, [`'\\n\\\\ `]],
     // Not an escaped backslash, but a backslash and an escaped quote.
     [`'\\\\'`, null],
@@ -290,6 +290,23 @@ describe('ReplyChat', () => {
       expect(map.size).toBe(0);
     },
   );
+
+  it.each([
+    ['strings', Array.from({ length: 3 }, () => `$300\r\n${'x'.repeat(300)}\r\n`)],
+    ['items', Array.from({ length: 10 }, () => ':1\r\n')],
+    ['arrays in arrays', Array.from({ length: 2 }, () => `${'*1\r\n'.repeat(4)}:1\r\n`)],
+  ])('bounds the %s of a reply together, and no others', (_what, items) => {
+    const [chat, peer] = pairWith(Replies);
+    const fitting = items.slice(1);
+    const reply = `*${fitting.length}\r\n${fitting.join('')}`;
+    chat.largestReply = 1000;
+    feed(peer, reply.repeat(3));
+    expect(chat.found).toHaveLength(3);
+    expect(chat.error).toBeNull();
+    feed(peer, `*${items.length}\r\n${items.join('')}`);
+    expect(chat.found).toHaveLength(3);
+    expect(chat.error).toEqual(new Error('Cannot understand the server'));
+  });
 
   it('sends requests, as text if asked to', () => {
     const [chat, peer] = pairWith(Replies);

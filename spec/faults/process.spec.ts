@@ -320,6 +320,27 @@ describe('A program whose log goes nowhere', () => {
     expect(await program.ended()).toBe(7);
   });
 
+  it('lives on when its reader stops reading, and leaves while output waits', async () => {
+    const code = `${HEAD}
+      const [a] = Socket.pair();
+      const loud = new Dispatcher(a);
+      const streams = [process.stdout, process.stderr];
+      let left = streams.length;
+      // Emitted after the error.
+      for (const stream of streams) stream.once('close', () => --left || process.exit(7));
+      for (const log of ['log', 'logInfo']) loud[log]('more than a pipe holds '.repeat(10_000));
+      if (streams.some((stream) => stream.writableLength === 0)) process.exit(8);
+      setTimeout(() => process.exit(9), 10_000);
+    `;
+    const reader = '{ head -c 1 >/dev/null; sleep 0.2; }';
+    const pipes = `{ { "$0" "$@"; echo "status $?" >&3; } 2>&1 >&4 | ${reader}; } 4>&1 | ${reader}`;
+    const command = `{ ${pipes}; } 3>&1`;
+    const program = new Program('sh', ['-c', command, process.execPath, ...TYPESCRIPT, '-e', code]);
+    programs.push(program);
+    await program.ended();
+    expect(program.output).toBe('status 7\n');
+  });
+
   it('lives on when the disk is full', async () => {
     expect(await logging('', '> /dev/full 2>&1').ended()).toBe(7);
   });

@@ -40,6 +40,7 @@ import {
   TCP_KEEPIDLE,
   TCP_NODELAY,
 } from 'asyncore';
+import { cannot } from '../../lib/errors';
 import { Memory } from '../../lib/kernel/koffi';
 import { ERRNO, LAYOUT } from '../../lib/kernel/platform/linux';
 import { sendRange, setNonBlocking } from '../../lib/kernel/socket';
@@ -644,7 +645,9 @@ describe('Socket.fromFd', () => {
   });
 
   it.each([-1, NaN, 1.5, '3', null])('refuses %p, which is none', (fd) => {
-    expect(() => Socket.fromFd(fd as number)).toThrow('expected a file descriptor');
+    expect(() => Socket.fromFd(fd as number)).toThrow(
+      'Cannot take over a descriptor: expected a file descriptor, received',
+    );
   });
 });
 
@@ -721,14 +724,14 @@ describe('Options', () => {
   it.each(['1', null, undefined, {}, 1n])('refuse %p, which is no value', (value) => {
     const socket = keep(Socket.socket());
     expect(() => socket.setSockOpt(SOL_SOCKET, SO_KEEPALIVE, value as never)).toThrow(
-      'Cannot setsockopt: expected an integer, a boolean or a Uint8Array, received',
+      'Cannot set a socket option: expected an integer, a boolean or a Uint8Array, received',
     );
   });
 
   it.each([0, -1, 1.5, NaN, 65537, '8', null])('refuse to be read into %p bytes', (length) => {
     const socket = keep(Socket.socket());
     expect(() => socket.getSockOpt(SOL_SOCKET, SO_LINGER, length as number)).toThrow(
-      'Cannot getsockopt: expected a length',
+      'Cannot get a socket option: expected a length',
     );
   });
 
@@ -876,7 +879,9 @@ describe('recv', () => {
     (size) => {
       const [a] = pair();
       expect(() => a.recv(size as number)).toThrow('Cannot recv: expected a size');
-      expect(() => a.recvFrom(size as number)).toThrow('Cannot recvfrom: expected a size');
+      expect(() => a.recvFrom(size as number)).toThrow(
+        'Cannot receive a datagram: expected a size',
+      );
     },
   );
 
@@ -948,7 +953,7 @@ describe('send', () => {
       const [a] = pair();
       expect(() => a.send(data as never)).toThrow('Cannot send: expected a Uint8Array, received');
       expect(() => a.sendTo(data as never, { path: '/x' })).toThrow(
-        'Cannot sendto: expected a Uint8Array, received',
+        'Cannot send a datagram: expected a Uint8Array, received',
       );
     },
   );
@@ -1043,7 +1048,7 @@ describe('connect', () => {
     ['sendto', (socket) => socket.sendTo(HELLO, { host: '127.0.0.1', port: 65536 })],
   ])('and others name themselves in what they refuse: %s', (name, call) => {
     const socket = keep(Socket.socket());
-    expect(() => call(socket)).toThrow(`Cannot ${name}: expected `);
+    expect(() => call(socket)).toThrow(`${cannot(name)}: expected `);
   });
 });
 
@@ -1099,7 +1104,7 @@ describe('A closed socket', () => {
         code: 'EBADF',
         errno: 9,
         syscall: name,
-        message: `Cannot ${name}: the socket is closed (fd -1)`,
+        message: `${cannot(name)}: the socket is closed (fd -1)`,
       }),
     );
   });

@@ -37,6 +37,7 @@ import {
   socketMap,
   write,
 } from 'asyncore';
+import { cannot } from '../../lib/errors';
 import { registryOf } from '../../lib/loop/channel-map';
 import { build } from '../support/build';
 import { WAYS, type Way } from '../support/drive';
@@ -806,7 +807,7 @@ describe('what must be a timeout', () => {
       await expect(call(timeout, newMap())).rejects.toMatchObject({
         name: 'RangeError',
         code: 'ERR_OUT_OF_RANGE',
-        message: `Cannot ${name}: expected a timeout of 0 ms or more, received ${timeout}`,
+        message: `${cannot(name)}: expected a timeout of 0 ms or more, received ${timeout}`,
       });
     }
   });
@@ -821,7 +822,7 @@ describe('what must be a timeout', () => {
       await expect(call(timeout, newMap())).rejects.toMatchObject({
         name: 'TypeError',
         code: 'ERR_INVALID_ARG_TYPE',
-        message: `Cannot ${name}: expected a timeout in milliseconds, received ${shown}`,
+        message: `${cannot(name)}: expected a timeout in milliseconds, received ${shown}`,
       });
     }
   });
@@ -830,7 +831,7 @@ describe('what must be a timeout', () => {
     for (const map of [new Map(), {}, null]) {
       await expect(call(0, map as ChannelMap)).rejects.toMatchObject({
         name: 'TypeError',
-        message: expect.stringMatching(`^Cannot ${name}: expected a ChannelMap, received `),
+        message: expect.stringMatching(`^${cannot(name)}: expected a ChannelMap, received `),
       });
     }
   });
@@ -1137,7 +1138,7 @@ describe.each(WAYS)('the loop in %s', (_, way) => {
     expect(script.errors).toEqual([
       expect.objectContaining({
         code: 'ERR_LOOP_RUNNING',
-        message: 'Cannot loopSync: a loop is running on this map already',
+        message: 'Cannot run a loop: a loop is running on this map already',
       }),
     ]);
     await expect(second[0]).rejects.toMatchObject({
@@ -1812,7 +1813,7 @@ describe('closeAll', () => {
     expect(() => closeAll({} as ChannelMap)).toThrow(
       expect.objectContaining({
         name: 'TypeError',
-        message: 'Cannot closeAll: expected a ChannelMap, received {}',
+        message: 'Cannot close all channels: expected a ChannelMap, received {}',
       }),
     );
   });

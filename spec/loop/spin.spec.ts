@@ -1,8 +1,9 @@
 // A channel that is ready again and again, and whose handlers change nothing, uses a whole CPU in silence. The
 // program is told once, and told what to do.
 
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import {
+  AF_INET,
   AsyncChat,
   type ChannelMap,
   Dispatcher,
@@ -11,11 +12,13 @@ import {
   type Handled,
   loop,
   loopSync,
-  type Socket,
+  SOCK_DGRAM,
+  Socket,
 } from 'asyncore';
-import { WAYS, type Way } from '../support/drive';
+import { DIAGONAL, WAYS, type Way } from '../support/drive';
 import { keep, newMap } from '../support/keep';
-import { call, connection, pair } from '../support/sockets';
+import { QuietChat } from '../support/quiet-chat';
+import { bareListener, call, connection, pair } from '../support/sockets';
 
 /** So many passes are enough for a warning. */
 const MANY = 4100;
@@ -54,7 +57,7 @@ const ROWS: [string, () => (map: ChannelMap) => void, RegExp][] = [
       }
       return (map) => new Culprit(pair()[0], map);
     },
-    /^Culprit uses a whole CPU: 4016 write events in a row have changed nothing\. writable\(\) returns true, and there is no handleWrite\(\): let writable\(\) return false while there is nothing to send\.$/,
+    /^Culprit uses a whole CPU: 4000 write events in a row have changed nothing\. writable\(\) returns true, and there is no handleWrite\(\): let writable\(\) return false while there is nothing to send\.$/,
   ],
   [
     'handleWrite sends nothing',
@@ -91,6 +94,59 @@ const ROWS: [string, () => (map: ChannelMap) => void, RegExp][] = [
       };
     },
     /There is input, and no handleRead\(\)/,
+  ],
+  [
+    'handleRead receives past the channel, and takes no notice of the end',
+    () => {
+      class Culprit extends Base {
+        override handleRead(): Handled {
+          this.socket?.recv(100);
+        }
+      }
+      return (map) => {
+        const [own, peer] = pair();
+        new Culprit(own, map);
+        peer.close();
+      };
+    },
+    /The peer has ended its stream, and handleRead\(\) does not look: call recv\(\) of the channel, or close\(\)\.$/,
+  ],
+  [
+    'handleConnect throws, and handleError does not close',
+    () => {
+      class Culprit extends Base {
+        override handleConnect(): Handled {
+          throw new Error('no');
+        }
+        override handleError(): Handled {}
+      }
+      return (map) => {
+        const client = new Culprit(null, map);
+        client.createSocket();
+        client.connect(bareListener().getSockName());
+      };
+    },
+    /handleConnect\(\) throws each time, and handleError\(\) does not close the channel/,
+  ],
+  [
+    'a file is at its end, and handleClose does not close',
+    () => {
+      class Culprit extends FileDispatcher {
+        override writable(): boolean {
+          return false;
+        }
+        override handleRead(): Handled {
+          this.recv(100);
+        }
+        override handleClose(): Handled {}
+      }
+      return (map) => {
+        const file = openSync('/dev/null', 'r');
+        keep({ close: () => closeSync(file) });
+        new Culprit(file, map);
+      };
+    },
+    /read events .* handleClose\(\) does not close the channel/,
   ],
   [
     'handleClose does not close',
@@ -186,6 +242,24 @@ describe.each(WAYS)('A channel that spins (%s)', (_, how) => {
     expect(warnings).toEqual([expect.stringMatching(text)]);
   });
 
+  it('is told by its hang-up that handleClose does not close', async () => {
+    const warnings = spins();
+    const map = newMap();
+    const [own, peer] = pair();
+    new (class extends Dispatcher {
+      override readable(): boolean {
+        return false;
+      }
+      override handleWrite(): Handled {
+        if (!how.usePoll) this.send(INPUT);
+      }
+      override handleClose(): Handled {}
+    })(own, map);
+    peer.close();
+    await passes(map, how);
+    expect(warnings).toEqual([expect.stringContaining('handleClose() does not close the channel')]);
+  });
+
   it('is not told of before thousands of events', async () => {
     const warnings = spins();
     const map = newMap();
@@ -195,7 +269,19 @@ describe.each(WAYS)('A channel that spins (%s)', (_, how) => {
   });
 });
 
-describe.each(WAYS)('A channel that works (%s)', (_, how) => {
+it('A server that has forgotten to listen is told so', async () => {
+  const warnings = spins();
+  const map = newMap();
+  const server = new Base(null, map);
+  server.createSocket();
+  server.bind({ host: '127.0.0.1', port: 0 });
+  await passes(map, { usePoll: false, sync: true });
+  expect(warnings).toEqual([
+    expect.stringContaining('The socket is neither connected nor listening: call connect() or'),
+  ]);
+});
+
+describe.each(DIAGONAL)('A channel that works (%s)', (_, how) => {
   const QUIET: [string, (map: ChannelMap) => () => void][] = [
     [
       'echoes small messages',
@@ -247,6 +333,88 @@ describe.each(WAYS)('A channel that works (%s)', (_, how) => {
           }
         })(own, map);
         return () => peer.send(INPUT);
+      },
+    ],
+    [
+      'has another library read what is there byte by byte',
+      (map) => {
+        const [own, peer] = pair();
+        const byte = Buffer.alloc(1);
+        new (class extends Base {
+          override handleRead(): Handled {
+            readSync(own.fileno(), byte);
+          }
+        })(own, map);
+        peer.send(Buffer.alloc(2 * MANY));
+        return () => {};
+      },
+    ],
+    [
+      'has another library write',
+      (map) => {
+        const [own, peer] = pair();
+        new (class extends Dispatcher {
+          override handleWrite(): Handled {
+            writeSync(own.fileno(), INPUT);
+          }
+        })(own, map);
+        return () => peer.recv(100);
+      },
+    ],
+    [
+      'receives empty datagrams, and is never without one',
+      (map) => {
+        const receiver = new (class extends Base {
+          override handleRead(): Handled {
+            (this.socket as Socket).recvFrom(100);
+          }
+        })(null, map);
+        receiver.createSocket(AF_INET, SOCK_DGRAM);
+        receiver.bind({ host: '127.0.0.1', port: 0 });
+        const address = (receiver.socket as Socket).getSockName();
+        const sender = keep(Socket.socket(AF_INET, SOCK_DGRAM));
+        const empty = Buffer.alloc(0);
+        sender.sendTo(empty, address);
+        return () => sender.sendTo(empty, address);
+      },
+    ],
+    [
+      'reads when a promise is settled',
+      (map) => {
+        const [own, peer] = pair();
+        new (class extends Base {
+          override async handleRead(): Promise<void> {
+            await null;
+            this.recv(100);
+          }
+        })(own, map);
+        return () => peer.send(INPUT);
+      },
+    ],
+    [
+      'pushes to another channel whenever it can write itself',
+      (map) => {
+        const [own] = pair();
+        const [other, peer] = pair();
+        const chat = new QuietChat(other, map);
+        new (class extends Dispatcher {
+          override handleWrite(): Handled {
+            chat.push('x');
+          }
+        })(own, map);
+        return () => peer.recv(100);
+      },
+    ],
+    [
+      'has no handleWrite, in a program that calls poll() for each of its frames',
+      (map) => {
+        new (class extends Dispatcher {})(pair()[0], map);
+        const now = performance.now.bind(performance);
+        let later = 0;
+        jest.spyOn(performance, 'now').mockImplementation(() => now() + later);
+        return () => {
+          later += 16;
+        };
       },
     ],
     [

@@ -21,6 +21,8 @@ const SILENCE = 10_000;
 
 class RedisConnection extends ReplyChat {
   override encoding: BufferEncoding = 'utf8';
+  /** More than the log can be. */
+  override largestReply = 64 * 1024 * 1024;
   #asked = false;
 
   constructor(

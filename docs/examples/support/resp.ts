@@ -236,7 +236,7 @@ export function splitWords(line: string): string[] | null {
     const match = WORD.exec(text);
     if (match === null) return null;
     const [, plain = '', double = '', single = ''] = match;
-    const unescaped = double.replace(/\\(?:x([0-9a-f]{2})|(.))/gis, (_, hex, one) =>
+    const unescaped = double.replace(/\\(?:x([0-9a-fA-F]{2})|(.))/gs, (_, hex, one) =>
       hex === undefined ? (ESCAPES[one] ?? one) : String.fromCharCode(Number.parseInt(hex, 16)),
     );
     words.push(plain + unescaped + single.replaceAll("\\'", "'"));
@@ -249,11 +249,17 @@ export function splitWords(line: string): string[] | null {
 
 /** Redis's own limit of a string, in bytes. */
 const LONGEST_STRING = 512 * 1024 * 1024;
+/** What an item of an array counts for, beside its bytes: the memory that an empty array takes up. */
+const ITEM_SIZE = 100;
 
 /** Sends requests, and parses replies and all other server messages. For one connection. */
 export abstract class ReplyChat extends RespChat {
+  /** In bytes, with 100 for each item of an array. A server that sends more is not understood. */
+  largestReply = LONGEST_STRING;
   /** Incomplete arrays, the innermost last. */
   readonly #open: { readonly items: Reply[]; missing: number }[] = [];
+  /** What there is of the reply so far, counted like `largestReply`. */
+  #size = 0;
 
   /** A reply to the oldest unanswered request, or a message to a subscriber. */
   protected abstract foundReply(reply: Reply): void;
@@ -266,10 +272,12 @@ export abstract class ReplyChat extends RespChat {
   protected override foundLine(line: string): void {
     const number = numberIn(line);
     const text = line.slice(1, -1);
-    if (line.startsWith('+')) this.#found(text);
+    this.#size += line.startsWith('$') ? Math.max(number, 0) : text.length;
+    if (this.#open.length > 0) this.#size += ITEM_SIZE;
+    if (this.#size > this.largestReply) this.foundEndlessLine();
+    else if (line.startsWith('+')) this.#found(text);
     else if (line.startsWith('-')) this.#found(new ReplyError(text));
     else if (Number.isNaN(number) || !/^[:$*]/.test(line)) this.foundEndlessLine();
-    else if (line.startsWith('$') && number > LONGEST_STRING) this.foundEndlessLine();
     else if (line.startsWith(':'))
       this.#found(Number.isSafeInteger(number) ? number : BigInt(text));
     else if (line.startsWith('$') && number >= 0) this.expectString(number);
@@ -292,10 +300,11 @@ export abstract class ReplyChat extends RespChat {
       this.#open.pop();
       found = array.items;
     }
+    this.#size = 0;
     this.foundReply(found);
   }
 
-  /** The server does not speak RESP: handleError gets the error, and closes. */
+  /** The server does not speak RESP, or without end: handleError gets the error, and closes. */
   protected override foundEndlessLine(): void {
     throw new Error('Cannot understand the server');
   }

@@ -1,7 +1,7 @@
 // The producer that compresses another one.
 
 import { constants, deflateRawSync } from 'node:zlib';
-import { badRange } from '../../errors';
+import { badNumber } from '../../errors';
 import { ACTION, NOTHING, type Producer, type Source } from './producer';
 import { GlobbingProducer } from './wrappers';
 
@@ -41,7 +41,7 @@ export class CompressedProducer implements Producer {
    */
   constructor(source: Source, level = 5) {
     if (!(Number.isInteger(level) && level >= 0 && level <= 9)) {
-      throw badRange(ACTION, '0 to 9 as level', level);
+      throw badNumber(ACTION, '0 to 9 as level', level);
     }
     this.#input = new GlobbingProducer(source);
     this.#level = level;

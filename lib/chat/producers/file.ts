@@ -1,7 +1,7 @@
 // The producer of a file.
 
 import { closeSync, readSync } from 'node:fs';
-import { badRange, checkOptions } from '../../errors';
+import { badNumber, checkOptions } from '../../errors';
 import { ACTION, NOTHING, PIECE, type Producer } from './producer';
 
 /**
@@ -21,16 +21,17 @@ export class FileProducer implements Producer {
   /**
    * @param part from byte `start` (default 0) to before byte `end` (default: the end of the file). With an
    *   `end`, a file that turns out to be shorter is an error
-   * @throws {RangeError} when `start` or `end` is no offset in a file
-   * @throws {TypeError} when `part` is no object, or has a name other than these
+   * @throws {RangeError} when `start` or `end` is no offset in a file, or `fd` is negative
+   * @throws {TypeError} for anything but numbers, and when `part` has a name other than these
    */
   constructor(fd: number, part: { start?: number; end?: number } = {}) {
+    if (!Number.isInteger(fd) || fd < 0) throw badNumber(ACTION, 'a file descriptor', fd);
     checkOptions(ACTION, 'a part { start, end }', part, { start: true, end: true });
     const { start = 0, end = Infinity } = part;
     const isOffset = Number.isSafeInteger(start) && start >= 0;
-    if (!isOffset) throw badRange(ACTION, 'start to be a byte offset', start);
+    if (!isOffset) throw badNumber(ACTION, 'start to be a byte offset', start);
     const isEnd = (Number.isSafeInteger(end) || end === Infinity) && end >= start;
-    if (!isEnd) throw badRange(ACTION, 'end to be a byte offset, start or more', end);
+    if (!isEnd) throw badNumber(ACTION, 'end to be a byte offset, start or more', end);
     this.#fd = fd;
     this.#at = start;
     this.#end = end;

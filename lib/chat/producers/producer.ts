@@ -1,12 +1,13 @@
 // The interface of producers, and what they all use.
 
-import { badRange } from '../../errors';
+import { badNumber } from '../../errors';
 
 /** Something that yields output, piece by piece. */
 export interface Producer {
   /**
-   * The next piece; a string is encoded by the chat, and refused when its encoding cannot hold it. Empty, null or undefined: exhausted. A promise is
-   * refused. The piece must not change afterwards: the chat does not copy it.
+   * The next piece; a string is encoded by the chat, and refused when its encoding cannot hold it. Empty, null
+   * or undefined: exhausted. A promise is refused. The piece must not change afterwards: the chat does not
+   * copy it.
    */
   more(): Uint8Array | string | null | undefined;
   /**
@@ -19,7 +20,7 @@ export interface Producer {
 /** What a producer is made from: another producer, or data. A string is encoded as UTF-8. */
 export type Source = Producer | Uint8Array | string;
 
-export const NOTHING = Buffer.alloc(0);
+export const NOTHING: Buffer = Buffer.alloc(0);
 
 /** Bytes in a piece, for producers that choose the size. */
 export const PIECE = 65536;
@@ -34,6 +35,6 @@ export function isData(source: unknown): source is Uint8Array | string {
 
 export function checkSize(name: string, size: number, least = 1): void {
   if (!Number.isInteger(size) || size < least) {
-    throw badRange(ACTION, `a positive integer as ${name}`, size);
+    throw badNumber(ACTION, `a positive integer as ${name}`, size);
   }
 }

@@ -1,5 +1,6 @@
-// Text to bytes without loss, for producers and for chats. Where an encoding cannot hold a character, Node writes something else:
-// latin1 takes the lower byte, so that U+010A in a nickname would be a line feed on the wire.
+// Text to bytes without loss, for producers and for chats. Where an encoding cannot hold a character, Node
+// writes something else: latin1 takes the lower byte, so that U+010A in a nickname would be a line feed on
+// the wire.
 
 import { unencodable } from '../../errors';
 
@@ -52,10 +53,11 @@ const SEARCHES: ReadonlyMap<string, Search> = new Map([
  * @throws {RangeError} `ERR_UNENCODABLE_CHARACTER` for a character that `encoding` cannot hold
  */
 export function checkText(text: string, encoding: BufferEncoding, action: string): void {
-  // Node takes the names in any case. It refuses a name that it does not know.
-  const search = SEARCHES.get(encoding) ?? SEARCHES.get(String(encoding).toLowerCase());
+  // Node takes the names in any case, and none for utf8. It refuses a name that it does not know.
+  const name = encoding || 'utf8';
+  const search = SEARCHES.get(name) ?? SEARCHES.get(String(name).toLowerCase());
   const index = search?.(text) ?? -1;
-  if (index !== -1) throw unencodable(action, text, index, encoding);
+  if (index !== -1) throw unencodable(action, text, index, name);
 }
 
 /**

@@ -1,7 +1,8 @@
 // Producers that pass on the pieces of another source.
 
+import { badType } from '../../errors';
 import { pieceOf, producerOf } from './data';
-import { checkSize, MORE, NOTHING, PIECE, type Producer, type Source } from './producer';
+import { ACTION, checkSize, MORE, NOTHING, PIECE, type Producer, type Source } from './producer';
 import { encodeText } from './text';
 
 const CHUNK_END = Buffer.from('\r\n');
@@ -46,6 +47,7 @@ export class HookedProducer extends Wrapper {
   /** @param hook is called with the number of bytes */
   constructor(source: Source, hook: (bytes: number) => void) {
     super(source);
+    if (typeof hook !== 'function') throw badType(ACTION, 'a function as hook', hook);
     this.#hook = hook;
   }
 
