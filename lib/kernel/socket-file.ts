@@ -55,7 +55,7 @@ function absolute(path: Buffer): Buffer | null {
 /**
  * Removes the file at a path, if it is a socket's and no socket is bound to it.
  * @param only leaves any other file than this one
- * @returns whether the path is free now. Never throws: whoever cannot remove the file lives with it
+ * @returns whether the path is free now. Never throws: a file that cannot be removed stays
  */
 export function removeStale(path: Buffer, only?: SocketFile): boolean {
   let fd: number | null = null;

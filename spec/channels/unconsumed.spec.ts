@@ -97,25 +97,26 @@ describe.each(WAYS)('What nobody can consume (%s)', (_, how) => {
       expect(chat.connected).toBe(true);
     });
 
-    it('is the end of both directions', async () => {
+    it.each<[string, (peer: Socket, own: Socket) => void]>([
+      [
+        'the end of both directions',
+        (peer, own) => {
+          own.shutdown(SHUT_WR);
+          peer.send(Buffer.from('bye'));
+          peer.shutdown(SHUT_WR);
+        },
+      ],
+      [
+        'a reset after input that it has not read',
+        (peer) => {
+          peer.send(Buffer.from('bye'));
+          willReset(peer).close();
+        },
+      ],
+    ])('is %s', async (_, end) => {
       const { chat, peer, own, map } = connected();
       stop(chat);
-      own.shutdown(SHUT_WR);
-      peer.send(Buffer.from('bye'));
-      peer.shutdown(SHUT_WR);
-      await rests(how, map);
-      expect(chat.events).toEqual([]);
-      chat.reads = true;
-      chat.resumeReading();
-      await drive(how, () => map.size === 0, { map });
-      expect([chat.heard, chat.events]).toEqual(['bye', ['close']]);
-    });
-
-    it('is a reset after input that it has not read', async () => {
-      const { chat, peer, map } = connected();
-      stop(chat);
-      peer.send(Buffer.from('bye'));
-      willReset(peer).close();
+      end(peer, own);
       await rests(how, map);
       expect(chat.events).toEqual([]);
       chat.reads = true;
