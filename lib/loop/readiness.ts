@@ -76,7 +76,10 @@ export class Snapshot {
       if ((fired & POLLPRI) !== 0) sets |= EXCEPTION;
       if ((fired & POLLNVAL) !== 0) sets = INVALID;
       // select(2) reports a hang-up to readers only, and epoll to all, at every tick.
-      if (sets === 0) sets = isReset(entry, fired, registry) ? INVALID : 0;
+      if (sets === 0) {
+        registry.muteHangup(entry);
+        if (isReset(entry, fired)) sets = INVALID;
+      }
       due[index] = sets;
       all |= sets;
     }
@@ -117,7 +120,10 @@ export class Snapshot {
  * reading is paused, the end has to wait.
  */
 function withoutMutedEnd(entry: Entry, fired: PollBits, registry: Mutes): PollBits {
-  if (entry.wants === 0) return isReset(entry, fired, registry) ? POLLHUP : 0;
+  if (entry.wants === 0) {
+    registry.muteHangup(entry);
+    return isReset(entry, fired) ? POLLHUP : 0;
+  }
   if (entry.channel.readingPaused !== true) return fired;
   const rest = fired & ~POLLHUP;
   if (rest === 0) registry.muteHangup(entry);
@@ -125,13 +131,11 @@ function withoutMutedEnd(entry: Entry, fired: PollBits, registry: Mutes): PollBi
 }
 
 /**
- * An error or a hang-up has fired that is neither input nor output: mutes it.
- * @returns whether it has ended the connection of a channel that wants nothing: an error, or a hang-up after
- *   the end of the input, which is all that a Unix socket reports when its peer closes. It is told once
+ * Whether what has fired has ended the connection of a channel that wants nothing: an error, or a hang-up
+ * after the end of the input, which is all that a Unix socket reports when its peer closes. It is muted, so
+ * that it is told once.
  */
-function isReset(entry: Entry, fired: PollBits, registry: Mutes): boolean {
-  registry.muteHangup(entry);
-  const { wants, channel } = entry;
+function isReset({ wants, channel }: Entry, fired: PollBits): boolean {
   const ended = (fired & POLLERR) !== 0 || channel.inputEnded === true;
   return wants === 0 && ended && channel[isOver]?.() === true;
 }
