@@ -9,6 +9,7 @@
 // Output. What is pushed leaves in order (output-queue.ts): at once, or, while the loop delivers events,
 // after the reads of the tick.
 
+import { Buffer } from 'node:buffer';
 import { beforeClose, Dispatcher, endInput, sessionOf } from '../channels/dispatcher';
 import type { Handled } from '../channels/handlers';
 import { drainInput } from '../channels/session';

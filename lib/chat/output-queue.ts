@@ -15,6 +15,7 @@
 //
 // Invariant: while there is a segment, the queue is listed, or its `send` is running.
 
+import { Buffer } from 'node:buffer';
 import { logFor } from '../channels/channel-log';
 import { Dispatcher, sessionOf } from '../channels/dispatcher';
 import { badRange, isExit, isSystemError } from '../errors';
@@ -284,7 +285,7 @@ export class OutputQueue implements Sender {
       sent =
         direct && owner.send === this.#stock.send
           ? owner[sendRange](socket, sendScratch.memory, start, length)
-          : checkSent(owner.send(segment.copy(0)), length);
+          : checkSent(owner.send(segment.giveAway()), length);
     } catch (error) {
       this.#sendFailed(error);
     } finally {

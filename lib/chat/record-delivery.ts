@@ -1,6 +1,7 @@
 // From the socket to the program's handlers: receives into the reader of records, takes its steps, and
 // hands each piece and each end of a record to the chat. The steps and their order are asynchat's.
 
+import { Buffer } from 'node:buffer';
 import { type Dispatcher, sessionOf } from '../channels/dispatcher';
 import type { Session } from '../channels/session';
 import { isExit, isSystemError } from '../errors';

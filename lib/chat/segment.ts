@@ -2,6 +2,7 @@
 // (kernel/buffers.ts), so that they are sent without a Buffer for each. A chat begins a segment in its own
 // read event. The segment can be extended until another one begins behind it.
 
+import { Buffer } from 'node:buffer';
 import { sendScratch } from '../kernel/buffers';
 import { checkText } from './producers/text';
 
@@ -58,7 +59,12 @@ export class Segment {
     return true;
   }
 
-  /** A copy, from `offset` on: for an override or a stand-in for a socket, which may keep it. */
+  /** For an override or a stand-in for a socket: a view that it may keep. */
+  giveAway(): Buffer {
+    return sendScratch.giveAway(this.start, this.length);
+  }
+
+  /** A copy, from `offset` on. It may wait for long, and must not keep all of the shared memory. */
   copy(offset: number): Buffer {
     const { start, length } = this;
     return Buffer.from(sendScratch.memory.buffer.subarray(start + offset, start + length));
