@@ -15,10 +15,12 @@ import {
   SOL_SOCKET,
 } from '../kernel/platform/constants';
 import { noteProgress } from '../kernel/progress';
-import { Socket, type SocketLike } from '../kernel/socket';
+import { Socket, type SocketLike, sendRange } from '../kernel/socket';
+import type { Memory } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
 import { handleResult, isPromise } from '../loop/dispatch';
+import type { IdleTimeout } from './idle-timeout';
 
 /** What this file needs of a channel. */
 interface Wrapper extends Channel {
@@ -65,6 +67,8 @@ export class Session {
   connectStarted = false;
   /** The look-up of a host name that has to end before the kernel hears of the connect. */
   lookup: object | null = null;
+  /** As set by `setIdleTimeout`. */
+  idle: IdleTimeout | null = null;
   /** Set by `attach`: what is sent together arrives together. Otherwise each send is one message. */
   isStream = true;
   /** Set by `attach`: an empty message is a datagram, and not the end of the input. */
@@ -97,6 +101,7 @@ export class Session {
     next.readingPaused = this.readingPaused;
     next.holdsRecords = this.holdsRecords;
     next.handlesConnect = this.handlesConnect;
+    next.idle = this.idle;
     this.replaced = true;
     return next;
   }
@@ -107,6 +112,7 @@ export class Session {
     next.closed = true;
     next.gone = true;
     next.inputEnded = this.inputEnded;
+    next.idle = this.idle;
     this.replaced = true;
     this.closed = true;
     this.gone = true;
@@ -156,6 +162,39 @@ export class Session {
     this.setUpFailed = true;
     channel.delChannel();
     registryOf(this.map).strays.add(channel);
+  }
+
+  /**
+   * Sends what the socket takes.
+   * @returns how many bytes; 0 when it would block, and when the peer is gone, after `handleClose` has run
+   */
+  send(channel: Wrapper, data: Uint8Array): number {
+    try {
+      return this.#sent((this.socket as SocketLike).send(data));
+    } catch (error) {
+      return this.#sendFailed(channel, error);
+    }
+  }
+
+  /** As `send`, by the kernel's own socket and from memory with a fixed address. */
+  sendRange(channel: Wrapper, memory: Memory, offset: number, length: number): number {
+    try {
+      return this.#sent((this.socket as Socket)[sendRange](memory, offset, length));
+    } catch (error) {
+      return this.#sendFailed(channel, error);
+    }
+  }
+
+  #sent(size: number | null): number {
+    if (size === null) return 0;
+    this.idle?.touch();
+    return size;
+  }
+
+  #sendFailed(channel: Wrapper, error: unknown): number {
+    this.checkGone(error);
+    this.peerGone(channel);
+    return 0;
   }
 
   /** The kernel has refused a call. @throws the error, unless it says that the peer is gone */

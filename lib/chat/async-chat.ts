@@ -236,17 +236,13 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   override handleReadEvent(): Handled {
-    const out = this.#out;
-    const outer = out.handlesRead;
-    out.handlesRead = true;
+    if (outbox.open) return super.handleReadEvent();
     // An event that the program delivers itself is a tick of its own.
-    const own = !outbox.open;
-    if (own) outbox.begin();
+    outbox.begin();
     try {
       return super.handleReadEvent();
     } finally {
-      out.handlesRead = outer;
-      if (own) outbox.end(false);
+      outbox.end(false);
     }
   }
 

@@ -105,6 +105,7 @@ export class SendScratch {
   #given = 0;
   #memory: Memory | null = null;
   #bytes: Buffer | null = null;
+  #joined: Memory | null = null;
   /** The memory of `#bytes`, asked once as that is slow. */
   #backing: ArrayBufferLike | null = null;
 
@@ -151,6 +152,24 @@ export class SendScratch {
     }
     this.used = start + written;
     return written;
+  }
+
+  /**
+   * Copies ranges of this memory one behind the other.
+   * @param ranges the start and the length of each
+   * @returns other memory, in which they stand until the next call
+   */
+  join(ranges: readonly number[]): Memory {
+    this.#joined ??= new Memory(SCRATCH_SIZE);
+    const from = this.#bytes as Buffer;
+    const to = this.#joined.buffer;
+    let at = 0;
+    for (let index = 0; index < ranges.length; index += 2) {
+      const start = ranges[index] as number;
+      const end = start + (ranges[index + 1] as number);
+      for (let next = start; next < end; next += 1, at += 1) to[at] = from[next] as number;
+    }
+    return this.#joined;
   }
 
   /** `length` bytes as a view that its user may keep: they are never written again. */
