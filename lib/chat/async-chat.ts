@@ -321,13 +321,15 @@ export abstract class AsyncChat extends Dispatcher {
    *   `useEncoding` is false
    */
   push(data: Uint8Array | string): boolean {
+    let length: number;
     if (typeof data === 'string') {
       if (!this.useEncoding) throw refusedText('push', data);
-    } else if (!(data instanceof Uint8Array)) {
-      throw badType('push', 'a Uint8Array or a string', data);
+      length = data.length;
+    } else {
+      if (!(data instanceof Uint8Array)) throw badType('push', 'a Uint8Array or a string', data);
+      length = data.length;
     }
-    const out = this.#out;
-    return out.extendSegment(data) || out.push(data);
+    return this.#out.push(data, length);
   }
 
   /**

@@ -52,7 +52,7 @@ export class RecordDelivery {
   }
 
   /** The owner's session. Read from the owner only when it changes, as owners differ in shape. */
-  get #session(): Session {
+  #session(): Session {
     if (this.#lastSession.replaced) this.#lastSession = sessionOf(this.#owner);
     return this.#lastSession;
   }
@@ -69,7 +69,7 @@ export class RecordDelivery {
   /** A read event. */
   read(): void {
     // Records that pauseReading kept back come first, so that a slow program holds one read's worth at most.
-    if (this.#session.holdsRecords || this.#receive()) this.#deliver(false);
+    if (this.#session().holdsRecords || this.#receive()) this.#deliver(false);
   }
 
   /** @returns false when that failed */
@@ -98,9 +98,9 @@ export class RecordDelivery {
   #deliver(toTheEnd: boolean): void {
     const owner = this.#owner;
     const reader = this.#reader;
-    this.#session.holdsRecords = false;
+    this.#session().holdsRecords = false;
     while (reader.at < reader.input.length) {
-      const session = this.#session;
+      const session = this.#session();
       if (session.failed && this.#endsHere(session)) return;
       if (!toTheEnd && session.readingPaused) {
         session.holdsRecords = true;
@@ -144,7 +144,7 @@ export class RecordDelivery {
 
   /** A handler has thrown. What follows its record waits for the next event. @returns the error */
   #interrupt(error: unknown): unknown {
-    const session = this.#session;
+    const session = this.#session();
     this.#interrupted = session.failed = !isExit(error);
     if (this.#reader.hasInput) {
       session.holdsRecords = true;
@@ -158,7 +158,7 @@ export class RecordDelivery {
    * @returns to be called when that has been done. Another record may have been delivered meanwhile
    */
   failing(): () => void {
-    const session = this.#session;
+    const session = this.#session();
     const fail = (): void => {
       session.failed = true;
     };
@@ -176,7 +176,7 @@ export class RecordDelivery {
   /** @param taken how many of the `missing` bytes the step has taken */
   #handOverCounted(step: Step, missing: number, taken: number): void {
     const owner = this.#owner;
-    const session = this.#session;
+    const session = this.#session();
     const { complete } = this.#reader;
     const before = owner.terminator;
     let got = false;
@@ -208,7 +208,7 @@ export class RecordDelivery {
       return false;
     }
     if (start === end) return true;
-    const session = this.#session;
+    const session = this.#session();
     const piece = input.length < SMALLEST_VIEW ? this.#reader.view() : keepable(input, start, end);
     const result = owner.collectIncomingData(piece);
     if (result !== undefined) handleResult(owner, result);
@@ -223,14 +223,14 @@ export class RecordDelivery {
       if (reader.hasInput) this.#handOver(reader.last(this.#owner.maxRecordLength));
     } finally {
       reader.clear();
-      this.#session.holdsRecords = false;
+      this.#session().holdsRecords = false;
     }
   }
 
   /** Forgets all input. The record that is being delivered ends here. */
   reset(): void {
     this.#reader.reset();
-    this.#session.holdsRecords = false;
+    this.#session().holdsRecords = false;
   }
 }
 
