@@ -7,7 +7,7 @@ import type { Session } from '../channels/session';
 import { isExit, isSystemError } from '../errors';
 import { keepable, SMALLEST_VIEW } from '../kernel/buffers';
 import { handleResult, routeError } from '../loop/dispatch';
-import { RecordReader, Step } from './record-reader';
+import { type CheckedTerminator, RecordReader, Step } from './record-reader';
 import { checkTerminator, type Terminator } from './terminator';
 
 /** How many pieces of input are looked through for small ones, and what is small, in bytes. */
@@ -36,18 +36,17 @@ interface Output {
 export class RecordDelivery {
   readonly #owner: Owner;
   readonly #output: Output;
-  /** What is missing of a counted record is written here, past the check of what a program sets. */
-  readonly #countDown: (missing: number) => void;
+  /** What the program has set, or what is missing of a counted record. */
+  terminator: CheckedTerminator | undefined;
   readonly #reader = new RecordReader();
   /** The owner's session, or one that it has replaced. */
   #lastSession: Session;
   /** A handler has thrown, and nobody has taken up the rest of the input yet. */
   #interrupted = false;
 
-  constructor(owner: Owner, output: Output, countDown: (missing: number) => void) {
+  constructor(owner: Owner, output: Output) {
     this.#owner = owner;
     this.#output = output;
-    this.#countDown = countDown;
     this.#lastSession = sessionOf(owner);
   }
 
@@ -171,6 +170,12 @@ export class RecordDelivery {
     const interrupted = this.#interrupted;
     this.#interrupted = false;
     return interrupted && this.#reader.hasInput;
+  }
+
+  /** Past the check of what a program sets. A class may have a field of this name, which hides the accessor. */
+  #countDown(missing: number): void {
+    if (Object.hasOwn(this.#owner, 'terminator')) this.#owner.terminator = missing;
+    else this.terminator = missing;
   }
 
   /** @param taken how many of the `missing` bytes the step has taken */
