@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { findPython } from '../../spec/support/find-python';
 import { beside, besideName } from './beside';
 import { freshBuild } from './build';
-import { type Command, compile } from './process';
+import { type Command, type Compiled, compile } from './process';
 
 export type Peer = { readonly name: string } & (
   | { readonly command: Command }
@@ -36,6 +36,18 @@ export function onAsyncore(name: string, script: string, ...args: readonly strin
     return { name: besideName(name), command: [process.execPath, path, ...args] };
   });
   return [onNode(name, script, ...args), ...others];
+}
+
+/** A script on another runtime, or on another version of this one: `asyncore loop() on Node 26`. */
+export function onRuntime(
+  name: string,
+  runtime: Compiled,
+  script: string,
+  ...args: readonly string[]
+): Peer {
+  freshBuild();
+  if ('missing' in runtime) return { name, ...runtime };
+  return { name, command: [runtime.path, join(DIRECTORY, `${script}.mjs`), ...args] };
 }
 
 let python: string | null | undefined;
