@@ -33,13 +33,14 @@ const bench: Bench = {
   name: 'line-echo',
   title: 'Line echo',
   about:
-    'Lines of 64 bytes, CRLF included. Each line is searched for and answered by itself. The C ' +
-    'servers and the expert’s also search for each line, but answer all lines of one read in one ' +
-    'write of the same bytes, as do the bare loop over koffi and the server on Bun’s own sockets ' +
-    '(Bun.listen). The figure that counts is the CPU time, user and system, that the ' +
-    'server is charged for one line. Lines per second are also bounded by the load generator, and ' +
-    'latencies are those of a saturated server. Byte echo is the same load on servers that do not ' +
-    'search for lines.',
+    'Lines of 64 bytes, CRLF included. Each line is searched for and answered by itself. The servers in ' +
+    'C, on bare koffi, on Bun’s own sockets (Bun.listen) and the expert’s also search for each line, but ' +
+    'answer all lines of one read in one write of the same bytes. The figure that counts is the CPU ' +
+    'time, user and system, that the server is charged for one line. Lines per second are also bounded ' +
+    'by the load generator, and latencies are those of a saturated server. A sleeping load waits in ' +
+    'epoll_wait(2), as a peer on a network does. Then each send also wakes a process, and the server is ' +
+    'charged for that. Only one connection shows it: with 50 there is nearly always a line to read, and ' +
+    'the load does not get to sleep. Byte echo is the same load on servers that do not search for lines.',
   targets: [
     target(cpu(single), 'at most', 1.12, cpu(single, 'bare koffi loop')),
     target(cpu(single), 'at most', 1.2, cpu(single, 'C epoll')),
@@ -71,25 +72,30 @@ const bench: Bench = {
     const shape = (
       connections: number,
       inFlight: number,
-      name = nameOf(connections, inFlight),
-      peers = servers,
-      rounds = 3,
+      { name = nameOf(connections, inFlight), peers = servers, rounds = 3, sleeping = false } = {},
     ): Shape => ({
       name,
-      parameters: { connections, 'in flight': inFlight, ...lineParameters(seconds, load) },
+      parameters: {
+        connections,
+        'in flight': inFlight,
+        ...lineParameters(seconds, load),
+        'load waits': sleeping ? 'asleep' : 'polling',
+      },
       metrics: LINE_METRICS,
-      contenders: peers.map((peer) =>
-        underLoad(peer, load, [seconds, connections, inFlight, 0], lineFigures),
-      ),
+      contenders: peers.map((peer) => {
+        const args = [seconds, connections, inFlight, 0, ...(sleeping ? ['sleeping'] : [])];
+        return underLoad(peer, load, args, lineFigures);
+      }),
       rounds,
     });
     // Those that most targets are about have more rounds: a median of three does not bear a bad one.
     return [
       shape(1, 1),
-      shape(50, 1, single, withBun, 5),
+      shape(1, 1, { name: `${alone}, sleeping load`, sleeping: true }),
+      shape(50, 1, { peers: withBun, rounds: 5 }),
       shape(500, 1),
-      shape(50, 16, burst, withBun, 5),
-      shape(50, 1, 'byte echo, 50 connections, 1 in flight', byteServers),
+      shape(50, 16, { peers: withBun, rounds: 5 }),
+      shape(50, 1, { name: 'byte echo, 50 connections, 1 in flight', peers: byteServers }),
     ];
   },
 };

@@ -50,6 +50,12 @@ static inline long now(void) {
     count;                                                                    \
   })
 
+// The same with epoll_wait(2), which may put the load to sleep.
+static inline long wait_for(int epoll, struct epoll_event *events, int room, int sleeping) {
+  if (!sleeping) return spin_for(check(epoll_wait(epoll, events, room, 0), "epoll_wait"));
+  return check(epoll_wait(epoll, events, room, PATIENCE), "epoll_wait");
+}
+
 // Latencies in ns, counted by their first 7 binary digits: what is read is 1 % off at most.
 static long histogram[64 * 128];
 
