@@ -30,6 +30,7 @@ import parsing from './parsing';
 import { PLOTS, renderPlot } from './plot';
 import { describeShape, type Run, renderPage, resultTable, targetTable } from './report';
 import startUp from './start-up';
+import storm from './storm';
 import { measureBeside } from './support/beside';
 import { findRuntime, type RuntimeName } from './support/runtimes';
 import tick from './tick';
@@ -41,6 +42,7 @@ export const BENCHES: readonly Bench[] = [
   fanOut,
   idle,
   churn,
+  storm,
   bulk,
   tick,
   parsing,

@@ -16,13 +16,18 @@ import {
   startServer,
 } from './process';
 
-export type LoadName = 'line' | 'churn' | 'bulk' | 'room';
+/** Where there is no C compiler, load/asyncore.ts has these. */
+const IN_ASYNCORE = new Set(['line', 'churn', 'bulk']);
+
+export type LoadName = 'line' | 'churn' | 'bulk' | 'room' | 'storm';
 
 export interface Load {
   /** What it is written in: for the parameters of a shape. */
   readonly writtenIn: 'C' | 'asyncore';
   /** Its program, and its name where one program has all of them. */
   readonly command: Command;
+  /** Why it cannot run on this machine. */
+  readonly missing?: string;
 }
 
 export async function findLoad(name: LoadName): Promise<Load> {
@@ -30,7 +35,9 @@ export async function findLoad(name: LoadName): Promise<Load> {
   const compiled = await compile(join(directory, `${name}.c`));
   if ('path' in compiled) return { writtenIn: 'C', command: [compiled.path] };
   const script = join(directory, 'asyncore.ts');
-  return { writtenIn: 'asyncore', command: [process.execPath, '--import', 'tsx', script, name] };
+  const command: Command = [process.execPath, '--import', 'tsx', script, name];
+  const missing = IN_ASYNCORE.has(name) ? {} : { missing: `its load ${compiled.missing}` };
+  return { writtenIn: 'asyncore', command, ...missing };
 }
 
 /** What a load has seen: its last line. Latencies are in µs. */
@@ -83,9 +90,9 @@ export function underLoad(
   figures: (run: Seen & Charge) => Figures,
 ): Contender {
   const { name } = peer;
-  if ('missing' in peer) {
-    const { missing } = peer;
-    return { name, missing, measure: () => Promise.reject(new Error(missing)) };
+  if ('command' in peer && load.missing === undefined) {
+    return { name, measure: async () => figures(await bear(peer.command, load, args)) };
   }
-  return { name, measure: async () => figures(await bear(peer.command, load, args)) };
+  const missing = 'missing' in peer ? peer.missing : String(load.missing);
+  return { name, missing, measure: () => Promise.reject(new Error(missing)) };
 }
