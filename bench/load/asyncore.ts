@@ -70,7 +70,8 @@ class Phase {
     const sorted = this.#latencies.sort((a, b) => a - b);
     const percentile = (share: number) => 1000 * (sorted[Math.floor(sorted.length * share)] ?? 0);
     const [p50, p99] = [percentile(0.5), percentile(0.99)];
-    return JSON.stringify({ operations: sorted.length, seconds: this.#elapsed / 1000, p50, p99 });
+    const [operations, seconds] = [sorted.length, this.#elapsed / 1000];
+    return JSON.stringify({ operations, seconds, p50, p99, sends: 0 });
   }
 }
 

@@ -46,6 +46,8 @@ export interface Seen {
   readonly seconds: number;
   readonly p50: number;
   readonly p99: number;
+  /** How many sends of the server it took; 0 where the load does not count them. */
+  readonly sends: number;
 }
 
 /** What a server was charged for. */
