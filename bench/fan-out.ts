@@ -34,7 +34,7 @@ const bench: Bench = {
     'every member. The next round begins when all members have heard all lines. The figure that counts is the ' +
     'CPU time of the server for each line that a member hears. The corked server of node:net holds what one turn ' +
     'of Node’s loop brings, and sends it to each member in one write. The sends are counted by the kernel, where ' +
-    'they arrive. With ten speakers the best is 0.1, when one tick brings the lines of all.',
+    'they arrive, so a segment that TCP repeats counts too. With ten speakers the best is 0.1, when one tick brings the lines of all.',
   targets: [
     target(cpu(1), 'at most', 0.9, cpu(1, 'node:net')),
     target(cpu(10), 'at most', 0.9, cpu(10, 'node:net corked')),

@@ -21,6 +21,7 @@ import bulk from './bulk';
 import churn from './churn';
 import fanOut from './fan-out';
 import ffi from './ffi';
+import file from './file';
 import { type Bench, type Result, runShape } from './harness';
 import idle from './idle';
 import lineEcho from './line-echo';
@@ -44,6 +45,7 @@ export const BENCHES: readonly Bench[] = [
   churn,
   storm,
   bulk,
+  file,
   tick,
   parsing,
   memory,
