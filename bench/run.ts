@@ -29,6 +29,7 @@ import memory from './memory';
 import nodes from './nodes';
 import parsing from './parsing';
 import { PLOTS, renderPlot } from './plot';
+import redis from './redis';
 import { describeShape, type Run, renderPage, resultTable, targetTable } from './report';
 import startUp from './start-up';
 import storm from './storm';
@@ -46,6 +47,7 @@ export const BENCHES: readonly Bench[] = [
   storm,
   bulk,
   file,
+  redis,
   tick,
   parsing,
   memory,
@@ -97,6 +99,7 @@ function describeMachine(): Record<string, string> {
     Bun: runtimeVersion('bun'),
     Python: versionOf(findPython()),
     gcc: versionOf('gcc'),
+    Redis: versionOf('redis-cli'),
   };
 }
 

@@ -29,6 +29,9 @@ import { BENCHES, chooseBenches, PAGE, RESULTS } from '../bench/run';
 
 // What shapes() does before anything is measured: it may take seconds, and build what others use.
 jest.mock('../bench/support/build', () => ({ freshBuild() {} }));
+jest.mock('../bench/support/example', () => ({
+  bundleExample: () => Promise.resolve('bundled'),
+}));
 jest.mock('../bench/support/runtimes', () => ({ findRuntime: () => ({ path: 'fetched' }) }));
 jest.mock('../bench/support/process', () => ({
   ...jest.requireActual('../bench/support/process'),

@@ -34,10 +34,11 @@ export async function findLoad(name: LoadName): Promise<Load> {
   const directory = join(__dirname, '..', 'load');
   const compiled = await compile(join(directory, `${name}.c`));
   if ('path' in compiled) return { writtenIn: 'C', command: [compiled.path] };
+  if (!IN_ASYNCORE.has(name)) {
+    return { writtenIn: 'C', command: [name], missing: `its load is in C: ${compiled.missing}` };
+  }
   const script = join(directory, 'asyncore.ts');
-  const command: Command = [process.execPath, '--import', 'tsx', script, name];
-  const missing = IN_ASYNCORE.has(name) ? {} : { missing: `its load ${compiled.missing}` };
-  return { writtenIn: 'asyncore', command, ...missing };
+  return { writtenIn: 'asyncore', command: [process.execPath, '--import', 'tsx', script, name] };
 }
 
 /** What a load has seen: its last line. Latencies are in µs. */
