@@ -381,6 +381,18 @@ describe('A plot', () => {
     ]);
   });
 
+  it('shows ratios to a contender of the same shape, and no shape that lacks the contender', () => {
+    const results = [
+      resultOf('echo', { ours: { [CPU.name]: 6 }, 'C epoll': { [CPU.name]: 4 } }),
+      resultOf('burst', { ours: { [CPU.name]: 6 } }),
+    ];
+    const relativeTo = { contender: /^C /, title: 'as a multiple of C’s' };
+    expect(rowsOf({ ...plot, relativeTo }, results)).toEqual([
+      { contender: 'ours', panel: 'echo', over: null, median: 1.5, min: 0.75, max: 3 },
+      { contender: 'C epoll', panel: 'echo', over: null, median: 1, min: 0.5, max: 2 },
+    ]);
+  });
+
   it('runs over one parameter, with panels by another', () => {
     const parameters = { idle: 10, predicates: 'stock' };
     const results = [resultOf('echo', { ours: { [CPU.name]: 4 } }, { parameters })];
