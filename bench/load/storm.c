@@ -11,6 +11,7 @@
 
 struct caller {
   int fd;
+  enum { CALLING, LISTENING, ANSWERED } state;
   size_t length;
   char line[LINE + 1], input[LINE + 1];
   long begun;
@@ -19,22 +20,20 @@ struct caller {
 static struct caller *all;
 static int port, epoll;
 
-static void watch(struct caller *caller, int how, unsigned events) {
-  struct epoll_event event = {.events = events, .data.ptr = caller};
-  check(epoll_ctl(epoll, how, caller->fd, &event), "epoll_ctl");
-}
-
 static void call(struct caller *caller) {
   static unsigned number;
   struct sockaddr_in address = {
       .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   snprintf(caller->line, sizeof caller->line, "%08x %053d\r\n", number++, 0);
+  // Edge-triggered: one registration serves for the whole life.
+  struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = caller};
+  caller->state = CALLING;
   caller->length = 0;
   caller->fd = check(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), "socket");
   caller->begun = now();
   if (connect(caller->fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS)
     die("connect: %s", strerror(errno));
-  watch(caller, EPOLL_CTL_ADD, EPOLLOUT);
+  check(epoll_ctl(epoll, EPOLL_CTL_ADD, caller->fd, &event), "epoll_ctl");
 }
 
 // Resets it: neither side keeps the pair of ports in TIME_WAIT.
@@ -46,21 +45,23 @@ static void hang_up(struct caller *caller) {
   caller->fd = -1;
 }
 
-// Says the line, or hears a part of its echo. Returns whether that is over, well or not.
+// Says the line when the connection is up, and then hears the echo. Returns whether that is over, well or not.
 static int go_on(struct caller *caller, unsigned events, long *answered) {
   char *input = caller->input;
-  if (events & EPOLLOUT && !(events & EPOLLERR)) {
+  if (caller->state == ANSWERED) die("more than an echo of %.8s, or the end", caller->line);
+  if (caller->state == CALLING && !(events & EPOLLERR)) {
+    caller->state = LISTENING;
     if (send(caller->fd, caller->line, LINE, MSG_NOSIGNAL) < LINE) return hang_up(caller), 1;
-    watch(caller, EPOLL_CTL_MOD, EPOLLIN);
-    return 0;
+    if (!(events & EPOLLIN)) return 0;
   }
   long got = read(caller->fd, input + caller->length, sizeof caller->input - caller->length);
+  if (got < 0 && errno == EAGAIN) return 0;
   if (got <= 0) return hang_up(caller), 1;
   if ((caller->length += got) < LINE) return 0;
   if (caller->length != LINE || memcmp(input, caller->line, LINE) != 0)
     die("%zu bytes, not an echo of %.8s", caller->length, caller->line);
+  caller->state = ANSWERED;
   record(now() - caller->begun);
-  watch(caller, EPOLL_CTL_DEL, 0);
   *answered += 1;
   return 1;
 }
