@@ -33,8 +33,9 @@ const bench: Bench = {
     `A room of ${MEMBERS}. In each round one member, or ten, say a line of 64 bytes, and the server sends it to ` +
     'every member. The next round begins when all members have heard all lines. The figure that counts is the ' +
     'CPU time of the server for each line that a member hears. The corked server of node:net holds what one turn ' +
-    'of Node’s loop brings, and sends it to each member in one write. The sends are counted by the kernel, where ' +
-    'they arrive, so a segment that TCP repeats counts too. With ten speakers the best is 0.1, when one tick brings the lines of all.',
+    'of Node’s loop brings, and sends it to each member in one write. The kernel counts the sends where they ' +
+    'arrive, so a segment that TCP repeats counts too. With ten speakers the least is 0.1: one tick brings all ' +
+    'ten lines.',
   targets: [
     target(cpu(1), 'at most', 0.9, cpu(1, 'node:net')),
     target(cpu(10), 'at most', 0.9, cpu(10, 'node:net corked')),

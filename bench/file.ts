@@ -46,8 +46,8 @@ const bench: Bench = {
   title: 'File',
   about:
     'One connection. The server answers each line with a file of 1 GiB, which is in the page cache. The C server ' +
-    'uses sendfile(2). FileProducer takes it from the disk, as does the stream of node:fs that is piped into the ' +
-    'socket. The push has the same bytes in memory. Every byte is compared.',
+    'uses sendfile(2). FileProducer, and the stream of node:fs that is piped into the socket, open the file for ' +
+    'each answer. The push has the same bytes in memory. Every byte is compared.',
   targets: [
     target(moved('asyncore FileProducer'), 'at least', 0.9, moved('asyncore push')),
     target(moved('asyncore FileProducer'), 'at least', 0.8, moved('C sendfile')),

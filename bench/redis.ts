@@ -124,8 +124,9 @@ const bench: Bench = {
   title: 'Redis',
   about:
     `redis-benchmark asks for one string of three bytes, over ${CLIENTS} connections with ${PIPELINE} requests in ` +
-    'flight in each. A request is five records of alternating kinds for the chat: three lines that announce a ' +
-    'length, and two strings of that length. Redis itself keeps nothing on the disk.',
+    'flight in each. For the chat, a request is five records of two kinds: three lines that announce what follows, ' +
+    'and two strings of a known length. Redis itself keeps nothing on the disk. redis-benchmark sleeps when it has ' +
+    'nothing to read.',
   targets: [target(cpu('asyncore example'), 'at most', 2, cpu('Redis'))],
 
   async shapes(seconds) {

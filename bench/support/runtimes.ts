@@ -24,8 +24,9 @@ export function findRuntime(name: RuntimeName): Compiled {
 }
 
 function fetchRuntime(spec: string): Compiled {
+  const npx = ['--yes', '--prefer-offline', '--fetch-retries=0', spec];
   const print = ['-e', 'console.log(process.execPath)'];
-  const { error, status, stdout, stderr } = spawnSync('npx', ['--yes', spec, ...print], {
+  const { error, status, stdout, stderr } = spawnSync('npx', [...npx, ...print], {
     encoding: 'utf8',
     timeout: LIMIT,
   });
