@@ -26,6 +26,7 @@ import { routeError, runHandler } from '../loop/dispatch';
 import { outbox, type Sender } from '../loop/outbox';
 import type { OutputBuffer } from './output-buffer';
 import type { Producer } from './producers';
+import { PIECE, sendItself } from './producers/producer';
 import { LONGEST_COPIED, Segment } from './segment';
 
 /** So that one fast reader of a long answer leaves the other channels their turn. */
@@ -321,9 +322,41 @@ export class OutputQueue implements Sender {
     for (let sends = 0; sends < SENDS_PER_EVENT && owner.connected; sends += 1) {
       // A limiter: in Python each send is a write event of its own.
       if (sends > 0 && asksWritable && !owner.writable()) return;
+      const direct = this.#sendPastMemory(SENDS_PER_EVENT - sends);
+      if (direct === null) return;
+      if (direct > 0) {
+        sends += direct - 1;
+        continue;
+      }
       if (buffer.data.length === 0) this.#refillAfter(sends);
       if (buffer.data.length === 0 || !owner.connected) return;
       if (!this.#sendBuffer()) return;
+    }
+  }
+
+  /**
+   * A file goes from the kernel's cache to the kernel's own socket, by one call for many sends.
+   * @param sends for how many at most
+   * @returns for how many; null: that is all for now; 0: something else is next, or the file is to be read
+   */
+  #sendPastMemory(sends: number): number | null {
+    const owner = this.#owner;
+    const source = this.#buffer.selfSending;
+    const session = this.#session;
+    if (source === null || !isKernels(session.socket) || !this.#usesStockSteps()) return 0;
+    const piece = Math.min(Math.trunc(this.#chunkSize()), PIECE);
+    this.#sending = true;
+    try {
+      const sent = source[sendItself](
+        (file, offset, length) => session.sendFile(owner, file, offset, length),
+        sends * piece,
+      );
+      return sent === null ? null : Math.ceil(sent / piece);
+    } catch (error) {
+      this.#sendFailed(error);
+      return null;
+    } finally {
+      this.#sending = false;
     }
   }
 
