@@ -75,6 +75,8 @@ export class OutputQueue implements Sender {
   #flushing = false;
   /** The owner's `send` is running. */
   #sending = false;
+  /** A producer that can send itself has been pushed: others are not looked at for it. */
+  #hasFiles = false;
   /** `handleDrain` is due when all has been sent. */
   #drainDue = false;
 
@@ -176,6 +178,7 @@ export class OutputQueue implements Sender {
       return this.#refuse('pushWithProducer', gone ? CLOSED : CLOSING);
     }
     const empty = this.isEmpty();
+    if (sendItself in producer) this.#hasFiles = true;
     buffer.fifo.push(producer);
     owner.initiateSend();
     if (this.#session.gone) {
@@ -322,7 +325,7 @@ export class OutputQueue implements Sender {
     for (let sends = 0; sends < SENDS_PER_EVENT && owner.connected; sends += 1) {
       // A limiter: in Python each send is a write event of its own.
       if (sends > 0 && asksWritable && !owner.writable()) return;
-      const direct = this.#sendPastMemory(SENDS_PER_EVENT - sends);
+      const direct = this.#hasFiles ? this.#sendPastMemory(SENDS_PER_EVENT - sends) : 0;
       if (direct === null) return;
       if (direct > 0) {
         sends += direct - 1;
