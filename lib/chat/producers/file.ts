@@ -8,9 +8,9 @@ import { ACTION, type FileSender, NOTHING, PIECE, type Producer, sendItself } fr
  * Yields a file, or a part of it. Owns the descriptor: closes it when all has been read, when a read
  * fails, and by `close`. Medusa's `file_producer`.
  *
- * A chat over a Socket sends the file by sendfile(2), unless it overrides a step of sending. Then the file
- * is not read into memory, and what is written over a part of it may still show in what the peer gets: put
- * a new file in its place instead.
+ * A chat on a `Socket` sends the file by sendfile(2), unless it overrides a step of sending. The file is not
+ * read into memory then, so what is written over a part of it may still show in what the peer gets. Rename a
+ * new file over it instead.
  *
  * For files on a disk: a pipe has no offsets to read at; use a `FileDispatcher` for that.
  *
