@@ -258,7 +258,7 @@ async function main(): Promise<void> {
       : which === 'churn'
         ? startVisits(first)
         : startBulk(rest[0]);
-  await bearDown(start, WARM_UP, which === 'bulk' ? 4 : 10_000);
+  await bearDown(start, WARM_UP, which === 'bulk' ? 20 : 10_000);
   console.log('ready');
   await once(process.stdin, 'data');
   await bearDown(start, Number(seconds), 0);
