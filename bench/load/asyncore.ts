@@ -261,7 +261,7 @@ async function main(): Promise<void> {
       : which === 'churn'
         ? startVisits(first)
         : startBulk(rest[0], second);
-  await bearDown(start, WARM_UP, which === 'bulk' ? Math.ceil(256 / second) : 10_000);
+  await bearDown(start, WARM_UP, which === 'bulk' ? Math.ceil(1280 / second) : 10_000);
   console.log('ready');
   await once(process.stdin, 'data');
   await bearDown(start, Number(seconds), 0);

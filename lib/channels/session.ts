@@ -15,6 +15,7 @@ import {
   SOL_SOCKET,
 } from '../kernel/platform/constants';
 import { noteProgress } from '../kernel/progress';
+import { sendFile } from '../kernel/send-file';
 import { Socket, type SocketLike, sendRange } from '../kernel/socket';
 import type { Memory } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
@@ -182,6 +183,21 @@ export class Session {
       return this.#sent((this.socket as Socket)[sendRange](memory, offset, length));
     } catch (error) {
       return this.#sendFailed(channel, error);
+    }
+  }
+
+  /**
+   * Sends a part of a file, by the kernel's own socket.
+   * @returns as `sendFile`; null as well when the peer is gone, after `handleClose` has run
+   */
+  sendFile(channel: Wrapper, file: number, offset: number, length: number): number | null {
+    try {
+      const size = sendFile(this.socket as Socket, file, offset, length);
+      if (size !== null && size > 0) this.idle?.touch();
+      return size;
+    } catch (error) {
+      this.#sendFailed(channel, error);
+      return null;
     }
   }
 

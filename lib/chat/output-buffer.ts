@@ -5,6 +5,7 @@ import { Buffer } from 'node:buffer';
 import { badType } from '../errors';
 import { Fifo, type FifoWatcher } from './fifo';
 import type { Producer } from './producers';
+import { type SelfSending, sendItself } from './producers/producer';
 import { encodeText } from './producers/text';
 import { refusedText } from './terminator';
 
@@ -92,6 +93,14 @@ export class OutputBuffer {
   /** Whether the channel is to be closed after all this. */
   get closes(): boolean {
     return !this.#fifo.isEmpty() && this.#fifo.last() === null;
+  }
+
+  /** What is sent next, if it can send itself. */
+  get selfSending(): SelfSending | null {
+    if (this.#data.length > 0 || this.#failure !== null || this.#fifo.isEmpty()) return null;
+    const head = this.#fifo.first();
+    const sendsItself = typeof head === 'object' && head !== null && sendItself in head;
+    return sendsItself ? (head as SelfSending) : null;
   }
 
   /** Whether closing the channel is what comes next. Takes that off the fifo. */

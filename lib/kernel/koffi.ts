@@ -83,6 +83,7 @@ export const raw = {
   recvfrom: stub('intptr_t recvfrom(int, void *, size_t, int, void *, void *)'),
   send: stub('intptr_t send(int, void *, size_t, int)'),
   sendFrom: stub('intptr_t send(int, uintptr_t, size_t, int)'),
+  sendfile: stub(PLATFORM_SIGNATURES.sendfile),
   sendto: stub('intptr_t sendto(int, void *, size_t, int, void *, uint32_t)'),
   recvmsg: stub('intptr_t recvmsg(int, uintptr_t, int)'),
   sendmsg: stub('intptr_t sendmsg(int, uintptr_t, int)'),

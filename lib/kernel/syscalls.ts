@@ -219,6 +219,19 @@ export function sendFrom(
   }
 }
 
+/** off_t. What the kernel writes back is not used. */
+const fileOffset = new BigInt64Array(1);
+
+/** Sends up to `length` bytes of a file, from `offset` on. The position of the file stays where it is. */
+export function sendfile(fd: number, file: number, offset: number, length: number): number {
+  checkFd('sendfile', fd);
+  checkFd('sendfile', file);
+  checkInteger('sendfile', 'an offset', offset, 0, Number.MAX_SAFE_INTEGER);
+  checkInteger('sendfile', 'a length', length, 0, 2 ** 31 - 1);
+  fileOffset[0] = BigInt(offset);
+  return call(raw.sendfile, fd, file, fileOffset, length);
+}
+
 export function sendto(fd: number, data: Uint8Array, flags: number, sockaddr: Uint8Array): number {
   checkFd('sendto', fd);
   const length = checkBytes('sendto', data);

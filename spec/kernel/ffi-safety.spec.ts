@@ -16,6 +16,7 @@ import {
   closeAll,
   Dispatcher,
   FileDispatcher,
+  FileProducer,
   type Handled,
   IPPROTO_TCP,
   POLLIN,
@@ -88,6 +89,7 @@ const MEMORY: Record<string, Pairs> = {
   recvmsg: [[1, fixed(MSGHDR)]],
   sendmsg: [[1, fixed(MSGHDR)]],
   send: [[1, 2]],
+  sendfile: [[2, fixed(8)]],
   sendto: [
     [1, 2],
     [4, 5],
@@ -289,6 +291,10 @@ describe('A length', () => {
 
     const path = temporaryPath('file');
     writeFileSync(path, 'x'.repeat(10_000));
+    const [ours] = Socket.pair().map(keep) as [Socket, Socket];
+    const sending = new Echo(ours);
+    sending.pushWithProducer(new FileProducer(openSync(path, 'r'), { start: 1000 }));
+    sending.close();
     const descriptor = openSync(path, 'r');
     let read = 0;
     const file = new (class extends FileDispatcher {

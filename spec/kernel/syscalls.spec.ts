@@ -117,6 +117,8 @@ describe('Arguments', () => {
     ['recvfrom', (fd) => libc.recvfrom(fd, bytes, MSG_DONTWAIT, null)],
     ['send', (fd) => libc.send(fd, bytes, MSG_DONTWAIT)],
     ['send', (fd) => libc.sendFrom(fd, memory, 0, 1, MSG_DONTWAIT)],
+    ['sendfile', (fd) => libc.sendfile(fd, NOBODY, 0, 1)],
+    ['sendfile', (file) => libc.sendfile(NOBODY, file, 0, 1)],
     ['sendto', (fd) => libc.sendto(fd, bytes, MSG_DONTWAIT, bytes)],
     ['recvmsg', (fd) => libc.recvmsg(fd, message, MSG_DONTWAIT)],
     ['sendmsg', (fd) => libc.sendmsg(fd, message, MSG_DONTWAIT)],
@@ -167,6 +169,15 @@ describe('Arguments', () => {
     it.each(NO_INTEGERS)('is not %p', (value, error) => {
       expect(() => call(value as never)).toThrow(expect.objectContaining(error));
       expect(() => call(value as never)).toThrow(`${cannot(name)}: expected ${what} to be`);
+    });
+  });
+
+  describe.each<[string, Call]>([
+    ['an offset', (n) => libc.sendfile(NOBODY, NOBODY, n, 1)],
+    ['a length', (n) => libc.sendfile(NOBODY, NOBODY, 0, n)],
+  ])('of sendfile: %s', (what, call) => {
+    it.each([-1, 0.5, Number.NaN, 2 ** 53, Infinity, '3', undefined])('is not %p', (value) => {
+      expect(() => call(value as never)).toThrow(`Cannot sendfile: expected ${what} to be`);
     });
   });
 
@@ -221,6 +232,7 @@ describe('A call that fails', () => {
     ['recvfrom', ERRNO.EBADF, () => libc.recvfrom(NOBODY, bytes, 0, slot)],
     ['send', ERRNO.EBADF, () => libc.send(NOBODY, bytes, 0)],
     ['sendFrom', ERRNO.EBADF, () => libc.sendFrom(NOBODY, memory, 0, 1, 0)],
+    ['sendfile', ERRNO.EBADF, () => libc.sendfile(NOBODY, NOBODY, 0, 1)],
     ['sendto', ERRNO.EBADF, () => libc.sendto(NOBODY, bytes, 0, bytes)],
     ['recvmsg', ERRNO.EBADF, () => libc.recvmsg(NOBODY, message, 0)],
     ['sendmsg', ERRNO.EBADF, () => libc.sendmsg(NOBODY, message, 0)],

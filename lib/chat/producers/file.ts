@@ -2,11 +2,15 @@
 
 import { closeSync, readSync } from 'node:fs';
 import { badNumber, checkOptions } from '../../errors';
-import { ACTION, NOTHING, PIECE, type Producer } from './producer';
+import { ACTION, type FileSender, NOTHING, PIECE, type Producer, sendItself } from './producer';
 
 /**
  * Yields a file, or a part of it. Owns the descriptor: closes it when all has been read, when a read
  * fails, and by `close`. Medusa's `file_producer`.
+ *
+ * A chat on a `Socket` sends the file by sendfile(2), unless it overrides a step of sending. The file is not
+ * read into memory then, so what is written over a part of it may still show in what the peer gets. Rename a
+ * new file over it instead.
  *
  * For files on a disk: a pipe has no offsets to read at; use a `FileDispatcher` for that.
  *
@@ -17,6 +21,8 @@ export class FileProducer implements Producer {
   #fd: number | null;
   #at: number;
   readonly #end: number;
+  /** The file cannot be sent past the program's memory, or has ended. */
+  #mustBeRead = false;
 
   /**
    * @param part from byte `start` (default 0) to before byte `end` (default: the end of the file). With an
@@ -64,6 +70,18 @@ export class FileProducer implements Producer {
     throw new Error(`Cannot read a file up to byte ${this.#end}: it ends at ${this.#at}`);
   }
 
+  /** @internal */
+  [sendItself](send: FileSender, room: number): number | null {
+    if (this.#fd === null || this.#mustBeRead || this.more !== STOCK_MORE) return 0;
+    const sent = send(this.#fd, this.#at, Math.min(room, this.#end - this.#at));
+    if (sent === null) return null;
+    this.#at += sent;
+    if (this.#at === this.#end) this.close();
+    // more() finds out why.
+    else if (sent === 0) this.#mustBeRead = true;
+    return sent;
+  }
+
   /** Closes the descriptor. Idempotent. */
   close(): void {
     const fd = this.#fd;
@@ -71,3 +89,6 @@ export class FileProducer implements Producer {
     if (fd !== null) closeSync(fd);
   }
 }
+
+// Taken once: a subclass, or a program that patches the prototype, may yield something else.
+const STOCK_MORE = FileProducer.prototype.more;

@@ -16,6 +16,7 @@ export const PLATFORM_SIGNATURES = {
   epoll_create1: 'int epoll_create1(int)',
   epoll_ctl: 'int epoll_ctl(int, int, int, uintptr_t)',
   epoll_wait: 'int epoll_wait(int, uintptr_t, int, int)',
+  sendfile: 'intptr_t sendfile(int, int, void *, size_t)',
 } as const;
 
 /**
