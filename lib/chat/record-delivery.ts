@@ -5,7 +5,7 @@ import { Buffer } from 'node:buffer';
 import { type Dispatcher, sessionOf } from '../channels/dispatcher';
 import type { Session } from '../channels/session';
 import { isExit, isSystemError } from '../errors';
-import { keepable, SMALLEST_VIEW } from '../kernel/buffers';
+import { keepable } from '../kernel/buffers';
 import { handleResult, routeError } from '../loop/dispatch';
 import { type CheckedTerminator, RecordReader, Step } from './record-reader';
 import { checkTerminator, type Terminator } from './terminator';
@@ -214,8 +214,7 @@ export class RecordDelivery {
     }
     if (start === end) return true;
     const session = this.#session();
-    const piece = input.length < SMALLEST_VIEW ? this.#reader.view() : keepable(input, start, end);
-    const result = owner.collectIncomingData(piece);
+    const result = owner.collectIncomingData(keepable(input, start, end));
     if (result !== undefined) handleResult(owner, result);
     return !session.closed;
   }

@@ -14,8 +14,6 @@
 //                                 beginning of the delimiter is held back
 
 import { Buffer } from 'node:buffer';
-import { bufferOf, byteOffsetOf } from '../kernel/arguments';
-import { View } from '../kernel/buffers';
 
 /** What ends a record: these bytes, or this many bytes more; null, 0 and empty: nothing does. */
 export type CheckedTerminator = Uint8Array | number | null;
@@ -40,9 +38,6 @@ export class RecordReader {
   complete = false;
   /** Whether the last step has held the beginning of the delimiter back, for which more has to come. */
   held = false;
-  /** The memory of `input`, asked once for each input as that is slow; null: not yet. */
-  #memory: ArrayBufferLike | null = null;
-  #base = 0;
   /** The bytes of the current record that have been taken. */
   recordLength = 0;
   /** The current record is too long, and the rest of it is dropped. */
@@ -66,30 +61,18 @@ export class RecordReader {
   feed(data: Buffer): void {
     this.input = this.at === this.input.length ? data : Buffer.concat([this.rest, data]);
     this.at = 0;
-    this.#memory = null;
   }
 
   /** Replaces what has not been taken. */
   replace(data: Buffer): void {
     this.input = data;
     this.at = 0;
-    this.#memory = null;
-  }
-
-  /** The piece that the last step has found, as a view. */
-  view(): Buffer {
-    if (this.#memory === null) {
-      this.#memory = bufferOf.call(this.input);
-      this.#base = byteOffsetOf.call(this.input);
-    }
-    return new View(this.#memory, this.#base + this.start, this.end - this.start);
   }
 
   /** Forgets the input, so that nothing keeps its memory. */
   clear(): void {
     this.input = NOTHING;
     this.at = 0;
-    this.#memory = null;
   }
 
   /** Forgets the input and the current record. */

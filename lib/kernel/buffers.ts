@@ -2,12 +2,12 @@
 // addresses.
 
 import { Buffer } from 'node:buffer';
-import { byteLengthOf } from './arguments';
+import { bufferOf, byteLengthOf, byteOffsetOf } from './arguments';
 import { Memory } from './koffi';
 import { recv } from './syscalls';
 
 /** Makes a Buffer that is a view, as `subarray` does at three times the cost. */
-export const View = (Buffer as unknown as Record<symbol, unknown>)[Symbol.species] as new (
+const View = (Buffer as unknown as Record<symbol, unknown>)[Symbol.species] as new (
   memory: ArrayBufferLike,
   offset: number,
   length: number,
@@ -48,12 +48,24 @@ export function receive(fd: number, size: number, flags: number): Buffer | numbe
   return keepable(memory.buffer, offset, offset + length);
 }
 
+/** The small read that pieces were last taken of, and its memory, asked once as that is slow. */
+let viewed: Buffer | null = null;
+let viewedMemory: ArrayBufferLike = new ArrayBuffer(0);
+let viewedBase = 0;
+
 /**
  * A piece of what was received, for a program to keep: a view, or a copy where the piece is a small part
  * of a large read, of the slab, or of the memory of a read beyond the slab's size.
  */
 export function keepable(input: Buffer, start: number, end: number): Buffer {
-  if (input.length < SMALLEST_VIEW) return input.subarray(start, end);
+  if (input.length < SMALLEST_VIEW) {
+    if (input !== viewed) {
+      viewed = input;
+      viewedMemory = bufferOf.call(input);
+      viewedBase = byteOffsetOf.call(input);
+    }
+    return new View(viewedMemory, viewedBase + start, end - start);
+  }
   const size = end - start;
   // The size of the memory is asked last, as `buffer` is slow: small pieces need no look at it.
   if (size >= SMALLEST_VIEW && size * MOST_PINNED >= input.buffer.byteLength) {
