@@ -278,8 +278,10 @@ export class Dispatcher implements Channel, Handlers {
     session.fd = null;
     this.#idle?.stop();
     if (fd === null) return;
-    for (const left of map === undefined ? [this.map, session.map] : [map]) {
-      if (left.get(fd) === this) left.delete(fd);
+    const own = map ?? this.map;
+    if (own.get(fd) === this) own.delete(fd);
+    if (map === undefined && session.map !== own && session.map.get(fd) === this) {
+      session.map.delete(fd);
     }
   }
 

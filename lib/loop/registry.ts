@@ -62,8 +62,8 @@ export class Registry {
   /** The entries that the library itself reports as ready. */
   readonly software: SoftwareReadiness;
 
-  /** By fd: descriptors are small, and an array is faster than a Map. */
-  readonly #entries: (Entry | undefined)[] = [];
+  /** By fd: descriptors are small, and an array is faster than a Map. Only the registry changes it. */
+  readonly entries: (Entry | undefined)[] = [];
   #lastOrder = 0;
   /** To be asked at the next tick. */
   #stale: Entry[] = [];
@@ -88,20 +88,20 @@ export class Registry {
 
   /** The live entry of a channel, if it stands in the map under `fd`. */
   entryOf(channel: Channel, fd: number): Entry | undefined {
-    const entry = this.#entries[fd];
+    const entry = this.entries[fd];
     return entry?.channel === channel ? entry : undefined;
   }
 
   /** `channel` is put into the map under `fd`, in place of the channel that had the number. */
   enter(fd: number, channel: Channel): void {
-    const old = this.#entries[fd];
+    const old = this.entries[fd];
     if (old?.channel === channel && !old.invalid) this.interestChanged(fd);
     else this.#enter(fd, channel, old);
   }
 
   /** The channel under `fd` has another socket, whose number is the same. */
   renew(fd: number): void {
-    const old = this.#entries[fd];
+    const old = this.entries[fd];
     if (old !== undefined) this.#enter(fd, old.channel, old);
   }
 
@@ -112,7 +112,7 @@ export class Registry {
     }
     // As in any Map, a replacement keeps the place of what it replaces.
     const entry = new Entry(fd, channel, old?.order ?? ++this.#lastOrder);
-    this.#entries[fd] = entry;
+    this.entries[fd] = entry;
     this.#stale.push(entry);
     this.wake();
   }
@@ -127,10 +127,10 @@ export class Registry {
 
   /** The channel under `fd` is taken out of the map. @returns whether there was one */
   leave(fd: number): boolean {
-    const entry = this.#entries[fd];
+    const entry = this.entries[fd];
     if (entry === undefined) return false;
     this.#retire(entry);
-    this.#entries[fd] = undefined;
+    this.entries[fd] = undefined;
     return true;
   }
 
@@ -172,7 +172,7 @@ export class Registry {
 
   /** The predicates of channel `fd` may answer otherwise now. */
   interestChanged(fd: number): void {
-    const entry = this.#entries[fd];
+    const entry = this.entries[fd];
     if (entry === undefined || entry.stale) return;
     entry.stale = true;
     this.#stale.push(entry);
@@ -186,7 +186,7 @@ export class Registry {
 
   /** The socket of `fd` is about to be closed, and not by its channel. */
   invalidate(fd: number): void {
-    const entry = this.#entries[fd];
+    const entry = this.entries[fd];
     if (entry === undefined || entry.invalid) return;
     this.#register(entry, 0);
     this.#markInvalid(entry);
@@ -208,14 +208,14 @@ export class Registry {
     if (now - this.#lastSweep < SWEEP_PAUSE) return;
     this.#lastSweep = now;
     for (const fd of this.channels.keys()) {
-      const entry = this.#entries[fd] as Entry;
+      const entry = this.entries[fd] as Entry;
       if (entry.mask !== 0 && !isOpen(fd)) this.invalidate(fd);
     }
   }
 
   /** Takes a channel out of the selector for `duration` ms (Infinity: until `resume`). */
   suspend(fd: number, duration: number): void {
-    const entry = this.#entries[fd];
+    const entry = this.entries[fd];
     if (entry === undefined) return;
     entry.suspended = true;
     if (duration !== Infinity) {
@@ -229,7 +229,7 @@ export class Registry {
 
   /** Ends a suspension, if there is one, and has the channel asked again. */
   resume(fd: number): void {
-    const entry = this.#entries[fd];
+    const entry = this.entries[fd];
     if (entry === undefined) return;
     this.#endSuspension(entry);
     this.interestChanged(fd);
@@ -289,7 +289,7 @@ export class Registry {
   #follow(order: TickOrder): void {
     this.#order = order;
     for (const fd of this.channels.keys()) {
-      const entry = this.#entries[fd] as Entry;
+      const entry = this.entries[fd] as Entry;
       if (entry.hangupMuted) this.resume(fd);
       else if (entry.mask !== 0) this.#register(entry, this.#maskOf(entry));
     }
@@ -382,7 +382,7 @@ export class Registry {
    * @param inline it is part of the input (SO_OOBINLINE), and consumed by reading alone
    */
   muteUrgent(fd: number, inline: boolean): void {
-    const entry = this.#entries[fd];
+    const entry = this.entries[fd];
     if (entry === undefined || (inline && (entry.wants & READ) !== 0)) return;
     entry.urgentMuted = true;
     if (!inline) {
@@ -463,7 +463,7 @@ export class Registry {
     let last = 0;
     let sorted = true;
     for (let index = 0; index < reported; index += 1) {
-      const entry = this.#entries[fds[index] as number];
+      const entry = this.entries[fds[index] as number];
       // A descriptor that was closed by number while a duplicate is open: see the selector's contract.
       if (entry === undefined) continue;
       entry.fired = masks[index] as number;
