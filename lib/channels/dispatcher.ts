@@ -406,7 +406,7 @@ export class Dispatcher implements Channel, Handlers {
     this.addr = address;
     const session = this.#session;
     session.setUp(this, session.inUse, () => bindSocket(socket, address));
-    this.#session.bound = true;
+    this.#session.preparing.bound = true;
   }
 
   /**
