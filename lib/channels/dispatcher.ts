@@ -15,8 +15,7 @@ import type { Address } from '../kernel/address';
 import { closedSocket } from '../kernel/errno';
 import { printLine } from '../kernel/output';
 import { AF_INET, SO_ERROR, SOCK_STREAM, SOL_SOCKET } from '../kernel/platform/constants';
-import { flushPending, Socket, type SocketLike, sendRange, socketClosing } from '../kernel/socket';
-import type { Memory } from '../kernel/syscalls';
+import { flushPending, Socket, type SocketLike, socketClosing } from '../kernel/socket';
 import {
   type Channel,
   explainSpin,
@@ -99,7 +98,6 @@ export class Dispatcher implements Channel, Handlers {
   readonly map: ChannelMap;
 
   #session: Session;
-  #idle: IdleTimeout | null = null;
   #acceptor: Acceptor | null = null;
 
   /**
@@ -192,7 +190,7 @@ export class Dispatcher implements Channel, Handlers {
 
   /** As set by `setIdleTimeout`, in milliseconds; 0: none. */
   get idleTimeout(): number {
-    return this.#idle?.duration ?? 0;
+    return this.#session.idle?.duration ?? 0;
   }
 
   /**
@@ -206,9 +204,10 @@ export class Dispatcher implements Channel, Handlers {
     const action = 'set an idle timeout';
     if (typeof duration !== 'number') throw badType(action, 'milliseconds', duration);
     if (!(duration >= 0)) throw badRange(action, '0 milliseconds or more', duration);
-    this.#idle?.stop();
-    this.#idle = duration === 0 ? null : new IdleTimeout(this, duration);
-    if (this.#session.fd !== null) this.#idle?.start(this.#session.map);
+    const session = this.#session;
+    session.idle?.stop();
+    session.idle = duration === 0 ? null : new IdleTimeout(this, duration);
+    if (session.fd !== null) session.idle?.start(session.map);
   }
 
   /**
@@ -261,7 +260,7 @@ export class Dispatcher implements Channel, Handlers {
       throw badType('add a channel', 'a channel with a socket', this, NO_SOCKET);
     map.set(session.fd, this);
     session.map = map;
-    this.#idle?.start(map);
+    session.idle?.start(map);
     this.#acceptor?.attach(session);
   }
 
@@ -276,7 +275,7 @@ export class Dispatcher implements Channel, Handlers {
     const session = this.#session;
     const { fd } = session;
     session.fd = null;
-    this.#idle?.stop();
+    session.idle?.stop();
     if (fd === null) return;
     const own = map ?? this.map;
     if (own.get(fd) === this) own.delete(fd);
@@ -461,34 +460,11 @@ export class Dispatcher implements Channel, Handlers {
    * @throws {TypeError} for anything but a Uint8Array; only chats take strings
    */
   send(data: Uint8Array): number {
+    const session = this.#session;
     // To the kernel the socket is not even connecting.
-    if (this.#session.lookup !== null) return 0;
-    try {
-      return this.#sent(this.#need('send').send(data));
-    } catch (error) {
-      return this.#sendFailed(error);
-    }
-  }
-
-  /** As `send`, from memory with a fixed address. @internal */
-  [sendRange](socket: Socket, memory: Memory, offset: number, length: number): number {
-    try {
-      return this.#sent(socket[sendRange](memory, offset, length));
-    } catch (error) {
-      return this.#sendFailed(error);
-    }
-  }
-
-  #sent(size: number | null): number {
-    if (size === null) return 0;
-    this.#idle?.touch();
-    return size;
-  }
-
-  #sendFailed(error: unknown): number {
-    this.#session.checkGone(error);
-    this.#session.peerGone(this);
-    return 0;
+    if (session.lookup !== null) return 0;
+    if (session.socket === null) this.#need('send');
+    return session.send(this, data);
   }
 
   /**
@@ -609,9 +585,9 @@ export class Dispatcher implements Channel, Handlers {
     const session = this.#session;
     // Another channel's handler may have paused reading in this very tick.
     if (session.readingPaused || (session.lookup && session.awaitsLookup())) return;
-    this.#idle?.touch();
-    if (this.accepting) return this.handleAccept();
-    if (this.connecting && hasFailed(this, session)) return;
+    session.idle?.touch();
+    if (session.accepting) return this.handleAccept();
+    if (session.connecting && hasFailed(this, session)) return;
     // handleConnect may have paused it.
     if (session.replaced || session.readingPaused) return;
     const result = this.handleRead();
@@ -622,8 +598,8 @@ export class Dispatcher implements Channel, Handlers {
   handleWriteEvent(): Handled {
     // The loop never waits for a listener to become writable.
     const session = this.#session;
-    if (this.accepting || (session.lookup && session.awaitsLookup())) return;
-    if (this.connecting && hasFailed(this, session)) return;
+    if (session.accepting || (session.lookup && session.awaitsLookup())) return;
+    if (session.connecting && hasFailed(this, session)) return;
     if (!session.replaced) handleResult(this, this.handleWrite());
   }
 
@@ -633,7 +609,7 @@ export class Dispatcher implements Channel, Handlers {
    */
   handleConnectEvent(): void {
     this.#need('connect');
-    this.#idle?.touch();
+    this.#session.idle?.touch();
     finishConnect(this, sessionOf);
   }
 

@@ -15,10 +15,12 @@ import {
   SOL_SOCKET,
 } from '../kernel/platform/constants';
 import { noteProgress } from '../kernel/progress';
-import { Socket, type SocketLike } from '../kernel/socket';
+import { Socket, type SocketLike, sendRange } from '../kernel/socket';
+import type { Memory } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
 import { handleResult, isPromise } from '../loop/dispatch';
+import type { IdleTimeout } from './idle-timeout';
 
 /** What this file needs of a channel. */
 interface Wrapper extends Channel {
@@ -73,6 +75,8 @@ export class Session {
   preparation: Preparation | null = null;
   /** Of the socket, set by `attach`: `SOCK_STREAM`, `SOCK_DGRAM`, …; 0: there has been no socket yet. */
   type = 0;
+  /** As set by `setIdleTimeout`. */
+  idle: IdleTimeout | null = null;
 
   constructor(
     public socket: SocketLike | null,
@@ -130,6 +134,7 @@ export class Session {
     next.readingPaused = this.readingPaused;
     next.holdsRecords = this.holdsRecords;
     next.handlesConnect = this.handlesConnect;
+    next.idle = this.idle;
     this.replaced = true;
     return next;
   }
@@ -140,6 +145,7 @@ export class Session {
     next.closed = true;
     next.gone = true;
     next.inputEnded = this.inputEnded;
+    next.idle = this.idle;
     this.replaced = true;
     this.closed = true;
     this.gone = true;
@@ -191,6 +197,41 @@ export class Session {
     this.preparing.failed = true;
     channel.delChannel();
     registryOf(this.map).strays.add(channel);
+  }
+
+  /**
+   * Sends what the socket takes.
+   * @returns how many bytes; 0 when it would block, and when the peer is gone, after `handleClose` has run
+   */
+  send(channel: Wrapper, data: Uint8Array): number {
+    try {
+      return this.sent((this.socket as SocketLike).send(data));
+    } catch (error) {
+      return this.sendFailed(channel, error);
+    }
+  }
+
+  /** As `send`, by the kernel's own socket and from memory with a fixed address. */
+  sendRange(channel: Wrapper, memory: Memory, offset: number, length: number): number {
+    try {
+      return this.sent((this.socket as Socket)[sendRange](memory, offset, length));
+    } catch (error) {
+      return this.sendFailed(channel, error);
+    }
+  }
+
+  // Not `#sent` and `#sendFailed`: in a class with private methods each object takes up a word more.
+
+  sent(size: number | null): number {
+    if (size === null) return 0;
+    this.idle?.touch();
+    return size;
+  }
+
+  sendFailed(channel: Wrapper, error: unknown): number {
+    this.checkGone(error);
+    this.peerGone(channel);
+    return 0;
   }
 
   /** The kernel has refused a call. @throws the error, unless it says that the peer is gone */

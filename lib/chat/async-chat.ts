@@ -9,6 +9,7 @@
 // Output. What is pushed leaves in order (output-queue.ts): at once, or, while the loop delivers events,
 // after the reads of the tick.
 
+import { Buffer } from 'node:buffer';
 import { beforeClose, Dispatcher, endInput, sessionOf } from '../channels/dispatcher';
 import type { Handled } from '../channels/handlers';
 import { drainInput } from '../channels/session';
@@ -235,17 +236,13 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   override handleReadEvent(): Handled {
-    const out = this.#out;
-    const outer = out.handlesRead;
-    out.handlesRead = true;
+    if (outbox.open) return super.handleReadEvent();
     // An event that the program delivers itself is a tick of its own.
-    const own = !outbox.open;
-    if (own) outbox.begin();
+    outbox.begin();
     try {
       return super.handleReadEvent();
     } finally {
-      out.handlesRead = outer;
-      if (own) outbox.end(false);
+      outbox.end(false);
     }
   }
 

@@ -1,5 +1,7 @@
 // First in, first out: what a chat has yet to send. Imports nothing of ours.
 
+import { Buffer } from 'node:buffer';
+
 /** Told when a fifo becomes empty, and when it no longer is. */
 export interface FifoWatcher {
   interestChanged(): void;

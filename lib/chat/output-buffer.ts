@@ -1,6 +1,7 @@
 // The fifo of what a chat has yet to send, and the buffer that is filled from it: Python's producer_fifo
 // and ac_out_buffer. It knows no socket. What remains when a part is sent is not copied.
 
+import { Buffer } from 'node:buffer';
 import { badType } from '../errors';
 import { Fifo, type FifoWatcher } from './fifo';
 import type { Producer } from './producers';

@@ -15,11 +15,12 @@
 //
 // Invariant: while there is a segment, the queue is listed, or its `send` is running.
 
+import { Buffer } from 'node:buffer';
 import { logFor } from '../channels/channel-log';
 import { Dispatcher, sessionOf } from '../channels/dispatcher';
+import type { Session } from '../channels/session';
 import { badRange, isExit, isSystemError } from '../errors';
-import { sendScratch } from '../kernel/buffers';
-import { Socket, sendRange } from '../kernel/socket';
+import { Socket, type SocketLike } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
 import { routeError, runHandler } from '../loop/dispatch';
 import { outbox, type Sender } from '../loop/outbox';
@@ -65,8 +66,8 @@ export class OutputQueue implements Sender {
   readonly #segment = new Segment();
   /** `#buffer.changes` when the segment was opened. Once data has gone to the fifo, more data follows it. */
   #changes = 0;
-  /** A read event of the owner is under way. */
-  handlesRead = false;
+  /** The owner's session, or one that it has replaced. */
+  #lastSession: Session;
   /** Stands in the outbox's list. */
   #listed = false;
   /** The outbox sends. Closing is left to a later write event. */
@@ -84,6 +85,13 @@ export class OutputQueue implements Sender {
     this.#owner = owner;
     this.#buffer = buffer;
     this.#stock = stock;
+    this.#lastSession = sessionOf(owner);
+  }
+
+  /** The owner's session. Read from the owner only when it changes, as owners differ in shape. */
+  get #session(): Session {
+    if (this.#lastSession.replaced) this.#lastSession = sessionOf(this.#owner);
+    return this.#lastSession;
   }
 
   /** Bytes that wait. A producer counts for what it has been asked for. */
@@ -110,7 +118,7 @@ export class OutputQueue implements Sender {
     const buffer = this.#buffer;
     if (segment.length === 0 || buffer.changes !== this.#changes) return false;
     const owner = this.#owner;
-    return owner.batchOutput && segment.extend(data, owner.encoding);
+    return owner.batchOutput && segment.extend(data, owner);
   }
 
   /**
@@ -122,27 +130,31 @@ export class OutputQueue implements Sender {
     const buffer = this.#buffer;
     const size = this.#chunkSize();
     const empty = this.isEmpty();
-    if (sessionOf(owner).gone) return this.#refuse('push', CLOSED);
+    if (this.#session.gone) return this.#refuse('push', CLOSED);
     if (!empty && buffer.closes) return this.#refuse('push', CLOSING);
-    if (data.length > 0) {
-      const putOff = outbox.open && owner.batchOutput && data.length <= LONGEST_COPIED;
-      const opened = empty && this.#openSegment(data, size);
-      const bytes = opened ? null : this.#bytesOf(data, putOff);
-      if (bytes !== null) buffer.append(bytes, size);
-      const waiting = opened ? this.#segment.length : this.byteLength;
-      // What waits since before this tick is tried again at each push, as in Python.
-      const canWait = putOff && waiting < size && waiting <= owner.highWaterMark;
-      if (canWait && (empty || this.#listed)) {
-        this.#list();
-        return true;
-      }
-      owner.initiateSend();
-      if (sessionOf(owner).gone) {
-        // This push has found that the peer is gone. Nobody would send what it has left here.
-        if (empty) buffer.clear();
-        else if (bytes !== null) buffer.takeBack(bytes);
-        return this.#refuse('push', CLOSED);
-      }
+    if (data.length === 0) return this.#isBelowMark();
+    const putOff = outbox.open && owner.batchOutput && data.length <= LONGEST_COPIED;
+    let waiting: number;
+    let bytes: Uint8Array | null = null;
+    if (empty && this.#openSegment(data, size)) {
+      waiting = this.#segment.length;
+    } else {
+      bytes = this.#bytesOf(data, putOff);
+      buffer.append(bytes, size);
+      waiting = this.byteLength;
+    }
+    // What waits since before this tick is tried again at each push, as in Python.
+    const canWait = putOff && waiting < size && (bytes === null || waiting <= owner.highWaterMark);
+    if (canWait && (empty || this.#listed)) {
+      this.#list();
+      return true;
+    }
+    owner.initiateSend();
+    if (this.#session.gone) {
+      // This push has found that the peer is gone. Nobody would send what it has left here.
+      if (empty) buffer.clear();
+      else if (bytes !== null) buffer.takeBack(bytes);
+      return this.#refuse('push', CLOSED);
     }
     return this.#isBelowMark();
   }
@@ -157,7 +169,7 @@ export class OutputQueue implements Sender {
   pushProducer(producer: Producer): boolean {
     const owner = this.#owner;
     const buffer = this.#buffer;
-    const { gone } = sessionOf(owner);
+    const { gone } = this.#session;
     if (gone || buffer.closes) {
       producer.close?.();
       return this.#refuse('pushWithProducer', gone ? CLOSED : CLOSING);
@@ -165,7 +177,7 @@ export class OutputQueue implements Sender {
     const empty = this.isEmpty();
     buffer.fifo.push(producer);
     owner.initiateSend();
-    if (sessionOf(owner).gone) {
+    if (this.#session.gone) {
       buffer.takeBackProducer(producer);
       if (empty) buffer.clear();
       return this.#refuse('pushWithProducer', CLOSED);
@@ -189,12 +201,11 @@ export class OutputQueue implements Sender {
   /** Opens a segment, as nothing waits, if all steps of the owner are the library's own. */
   #openSegment(data: Uint8Array | string, size: number): boolean {
     const owner = this.#owner;
-    // Re-entrant pushes wait for the outer send. Within a tick, only a chat's own read event is followed by
-    // more pushes of the same chat.
-    if (this.#sending || this.#buffer.refilling || (outbox.open && !this.handlesRead)) return false;
-    if (!this.#usesStockSteps() || !owner.connected) return false;
+    // Re-entrant pushes wait for the outer send.
+    if (this.#sending || this.#buffer.refilling) return false;
+    if (!this.#usesStockSteps() || !this.#session.connected) return false;
     this.#changes = this.#buffer.changes;
-    return this.#segment.open(data, owner.encoding, Math.min(size, owner.highWaterMark));
+    return this.#segment.open(data, owner, Math.min(size, owner.highWaterMark));
   }
 
   /** Whether output may go past the steps of the owner and the fifo: a subclass overrides none of them. */
@@ -207,7 +218,7 @@ export class OutputQueue implements Sender {
       owner.refillBuffer === stock.refillBuffer &&
       owner.writable === stock.writable &&
       Dispatcher.prototype.send === DISPATCHER_SEND &&
-      sessionOf(owner).isStream &&
+      this.#session.isStream &&
       this.#buffer.hasStockFifo
     );
   }
@@ -234,10 +245,12 @@ export class OutputQueue implements Sender {
     this.#listed = false;
     const outer = this.#flushing;
     this.#flushing = true;
+    const owner = this.#owner;
     try {
-      this.#owner.initiateSend();
+      if (owner.initiateSend === this.#stock.initiateSend) this.send();
+      else owner.initiateSend();
     } catch (error) {
-      routeError(this.#owner, error);
+      routeError(owner, error);
     } finally {
       this.#flushing = outer;
       // Not sent by an override that was set meanwhile. Other chats will use the shared memory.
@@ -269,22 +282,21 @@ export class OutputQueue implements Sender {
 
   /** @returns whether this is all for now: nothing else waits, or the kernel takes no more */
   #sendSegment(): boolean {
-    const owner = this.#owner;
-    if (!owner.connected) {
+    const session = this.#session;
+    if (!session.connected) {
       this.#endSegment(0);
       return false;
     }
+    const owner = this.#owner;
     const segment = this.#segment;
-    const { start, length } = segment;
-    const { socket } = sessionOf(owner);
+    const { length } = segment;
     let sent = 0;
     this.#sending = true;
     try {
-      const direct = socket instanceof Socket && socket.send === SOCKET_SEND;
-      sent =
-        direct && owner.send === this.#stock.send
-          ? owner[sendRange](socket, sendScratch.memory, start, length)
-          : checkSent(owner.send(segment.copy(0)), length);
+      if (owner.send !== this.#stock.send) sent = checkSent(owner.send(segment.giveAway()), length);
+      else if (isKernels(session.socket)) {
+        sent = session.sendRange(owner, segment.memory, segment.offset, length);
+      } else sent = checkSent(session.send(owner, segment.giveAway()), length);
     } catch (error) {
       this.#sendFailed(error);
     } finally {
@@ -366,7 +378,7 @@ export class OutputQueue implements Sender {
    */
   refill(): boolean {
     const buffer = this.#buffer;
-    buffer.refill(this.#chunkSize(), sessionOf(this.#owner).isStream);
+    buffer.refill(this.#chunkSize(), this.#session.isStream);
     return !this.#flushing && buffer.takeClose();
   }
 
@@ -394,6 +406,11 @@ export class OutputQueue implements Sender {
       routeError(this.#owner, error);
     }
   }
+}
+
+/** Whether a socket is the kernel's own, with the library's own method. */
+function isKernels(socket: SocketLike | null): boolean {
+  return socket instanceof Socket && socket.send === SOCKET_SEND;
 }
 
 /** What an override of send() has returned. */

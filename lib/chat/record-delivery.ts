@@ -1,6 +1,7 @@
 // From the socket to the program's handlers: receives into the reader of records, takes its steps, and
 // hands each piece and each end of a record to the chat. The steps and their order are asynchat's.
 
+import { Buffer } from 'node:buffer';
 import { type Dispatcher, sessionOf } from '../channels/dispatcher';
 import type { Session } from '../channels/session';
 import { isExit, isSystemError } from '../errors';
@@ -38,6 +39,8 @@ export class RecordDelivery {
   /** What is missing of a counted record is written here, past the check of what a program sets. */
   readonly #countDown: (missing: number) => void;
   readonly #reader = new RecordReader();
+  /** The owner's session, or one that it has replaced. */
+  #lastSession: Session;
   /** A handler has thrown, and nobody has taken up the rest of the input yet. */
   #interrupted = false;
 
@@ -45,6 +48,13 @@ export class RecordDelivery {
     this.#owner = owner;
     this.#output = output;
     this.#countDown = countDown;
+    this.#lastSession = sessionOf(owner);
+  }
+
+  /** The owner's session. Read from the owner only when it changes, as owners differ in shape. */
+  get #session(): Session {
+    if (this.#lastSession.replaced) this.#lastSession = sessionOf(this.#owner);
+    return this.#lastSession;
   }
 
   /** What has been received and not yet been given to the program. */
@@ -59,7 +69,7 @@ export class RecordDelivery {
   /** A read event. */
   read(): void {
     // Records that pauseReading kept back come first, so that a slow program holds one read's worth at most.
-    if (sessionOf(this.#owner).holdsRecords || this.#receive()) this.#deliver(false);
+    if (this.#session.holdsRecords || this.#receive()) this.#deliver(false);
   }
 
   /** @returns false when that failed */
@@ -88,9 +98,9 @@ export class RecordDelivery {
   #deliver(toTheEnd: boolean): void {
     const owner = this.#owner;
     const reader = this.#reader;
-    sessionOf(owner).holdsRecords = false;
+    this.#session.holdsRecords = false;
     while (reader.at < reader.input.length) {
-      const session = sessionOf(owner);
+      const session = this.#session;
       if (session.failed && this.#endsHere(session)) return;
       if (!toTheEnd && session.readingPaused) {
         session.holdsRecords = true;
@@ -134,7 +144,7 @@ export class RecordDelivery {
 
   /** A handler has thrown. What follows its record waits for the next event. @returns the error */
   #interrupt(error: unknown): unknown {
-    const session = sessionOf(this.#owner);
+    const session = this.#session;
     this.#interrupted = session.failed = !isExit(error);
     if (this.#reader.hasInput) {
       session.holdsRecords = true;
@@ -148,7 +158,7 @@ export class RecordDelivery {
    * @returns to be called when that has been done. Another record may have been delivered meanwhile
    */
   failing(): () => void {
-    const session = sessionOf(this.#owner);
+    const session = this.#session;
     const fail = (): void => {
       session.failed = true;
     };
@@ -166,7 +176,7 @@ export class RecordDelivery {
   /** @param taken how many of the `missing` bytes the step has taken */
   #handOverCounted(step: Step, missing: number, taken: number): void {
     const owner = this.#owner;
-    const session = sessionOf(owner);
+    const session = this.#session;
     const { complete } = this.#reader;
     const before = owner.terminator;
     let got = false;
@@ -198,7 +208,7 @@ export class RecordDelivery {
       return false;
     }
     if (start === end) return true;
-    const session = sessionOf(owner);
+    const session = this.#session;
     const piece = input.length < SMALLEST_VIEW ? this.#reader.view() : keepable(input, start, end);
     const result = owner.collectIncomingData(piece);
     if (result !== undefined) handleResult(owner, result);
@@ -213,14 +223,14 @@ export class RecordDelivery {
       if (reader.hasInput) this.#handOver(reader.last(this.#owner.maxRecordLength));
     } finally {
       reader.clear();
-      sessionOf(this.#owner).holdsRecords = false;
+      this.#session.holdsRecords = false;
     }
   }
 
   /** Forgets all input. The record that is being delivered ends here. */
   reset(): void {
     this.#reader.reset();
-    sessionOf(this.#owner).holdsRecords = false;
+    this.#session.holdsRecords = false;
   }
 }
 

@@ -13,6 +13,9 @@
 //                                 and `complete`, whether the record ends there; `held`, whether the
 //                                 beginning of the delimiter is held back
 
+import { Buffer } from 'node:buffer';
+import { View } from '../kernel/buffers';
+
 /** What ends a record: these bytes, or this many bytes more; null, 0 and empty: nothing does. */
 export type CheckedTerminator = Uint8Array | number | null;
 
@@ -21,13 +24,6 @@ export const Step = { Part: 0, Record: 1, Overflow: 2, Skipped: 3 } as const;
 export type Step = (typeof Step)[keyof typeof Step];
 
 const NOTHING = Buffer.alloc(0);
-
-/** Makes a Buffer that is a view, as `subarray` does at three times the cost. */
-const View = (Buffer as unknown as Record<symbol, unknown>)[Symbol.species] as new (
-  memory: ArrayBufferLike,
-  offset: number,
-  length: number,
-) => Buffer;
 
 /** The engine's own, past the look-ups that Buffer's methods make on the way. */
 const { indexOf: indexOfByte } = Uint8Array.prototype;

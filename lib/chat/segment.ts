@@ -1,8 +1,12 @@
-// The small pushes of one chat in one tick, side by side in memory that all chats share
-// (kernel/buffers.ts), so that they are sent without a Buffer for each. A chat begins a segment in its own
-// read event. The segment can be extended until another one begins behind it.
+// The small pushes of one chat in one tick, in memory that all chats share (kernel/buffers.ts), so that they
+// are sent together and without a Buffer for each.
+//
+// What a chat pushes in its own read event stands side by side. Where other chats push in between, as in a
+// room in which many speak at once, a segment consists of several pieces.
 
+import { Buffer } from 'node:buffer';
 import { sendScratch } from '../kernel/buffers';
+import type { Memory } from '../kernel/syscalls';
 import { checkText } from './producers/text';
 
 /** Longer data is not worth copying, in bytes. */
@@ -15,63 +19,94 @@ const checkPushed = (text: string, encoding: BufferEncoding): void =>
 let segments = 0;
 
 export class Segment {
-  start = 0;
-  /** 0: there is none, or what there was has been dropped. */
+  /** All bytes; 0: there is no segment, or what there was has been dropped. */
   length = 0;
+  /** The last piece. */
+  #start = 0;
+  #last = 0;
+  /** The start and the length of each piece before that; null: none. */
+  #earlier: number[] | null = null;
   #open = false;
   /** The maximum length, in bytes. */
-  limit = 0;
+  #limit = 0;
 
   /**
    * Begins with `data`.
+   * @param owner its encoding is that of text
    * @returns false when that is too long, or there is no room
    * @throws {RangeError} for text that the encoding cannot hold. Nothing has changed then
    */
-  open(data: Uint8Array | string, encoding: BufferEncoding, limit: number): boolean {
-    this.start = sendScratch.used;
-    this.limit = limit;
+  open(data: Uint8Array | string, owner: { encoding: BufferEncoding }, limit: number): boolean {
+    this.#start = sendScratch.used;
+    this.#limit = limit;
     // Some text makes no bytes at all: half a digit of `hex`.
-    this.#open = this.extend(data, encoding) && this.length > 0;
+    this.#open = this.extend(data, owner) && this.length > 0;
     if (this.#open) segments += 1;
     return this.#open;
   }
 
   /**
    * Appends `data`.
-   * @returns false when it does not fit, or another segment stands behind this one
+   * @returns false when it does not fit
    * @throws {RangeError} for text that the encoding cannot hold. Nothing has changed then
    */
-  extend(data: Uint8Array | string, encoding: BufferEncoding): boolean {
+  extend(data: Uint8Array | string, owner: { encoding: BufferEncoding }): boolean {
     const before = sendScratch.used;
-    if (data.length > LONGEST_COPIED || this.start + this.length !== before) return false;
+    if (data.length > LONGEST_COPIED) return false;
     const copied =
       typeof data === 'string'
-        ? sendScratch.appendText(data, encoding, checkPushed) >= 0
+        ? sendScratch.appendText(data, owner.encoding, checkPushed) >= 0
         : sendScratch.append(data);
     if (!copied) return false;
-    const length = sendScratch.used - this.start;
-    if (length > this.limit) {
+    const added = sendScratch.used - before;
+    if (this.length + added > this.#limit) {
       sendScratch.release(before);
       return false;
     }
-    this.length = length;
+    if (this.#start + this.#last !== before) this.#beginPiece(before);
+    this.#last += added;
+    this.length += added;
     return true;
   }
 
-  /** A copy, from `offset` on: for an override or a stand-in for a socket, which may keep it. */
-  copy(offset: number): Buffer {
-    const { start, length } = this;
-    return Buffer.from(sendScratch.memory.buffer.subarray(start + offset, start + length));
+  #beginPiece(start: number): void {
+    this.#earlier ??= [];
+    this.#earlier.push(this.#start, this.#last);
+    this.#start = start;
+    this.#last = 0;
+  }
+
+  /** The bytes in one piece, at `offset` of this memory, until another segment is asked for its own. */
+  get memory(): Memory {
+    if (this.#earlier === null) return sendScratch.memory;
+    return sendScratch.join([...this.#earlier, this.#start, this.#last]);
+  }
+
+  get offset(): number {
+    return this.#earlier === null ? this.#start : 0;
+  }
+
+  /** For an override or a stand-in for a socket, which may keep it. */
+  giveAway(): Buffer {
+    if (this.#earlier !== null) return this.copy(0);
+    return sendScratch.giveAway(this.#start, this.length);
+  }
+
+  /** A copy, from `from` on. It may wait for long, and must not keep all of the shared memory. */
+  copy(from: number): Buffer {
+    const start = this.offset;
+    return Buffer.from(this.memory.buffer.subarray(start + from, start + this.length));
   }
 
   /** Forgets the bytes. They may be on their way to the kernel at this moment, so their memory stays. */
   drop(): void {
-    this.length = 0;
+    this.length = this.#last = 0;
+    this.#earlier = null;
   }
 
   /** Ends the segment. The memory may be used again. */
   release(): void {
-    this.length = 0;
+    this.drop();
     if (!this.#open) return;
     this.#open = false;
     segments -= 1;

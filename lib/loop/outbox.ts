@@ -19,14 +19,13 @@ export interface Sender {
 class Outbox {
   /** The loop is delivering events: output is to be put off. To be read only. */
   open = false;
-  /**
-   * How many senders wait for the flush. To be read only. It is always `#senders.length - #next`, and a
-   * plain field because each tick reads it several times.
-   */
+  /** How many senders wait for the flush. To be read only. */
   size = 0;
-  readonly #senders: Sender[] = [];
+  /** The list is from `#next` to `#end`. The array never shrinks, because that costs more than a push. */
+  readonly #senders: (Sender | null)[] = [];
   /** The sender that is flushed next. A flush within a flush goes on from here. */
   #next = 0;
+  #end = 0;
   #registered = false;
 
   /**
@@ -57,7 +56,8 @@ class Outbox {
   /** Puts `sender` on the list. It keeps track of whether it is listed: each `add` is one flush. */
   add(sender: Sender): void {
     if (!this.#registered) this.#register();
-    this.#senders.push(sender);
+    this.#senders[this.#end] = sender;
+    this.#end += 1;
     this.size += 1;
   }
 
@@ -72,8 +72,9 @@ class Outbox {
     let exit: { readonly error: unknown } | null = null;
     const { open } = this;
     this.open = false;
-    while (this.#next < senders.length) {
+    while (this.#next < this.#end) {
       const sender = senders[this.#next] as Sender;
+      senders[this.#next] = null;
       this.#next += 1;
       this.size -= 1;
       try {
@@ -82,8 +83,7 @@ class Outbox {
         exit ??= { error };
       }
     }
-    senders.length = 0;
-    this.#next = 0;
+    this.#next = this.#end = 0;
     this.open = open;
     if (exit !== null) throw exit.error;
   }
