@@ -15,7 +15,7 @@ import type { Handled } from '../channels/handlers';
 import { drainInput } from '../channels/session';
 import { badInstance, badRange, badType, notImplemented } from '../errors';
 import { flushPending } from '../kernel/socket';
-import { beforeError, takesUpInput } from '../loop/channel';
+import { beforeError, onlyCloses, takesUpInput } from '../loop/channel';
 import { handleResult, routeError } from '../loop/dispatch';
 import { declarePredicates, declareState } from '../loop/interest';
 import { outbox } from '../loop/outbox';
@@ -223,6 +223,11 @@ export abstract class AsyncChat extends Dispatcher {
   /** Whether `pauseReading` has kept records back, or an error has left some. @internal */
   get hasBufferedInput(): boolean {
     return sessionOf(this).holdsRecords;
+  }
+
+  /** @internal */
+  get [onlyCloses](): boolean {
+    return this.connected && this.handleWrite === handleWrite && this.#out.onlyCloses;
   }
 
   /** @internal */
@@ -469,7 +474,14 @@ export abstract class AsyncChat extends Dispatcher {
 }
 
 // Taken once: a program that patches a prototype, to trace or to inject faults, has overridden the method.
-const { initiateSend, push: STOCK_PUSH, refillBuffer, send, writable } = AsyncChat.prototype;
+const {
+  handleWrite,
+  initiateSend,
+  push: STOCK_PUSH,
+  refillBuffer,
+  send,
+  writable,
+} = AsyncChat.prototype;
 const STOCK_STEPS = { initiateSend, refillBuffer, send, writable };
 
 // Abstract in types, so that a TypeScript subclass without them does not compile. JavaScript has no such

@@ -94,6 +94,12 @@ export class OutputBuffer {
     return !this.#fifo.isEmpty() && this.#fifo.last() === null;
   }
 
+  /** Whether nothing is left to be sent, and closing the channel is what comes next. */
+  get onlyCloses(): boolean {
+    if (this.#data.length > 0 || !this.#fifoFilled || this.#failure !== null) return false;
+    return this.#fifo.first() === null;
+  }
+
   /** Whether closing the channel is what comes next. Takes that off the fifo. */
   takeClose(): boolean {
     if (this.#data.length > 0 || this.#failure !== null) return false;
