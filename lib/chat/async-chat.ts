@@ -77,9 +77,8 @@ export abstract class AsyncChat extends Dispatcher {
   incoming: Buffer[] = [];
 
   readonly #buffer = new OutputBuffer(this);
-  readonly #input = new RecordDelivery(this, this.#buffer, (missing) => this.#countDown(missing));
+  readonly #input = new RecordDelivery(this, this.#buffer);
   readonly #out = new OutputQueue(this, this.#buffer, STOCK_STEPS);
-  #terminator: Uint8Array | number | null | undefined;
   /** `handleShutdown` was called. */
   #leaving = false;
 
@@ -185,11 +184,11 @@ export abstract class AsyncChat extends Dispatcher {
    * does not compile.
    */
   get terminator(): Uint8Array | number | null | undefined {
-    return this.#terminator;
+    return this.#input.terminator;
   }
 
   set terminator(terminator: Terminator) {
-    this.#terminator = this.#check(terminator);
+    this.#input.terminator = this.#check(terminator);
   }
 
   #check(terminator: Terminator): CheckedTerminator {
@@ -199,12 +198,6 @@ export abstract class AsyncChat extends Dispatcher {
       throw badRange('set a terminator', most, checked);
     }
     return checked;
-  }
-
-  /** A class may have a field of this name, which hides the accessor. */
-  #countDown(missing: number): void {
-    if (Object.hasOwn(this, 'terminator')) this.terminator = missing;
-    else this.#terminator = missing;
   }
 
   /**
@@ -326,13 +319,15 @@ export abstract class AsyncChat extends Dispatcher {
    *   `useEncoding` is false
    */
   push(data: Uint8Array | string): boolean {
+    let length: number;
     if (typeof data === 'string') {
       if (!this.useEncoding) throw refusedText('push', data);
-    } else if (!(data instanceof Uint8Array)) {
-      throw badType('push', 'a Uint8Array or a string', data);
+      length = data.length;
+    } else {
+      if (!(data instanceof Uint8Array)) throw badType('push', 'a Uint8Array or a string', data);
+      length = data.length;
     }
-    const out = this.#out;
-    return out.extendSegment(data) || out.push(data);
+    return this.#out.push(data, length);
   }
 
   /**

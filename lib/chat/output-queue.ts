@@ -89,7 +89,7 @@ export class OutputQueue implements Sender {
   }
 
   /** The owner's session. Read from the owner only when it changes, as owners differ in shape. */
-  get #session(): Session {
+  #session(): Session {
     if (this.#lastSession.replaced) this.#lastSession = sessionOf(this.#owner);
     return this.#lastSession;
   }
@@ -116,34 +116,27 @@ export class OutputQueue implements Sender {
   // Pushing.
 
   /**
-   * Appends data to the segment of this tick.
-   * @returns true: the data has been taken, and no more than the high-water mark waits. False: use `push`
-   */
-  extendSegment(data: Uint8Array | string): boolean {
-    const segment = this.#segment;
-    const buffer = this.#buffer;
-    if (segment.length === 0 || buffer.changes !== this.#changes) return false;
-    const owner = this.#owner;
-    return owner.batchOutput && segment.extend(data, owner);
-  }
-
-  /**
    * Appends data, and sends it at once or after the reads of the tick.
+   * @param length of `data`, in its own units: asked where the type is known, which is faster
    * @returns whether it was not refused, and no more than the high-water mark waits
    */
-  push(data: Uint8Array | string): boolean {
+  push(data: Uint8Array | string, length: number): boolean {
     const owner = this.#owner;
     const buffer = this.#buffer;
+    const segment = this.#segment;
+    // In the common case there is a segment, and nothing behind it: all else has been looked at.
+    const extendable = segment.length > 0 && buffer.changes === this.#changes && owner.batchOutput;
+    if (extendable && segment.extend(data, length, owner)) return true;
     const size = this.#chunkSize();
     const empty = this.isEmpty();
-    if (this.#session.gone) return this.#refuse('push', CLOSED);
+    if (this.#session().gone) return this.#refuse('push', CLOSED);
     if (!empty && buffer.closes) return this.#refuse('push', CLOSING);
-    if (data.length === 0) return this.#isBelowMark();
-    const putOff = outbox.open && owner.batchOutput && data.length <= LONGEST_COPIED;
+    if (length === 0) return this.#isBelowMark();
+    const putOff = outbox.open && owner.batchOutput && length <= LONGEST_COPIED;
     let waiting: number;
     let bytes: Uint8Array | null = null;
-    if (empty && this.#openSegment(data, size)) {
-      waiting = this.#segment.length;
+    if (empty && this.#openSegment(data, length, size)) {
+      waiting = segment.length;
     } else {
       bytes = this.#bytesOf(data, putOff);
       buffer.append(bytes, size);
@@ -156,7 +149,7 @@ export class OutputQueue implements Sender {
       return true;
     }
     owner.initiateSend();
-    if (this.#session.gone) {
+    if (this.#session().gone) {
       // This push has found that the peer is gone. Nobody would send what it has left here.
       if (empty) buffer.clear();
       else if (bytes !== null) buffer.takeBack(bytes);
@@ -175,7 +168,7 @@ export class OutputQueue implements Sender {
   pushProducer(producer: Producer): boolean {
     const owner = this.#owner;
     const buffer = this.#buffer;
-    const { gone } = this.#session;
+    const { gone } = this.#session();
     if (gone || buffer.closes) {
       producer.close?.();
       return this.#refuse('pushWithProducer', gone ? CLOSED : CLOSING);
@@ -183,7 +176,7 @@ export class OutputQueue implements Sender {
     const empty = this.isEmpty();
     buffer.fifo.push(producer);
     owner.initiateSend();
-    if (this.#session.gone) {
+    if (this.#session().gone) {
       buffer.takeBackProducer(producer);
       if (empty) buffer.clear();
       return this.#refuse('pushWithProducer', CLOSED);
@@ -205,13 +198,13 @@ export class OutputQueue implements Sender {
   }
 
   /** Opens a segment, as nothing waits, if all steps of the owner are the library's own. */
-  #openSegment(data: Uint8Array | string, size: number): boolean {
+  #openSegment(data: Uint8Array | string, length: number, size: number): boolean {
     const owner = this.#owner;
     // Re-entrant pushes wait for the outer send.
     if (this.#sending || this.#buffer.refilling) return false;
-    if (!this.#usesStockSteps() || !this.#session.connected) return false;
+    if (!this.#usesStockSteps() || !this.#session().connected) return false;
     this.#changes = this.#buffer.changes;
-    return this.#segment.open(data, owner, Math.min(size, owner.highWaterMark));
+    return this.#segment.open(data, length, owner, Math.min(size, owner.highWaterMark));
   }
 
   /** Whether output may go past the steps of the owner and the fifo: a subclass overrides none of them. */
@@ -224,7 +217,7 @@ export class OutputQueue implements Sender {
       owner.refillBuffer === stock.refillBuffer &&
       owner.writable === stock.writable &&
       Dispatcher.prototype.send === DISPATCHER_SEND &&
-      this.#session.isStream &&
+      this.#session().isStream &&
       this.#buffer.hasStockFifo
     );
   }
@@ -288,7 +281,7 @@ export class OutputQueue implements Sender {
 
   /** @returns whether this is all for now: nothing else waits, or the kernel takes no more */
   #sendSegment(): boolean {
-    const session = this.#session;
+    const session = this.#session();
     if (!session.connected) {
       this.#endSegment(0);
       return false;
@@ -384,7 +377,7 @@ export class OutputQueue implements Sender {
    */
   refill(): boolean {
     const buffer = this.#buffer;
-    buffer.refill(this.#chunkSize(), this.#session.isStream);
+    buffer.refill(this.#chunkSize(), this.#session().isStream);
     return !this.#flushing && buffer.takeClose();
   }
 
@@ -416,7 +409,7 @@ export class OutputQueue implements Sender {
 
 /** Whether a socket is the kernel's own, with the library's own method. */
 function isKernels(socket: SocketLike | null): boolean {
-  return socket instanceof Socket && socket.send === SOCKET_SEND;
+  return socket?.send === SOCKET_SEND && socket instanceof Socket;
 }
 
 /** What an override of send() has returned. */

@@ -7,7 +7,7 @@ import type { Session } from '../channels/session';
 import { isExit, isSystemError } from '../errors';
 import { keepable, SMALLEST_VIEW } from '../kernel/buffers';
 import { handleResult, routeError } from '../loop/dispatch';
-import { RecordReader, Step } from './record-reader';
+import { type CheckedTerminator, RecordReader, Step } from './record-reader';
 import { checkTerminator, type Terminator } from './terminator';
 
 /** How many pieces of input are looked through for small ones, and what is small, in bytes. */
@@ -36,23 +36,22 @@ interface Output {
 export class RecordDelivery {
   readonly #owner: Owner;
   readonly #output: Output;
-  /** What is missing of a counted record is written here, past the check of what a program sets. */
-  readonly #countDown: (missing: number) => void;
+  /** What the program has set, or what is missing of a counted record. */
+  terminator: CheckedTerminator | undefined;
   readonly #reader = new RecordReader();
   /** The owner's session, or one that it has replaced. */
   #lastSession: Session;
   /** A handler has thrown, and nobody has taken up the rest of the input yet. */
   #interrupted = false;
 
-  constructor(owner: Owner, output: Output, countDown: (missing: number) => void) {
+  constructor(owner: Owner, output: Output) {
     this.#owner = owner;
     this.#output = output;
-    this.#countDown = countDown;
     this.#lastSession = sessionOf(owner);
   }
 
   /** The owner's session. Read from the owner only when it changes, as owners differ in shape. */
-  get #session(): Session {
+  #session(): Session {
     if (this.#lastSession.replaced) this.#lastSession = sessionOf(this.#owner);
     return this.#lastSession;
   }
@@ -69,7 +68,7 @@ export class RecordDelivery {
   /** A read event. */
   read(): void {
     // Records that pauseReading kept back come first, so that a slow program holds one read's worth at most.
-    if (this.#session.holdsRecords || this.#receive()) this.#deliver(false);
+    if (this.#session().holdsRecords || this.#receive()) this.#deliver(false);
   }
 
   /** @returns false when that failed */
@@ -98,9 +97,9 @@ export class RecordDelivery {
   #deliver(toTheEnd: boolean): void {
     const owner = this.#owner;
     const reader = this.#reader;
-    this.#session.holdsRecords = false;
+    this.#session().holdsRecords = false;
     while (reader.at < reader.input.length) {
-      const session = this.#session;
+      const session = this.#session();
       if (session.failed && this.#endsHere(session)) return;
       if (!toTheEnd && session.readingPaused) {
         session.holdsRecords = true;
@@ -144,7 +143,7 @@ export class RecordDelivery {
 
   /** A handler has thrown. What follows its record waits for the next event. @returns the error */
   #interrupt(error: unknown): unknown {
-    const session = this.#session;
+    const session = this.#session();
     this.#interrupted = session.failed = !isExit(error);
     if (this.#reader.hasInput) {
       session.holdsRecords = true;
@@ -158,7 +157,7 @@ export class RecordDelivery {
    * @returns to be called when that has been done. Another record may have been delivered meanwhile
    */
   failing(): () => void {
-    const session = this.#session;
+    const session = this.#session();
     const fail = (): void => {
       session.failed = true;
     };
@@ -173,10 +172,16 @@ export class RecordDelivery {
     return interrupted && this.#reader.hasInput;
   }
 
+  /** Past the check of what a program sets. A class may have a field of this name, which hides the accessor. */
+  #countDown(missing: number): void {
+    if (Object.hasOwn(this.#owner, 'terminator')) this.#owner.terminator = missing;
+    else this.terminator = missing;
+  }
+
   /** @param taken how many of the `missing` bytes the step has taken */
   #handOverCounted(step: Step, missing: number, taken: number): void {
     const owner = this.#owner;
-    const session = this.#session;
+    const session = this.#session();
     const { complete } = this.#reader;
     const before = owner.terminator;
     let got = false;
@@ -208,7 +213,7 @@ export class RecordDelivery {
       return false;
     }
     if (start === end) return true;
-    const session = this.#session;
+    const session = this.#session();
     const piece = input.length < SMALLEST_VIEW ? this.#reader.view() : keepable(input, start, end);
     const result = owner.collectIncomingData(piece);
     if (result !== undefined) handleResult(owner, result);
@@ -223,14 +228,14 @@ export class RecordDelivery {
       if (reader.hasInput) this.#handOver(reader.last(this.#owner.maxRecordLength));
     } finally {
       reader.clear();
-      this.#session.holdsRecords = false;
+      this.#session().holdsRecords = false;
     }
   }
 
   /** Forgets all input. The record that is being delivered ends here. */
   reset(): void {
     this.#reader.reset();
-    this.#session.holdsRecords = false;
+    this.#session().holdsRecords = false;
   }
 }
 

@@ -14,6 +14,7 @@
 //                                 beginning of the delimiter is held back
 
 import { Buffer } from 'node:buffer';
+import { bufferOf, byteOffsetOf } from '../kernel/arguments';
 import { View } from '../kernel/buffers';
 
 /** What ends a record: these bytes, or this many bytes more; null, 0 and empty: nothing does. */
@@ -78,8 +79,8 @@ export class RecordReader {
   /** The piece that the last step has found, as a view. */
   view(): Buffer {
     if (this.#memory === null) {
-      this.#memory = this.input.buffer;
-      this.#base = this.input.byteOffset;
+      this.#memory = bufferOf.call(this.input);
+      this.#base = byteOffsetOf.call(this.input);
     }
     return new View(this.#memory, this.#base + this.start, this.end - this.start);
   }

@@ -18,6 +18,11 @@ const checkPushed = (text: string, encoding: BufferEncoding): void =>
 /** How many segments there are. Without any, the shared memory is used from its beginning again. */
 let segments = 0;
 
+/** The chat, which says how text becomes bytes. */
+interface Encoder {
+  readonly encoding: BufferEncoding;
+}
+
 export class Segment {
   /** All bytes; 0: there is no segment, or what there was has been dropped. */
   length = 0;
@@ -32,15 +37,14 @@ export class Segment {
 
   /**
    * Begins with `data`.
-   * @param owner its encoding is that of text
    * @returns false when that is too long, or there is no room
    * @throws {RangeError} for text that the encoding cannot hold. Nothing has changed then
    */
-  open(data: Uint8Array | string, owner: { encoding: BufferEncoding }, limit: number): boolean {
+  open(data: Uint8Array | string, length: number, owner: Encoder, limit: number): boolean {
     this.#start = sendScratch.used;
     this.#limit = limit;
     // Some text makes no bytes at all: half a digit of `hex`.
-    this.#open = this.extend(data, owner) && this.length > 0;
+    this.#open = this.extend(data, length, owner) && this.length > 0;
     if (this.#open) segments += 1;
     return this.#open;
   }
@@ -50,14 +54,12 @@ export class Segment {
    * @returns false when it does not fit
    * @throws {RangeError} for text that the encoding cannot hold. Nothing has changed then
    */
-  extend(data: Uint8Array | string, owner: { encoding: BufferEncoding }): boolean {
+  extend(data: Uint8Array | string, length: number, owner: Encoder): boolean {
+    if (length > LONGEST_COPIED) return false;
     const before = sendScratch.used;
-    if (data.length > LONGEST_COPIED) return false;
-    const copied =
-      typeof data === 'string'
-        ? sendScratch.appendText(data, owner.encoding, checkPushed) >= 0
-        : sendScratch.append(data);
-    if (!copied) return false;
+    if (typeof data === 'string') {
+      if (sendScratch.appendText(data, owner.encoding, checkPushed) < 0) return false;
+    } else if (!sendScratch.append(data)) return false;
     const added = sendScratch.used - before;
     if (this.length + added > this.#limit) {
       sendScratch.release(before);
