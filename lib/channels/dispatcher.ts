@@ -36,9 +36,6 @@ import { IdleTimeout } from './idle-timeout';
 import { dropUrgent, Session } from './session';
 import { reasonOfSpin } from './spin';
 
-/** Shared by all channels, as most never change it. */
-const QUIET: ReadonlySet<string> = new Set(['warning']);
-
 const NO_SOCKET = 'call createSocket() first';
 
 const FLAGS = ['connected', 'accepting', 'connecting'] as const;
@@ -83,17 +80,17 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   /** Makes `DispatcherWithSend.send` log what it is given. Default false. */
-  debug = false;
+  declare debug: boolean;
   /** For the program; the library never sets it. Default false. */
-  closing = false;
+  declare closing: boolean;
   /** The peer's address, a listener's own, or the target of a connect. Null until there is one. */
   addr: Address | null = null;
   /** The types that `logInfo` does not print. Default `warning`. Python's `ignore_log_types`. */
-  ignoreLogTypes: ReadonlySet<string> = QUIET;
+  declare ignoreLogTypes: ReadonlySet<string>;
   /** What `createSocket` was asked for. Python's `family_and_type`. */
-  familyAndType: [family: number, type: number] | null = null;
+  declare familyAndType: [family: number, type: number] | null;
   /** When the peer ends its stream, `handleEof` is called instead of `handleClose`. Default false. */
-  allowHalfOpen = false;
+  declare allowHalfOpen: boolean;
   /** The map that this channel stands in while it has a socket. Python's `_map`. */
   readonly map: ChannelMap;
 
@@ -709,6 +706,15 @@ export class Dispatcher implements Channel, Handlers {
     this.close();
   }
 }
+
+// Attributes of the class, as in Python: a channel has one of its own when it differs.
+Object.assign(Dispatcher.prototype, {
+  debug: false,
+  closing: false,
+  ignoreLogTypes: new Set(['warning']),
+  familyAndType: null,
+  allowHalfOpen: false,
+} satisfies Partial<Dispatcher>);
 
 const deliverHeldInput = (channel: Channel): unknown => (channel as Dispatcher)[endInput]();
 

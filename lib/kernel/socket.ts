@@ -261,7 +261,6 @@ export class Socket implements SocketLike, Disposable {
     if (result === -ERRNO.EAGAIN) return null;
     if (result < 0) throw syscalls.failure(result, 'accept');
     try {
-      // Without a view of what was written, which costs as much as the rest.
       const address = decodeAddress(slot.bytes, slot.length);
       const socket = new Socket(result, this.family, this.type, this.protocol, address);
       return { socket, address };
