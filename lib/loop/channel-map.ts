@@ -8,7 +8,7 @@
 // table that only a full collection frees, a scavenge goes through all that followed. So a Map of channels
 // kept most of the closed ones alive, with all that they refer to.
 
-import { inspect } from 'node:util';
+import { type InspectOptions, inspect } from 'node:util';
 import { badInstance, badRange, badType } from '../errors';
 import type { Channel } from './channel';
 import { Registry } from './registry';
@@ -93,9 +93,10 @@ export class ChannelMap extends Map<number, Channel> {
     for (const [fd, channel] of this) callback.call(thisArg, channel, fd, this);
   }
 
-  /** @internal */
-  [inspect.custom](): Map<number, Channel> {
-    return new Map(this);
+  /** As any Map is shown. @internal */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const { name } = this.constructor;
+    return inspect(new Map(this), options).replace(/^Map(\(\d+\))/, `${name}$1 [Map]`);
   }
 
   /**

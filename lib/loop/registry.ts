@@ -16,6 +16,7 @@ import { type Channel, hearsReset, onlyCloses, type Report } from './channel';
 import {
   Entry,
   type Interest,
+  type Pauses,
   type PollBits,
   READ,
   Suspension,
@@ -138,8 +139,10 @@ export class Registry {
   #retire(entry: Entry): void {
     entry.live = false;
     this.#register(entry, 0);
-    if (entry.suspension !== null) this.timers.clear(entry.suspension);
-    if (entry.urgentPause !== null) this.timers.clear(entry.urgentPause);
+    if (entry.pauses !== null) {
+      this.#endSuspension(entry.pauses);
+      this.#unmute(entry.pauses);
+    }
     if (this.software.size > 0) this.software.delete(entry);
     if (entry.listed) this.#unsorted = true;
     // The next tick may never come, and must not be needed for closed channels to be collected.
@@ -217,11 +220,12 @@ export class Registry {
   suspend(fd: number, duration: number): void {
     const entry = this.entries[fd];
     if (entry === undefined) return;
-    entry.suspended = true;
+    const { pausing } = entry;
+    pausing.suspended = true;
     if (duration !== Infinity) {
-      entry.suspension ??= new Suspension(() => this.resume(fd));
-      this.timers.set(entry.suspension, performance.now() + duration);
-    } else if (entry.suspension !== null) this.timers.clear(entry.suspension);
+      pausing.suspension ??= new Suspension(() => this.resume(fd));
+      this.timers.set(pausing.suspension, performance.now() + duration);
+    } else if (pausing.suspension !== null) this.timers.clear(pausing.suspension);
     this.#register(entry, 0);
     // A waiting loop has to wake up at the end of the suspension.
     this.wake();
@@ -231,14 +235,14 @@ export class Registry {
   resume(fd: number): void {
     const entry = this.entries[fd];
     if (entry === undefined) return;
-    this.#endSuspension(entry);
+    if (entry.pauses !== null) this.#endSuspension(entry.pauses);
     this.interestChanged(fd);
   }
 
-  #endSuspension(entry: Entry): void {
-    entry.suspended = false;
-    entry.hangupMuted = false;
-    if (entry.suspension !== null) this.timers.clear(entry.suspension);
+  #endSuspension(pauses: Pauses): void {
+    pauses.suspended = false;
+    pauses.hangupMuted = false;
+    if (pauses.suspension !== null) this.timers.clear(pauses.suspension);
   }
 
   /** Puts work off until something is about to block the thread. */
@@ -290,7 +294,7 @@ export class Registry {
     this.#order = order;
     for (const fd of this.channels.keys()) {
       const entry = this.entries[fd] as Entry;
-      if (entry.hangupMuted) this.resume(fd);
+      if (entry.pauses?.hangupMuted) this.resume(fd);
       else if (entry.mask !== 0) this.#register(entry, this.#maskOf(entry));
     }
   }
@@ -353,19 +357,19 @@ export class Registry {
     if (wants !== entry.wants) {
       entry.wants = wants;
       entry.fruitless = 0;
-      if (entry.hangupMuted || entry.urgentMuted) this.#unmute(entry);
+      if (entry.pauses !== null) this.#unmute(entry.pauses);
     }
     if (entry.invalid || entry.suspended) return;
     const mask = this.#maskOf(entry);
     if (mask !== entry.mask) this.#register(entry, mask);
   }
 
-  #maskOf({ wants, channel, urgentMuted }: Entry): PollBits {
+  #maskOf({ wants, channel, pauses }: Entry): PollBits {
     if (wants === 0 && channel[hearsReset] !== true) return 0;
     // Reported by the library itself.
     const waits = (wants & WRITE) !== 0 && channel[onlyCloses] === true ? wants & ~WRITE : wants;
     const mask = MASKS[this.#order][waits] as PollBits;
-    return urgentMuted ? mask & ~POLLPRI : mask;
+    return pauses?.urgentMuted ? mask & ~POLLPRI : mask;
   }
 
   // Muting.
@@ -376,7 +380,7 @@ export class Registry {
    */
   muteHangup(entry: Entry): void {
     this.suspend(entry.fd, entry.wants === 0 ? Infinity : HANGUP_PAUSE);
-    entry.hangupMuted = true;
+    entry.pausing.hangupMuted = true;
   }
 
   /**
@@ -387,21 +391,22 @@ export class Registry {
   muteUrgent(fd: number, inline: boolean): void {
     const entry = this.entries[fd];
     if (entry === undefined || (inline && (entry.wants & READ) !== 0)) return;
-    entry.urgentMuted = true;
+    const { pausing } = entry;
+    pausing.urgentMuted = true;
     if (!inline) {
-      entry.urgentPause ??= new Suspension(() => {
-        entry.urgentMuted = false;
+      pausing.urgentPause ??= new Suspension(() => {
+        pausing.urgentMuted = false;
         this.interestChanged(fd);
       });
-      this.timers.set(entry.urgentPause, performance.now() + URGENT_PAUSE);
+      this.timers.set(pausing.urgentPause, performance.now() + URGENT_PAUSE);
     }
     this.interestChanged(fd);
   }
 
-  #unmute(entry: Entry): void {
-    if (entry.hangupMuted) this.#endSuspension(entry);
-    entry.urgentMuted = false;
-    if (entry.urgentPause !== null) this.timers.clear(entry.urgentPause);
+  #unmute(pauses: Pauses): void {
+    if (pauses.hangupMuted) this.#endSuspension(pauses);
+    pauses.urgentMuted = false;
+    if (pauses.urgentPause !== null) this.timers.clear(pauses.urgentPause);
   }
 
   // The selector.

@@ -187,7 +187,7 @@ describe('ChannelMap as a Map', () => {
         [3, two],
       ]),
     );
-    expect(inspect(map)).toMatch(/7 => .*Probe.*3 => .*Probe/s);
+    expect(inspect(map)).toMatch(/^ChannelMap\(2\) \[Map\] \{.*7 => .*Probe.*3 => .*Probe/s);
   });
 
   it('lets a scavenge collect the channels that have left', () => {
