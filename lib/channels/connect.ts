@@ -143,7 +143,7 @@ function lookUpAndConnect(
   session.suspend(Infinity);
   lookUp(session, address.host, (found) => {
     // The channel has closed, has another socket, or connects elsewhere by now.
-    if (session.replaced || session.lookup !== attempt) return;
+    if (session.replaced || session.preparing.lookup !== attempt) return;
     session.preparing.lookup = null;
     session.resume();
     try {

@@ -459,7 +459,7 @@ export class Dispatcher implements Channel, Handlers {
   send(data: Uint8Array): number {
     const session = this.#session;
     // To the kernel the socket is not even connecting.
-    if (session.lookup !== null) return 0;
+    if (session.preparation?.lookup) return 0;
     if (session.socket === null) this.#need('send');
     return session.send(this, data);
   }
@@ -474,7 +474,7 @@ export class Dispatcher implements Channel, Handlers {
    */
   recv(size: number): Buffer | null {
     const session = this.#session;
-    if (session.lookup !== null) return null;
+    if (session.preparation?.lookup) return null;
     let data: Buffer | null;
     try {
       data = (session.socket ?? this.#need('recv')).recv(size);
@@ -581,7 +581,7 @@ export class Dispatcher implements Channel, Handlers {
   handleReadEvent(): Handled {
     const session = this.#session;
     // Another channel's handler may have paused reading in this very tick.
-    if (session.readingPaused || (session.lookup && session.awaitsLookup())) return;
+    if (session.readingPaused || (session.preparation && session.awaitsLookup())) return;
     session.idle?.touch();
     if (session.accepting) return this.handleAccept();
     if (session.connecting && hasFailed(this, session)) return;
@@ -595,7 +595,7 @@ export class Dispatcher implements Channel, Handlers {
   handleWriteEvent(): Handled {
     // The loop never waits for a listener to become writable.
     const session = this.#session;
-    if (session.accepting || (session.lookup && session.awaitsLookup())) return;
+    if (session.accepting || (session.preparation && session.awaitsLookup())) return;
     if (session.connecting && hasFailed(this, session)) return;
     if (!session.replaced) handleResult(this, this.handleWrite());
   }

@@ -75,6 +75,8 @@ export class Session {
   preparation: Preparation | null = null;
   /** Of the socket, set by `attach`: `SOCK_STREAM`, `SOCK_DGRAM`, …; 0: there has been no socket yet. */
   type = 0;
+  /** Set by `attach`: what is sent together arrives together. Otherwise each send is one message. */
+  isStream = true;
   /** As set by `setIdleTimeout`. */
   idle: IdleTimeout | null = null;
 
@@ -91,11 +93,7 @@ export class Session {
     this.socket = socket;
     if (socket !== null) this.closed = this.gone = this.closeHandled = false;
     this.type = socket instanceof Socket ? socket.type : SOCK_STREAM;
-  }
-
-  /** What is sent together arrives together. Otherwise each send is one message. */
-  get isStream(): boolean {
-    return this.type === SOCK_STREAM || this.type === 0;
+    this.isStream = this.type === SOCK_STREAM;
   }
 
   /** An empty message is a datagram, and not the end of the input. */
@@ -107,10 +105,6 @@ export class Session {
   get preparing(): Preparation {
     this.preparation ??= new Preparation();
     return this.preparation;
-  }
-
-  get lookup(): object | null {
-    return this.preparation === null ? null : this.preparation.lookup;
   }
 
   get connectErrno(): number {
@@ -157,7 +151,7 @@ export class Session {
    * ended the suspension then: it is set again.
    */
   awaitsLookup(): boolean {
-    if (this.lookup === null) return false;
+    if (this.preparation === null || this.preparation.lookup === null) return false;
     this.suspend(Infinity);
     return true;
   }

@@ -148,20 +148,19 @@ function isReset({ wants, channel }: Entry, fired: PollBits): boolean {
 export class SoftwareReadiness {
   readonly #channels: ReadonlyMap<number, Channel>;
   readonly #entries: Entry[] = [];
+  /** To be read only. A field, as each tick reads it several times. */
+  size = 0;
 
   /** @param channels maps a descriptor number to its channel */
   constructor(channels: ReadonlyMap<number, Channel>) {
     this.#channels = channels;
   }
 
-  get size(): number {
-    return this.#entries.length;
-  }
-
   add(entry: Entry): void {
     if (entry.softwareIndex !== -1) return;
-    entry.softwareIndex = this.#entries.length;
+    entry.softwareIndex = this.size;
     this.#entries.push(entry);
+    this.size += 1;
   }
 
   /** @returns whether the entry was in the set */
@@ -170,6 +169,7 @@ export class SoftwareReadiness {
     if (index === -1) return false;
     // The last one takes its place.
     const last = this.#entries.pop() as Entry;
+    this.size -= 1;
     if (last !== entry) this.#entries[index] = last;
     last.softwareIndex = index;
     entry.softwareIndex = -1;
