@@ -581,7 +581,7 @@ export class Dispatcher implements Channel, Handlers {
   handleReadEvent(): Handled {
     const session = this.#session;
     // Another channel's handler may have paused reading in this very tick.
-    if (session.readingPaused || (session.preparation && session.awaitsLookup())) return;
+    if (session.readingPaused || (session.preparation?.lookup && session.awaitsLookup())) return;
     session.idle?.touch();
     if (session.accepting) return this.handleAccept();
     if (session.connecting && hasFailed(this, session)) return;
@@ -595,7 +595,7 @@ export class Dispatcher implements Channel, Handlers {
   handleWriteEvent(): Handled {
     // The loop never waits for a listener to become writable.
     const session = this.#session;
-    if (session.accepting || (session.preparation && session.awaitsLookup())) return;
+    if (session.accepting || (session.preparation?.lookup && session.awaitsLookup())) return;
     if (session.connecting && hasFailed(this, session)) return;
     if (!session.replaced) handleResult(this, this.handleWrite());
   }

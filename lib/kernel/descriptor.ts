@@ -35,10 +35,6 @@ const abandoned = new FinalizationRegistry<Held | number>((held) => {
 
 const SOCKET = 'socket';
 
-function tell(held: Held | number, closed: boolean): void {
-  if (typeof held !== 'number') held.released?.(closed);
-}
-
 export class Descriptor {
   /**
    * The number; -1 once closed or given away. A field, as a getter would be one more call in every recv
@@ -74,7 +70,7 @@ export class Descriptor {
     const fd = this.giveUp();
     if (fd === -1) return -1;
     leaveAtEnd(fd);
-    tell(this.#held, false);
+    if (typeof this.#held !== 'number') this.#held.released?.(false);
     return fd;
   }
 
@@ -98,7 +94,7 @@ export class Descriptor {
     const fd = this.giveUp();
     if (fd === -1) return;
     const result = close(fd);
-    tell(this.#held, true);
+    if (typeof this.#held !== 'number') this.#held.released?.(true);
     if (result < 0) throw failure(result, 'close');
   }
 }

@@ -66,7 +66,7 @@ export class ChannelMap extends Map<number, Channel> {
   override delete(fd: number): boolean {
     if (!this.#registry.leave(fd)) return false;
     super.delete(fd);
-    this.#registry.settle();
+    if (this.size === 0) this.#registry.settle();
     return true;
   }
 

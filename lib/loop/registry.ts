@@ -359,7 +359,7 @@ export class Registry {
       entry.fruitless = 0;
       if (entry.pauses !== null) this.#unmute(entry.pauses);
     }
-    if (entry.invalid || entry.suspended) return;
+    if (entry.invalid || entry.pauses?.suspended) return;
     const mask = this.#maskOf(entry);
     if (mask !== entry.mask) this.#register(entry, mask);
   }

@@ -50,20 +50,31 @@ export class EpollSelector implements Selector {
   }
 
   register(fd: number, mask: number): boolean {
-    const result = this.#add(fd, mask);
+    if (!this.#serials[fd]) this.#registered += 1;
+    this.#lastSerial = (this.#lastSerial + 1) | 0 || 1;
+    this.#serials[fd] = this.#lastSerial;
+    let result = this.#control(EPOLL_CTL_ADD, fd, mask);
+    // The kernel still knows this open file under this number: take its registration over.
+    if (result === -ERRNO.EEXIST) result = this.#control(EPOLL_CTL_MOD, fd, mask);
+    if (result >= 0) return true;
+    this.#serials[fd] = 0;
+    this.#registered -= 1;
     if (result === -ERRNO.EPERM) return false;
-    check(result, 'epoll_ctl');
-    return true;
+    throw failure(result, 'epoll_ctl');
   }
 
   modify(fd: number, mask: number): void {
     const result = this.#control(EPOLL_CTL_MOD, fd, mask);
     // Closed and opened again without `unregister`: the number has lost its registration.
-    check(result === -ERRNO.ENOENT ? this.#add(fd, mask) : result, 'epoll_ctl');
+    if (result !== -ERRNO.ENOENT) check(result, 'epoll_ctl');
+    else if (!this.register(fd, mask)) throw failure(-ERRNO.EPERM, 'epoll_ctl');
   }
 
   unregister(fd: number): void {
-    if (this.#forget(fd)) this.#control(EPOLL_CTL_DEL, fd, 0);
+    if (!this.#serials[fd]) return;
+    this.#serials[fd] = 0;
+    this.#registered -= 1;
+    this.#control(EPOLL_CTL_DEL, fd, 0);
   }
 
   select(timeout: number): number {
@@ -92,26 +103,6 @@ export class EpollSelector implements Selector {
     this.#room *= 2;
     this.#events = new Memory(this.#room * SIZE);
     this.#words = wordsOf(this.#events);
-  }
-
-  #add(fd: number, mask: number): number {
-    this.#forget(fd);
-    this.#registered += 1;
-    this.#lastSerial = (this.#lastSerial + 1) | 0 || 1;
-    this.#serials[fd] = this.#lastSerial;
-    let result = this.#control(EPOLL_CTL_ADD, fd, mask);
-    // The kernel still knows this open file under this number: take its registration over.
-    if (result === -ERRNO.EEXIST) result = this.#control(EPOLL_CTL_MOD, fd, mask);
-    if (result < 0) this.#forget(fd);
-    return result;
-  }
-
-  /** @returns whether the number was registered */
-  #forget(fd: number): boolean {
-    if ((this.#serials[fd] ?? 0) === 0) return false;
-    this.#serials[fd] = 0;
-    this.#registered -= 1;
-    return true;
   }
 
   #control(op: number, fd: number, mask: number): number {
