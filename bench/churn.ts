@@ -26,7 +26,7 @@ const bench: Bench = {
     'then and does not see the reset, and no port stays in TIME_WAIT. A latency is the time from ' +
     'connect(2) to the end of the stream.',
   targets: [
-    target(cpu('asyncore loop()'), 'at most', 1.5, cpu('C epoll')),
+    target(cpu('asyncore loop()'), 'at most', 1.35, cpu('C epoll')),
     target(cpu('asyncore loop()'), 'at most', 0.5, cpu('node:net')),
   ],
 

@@ -9,6 +9,7 @@ import { PINNING } from './support/process';
 import { target } from './support/target';
 
 const MEMBERS = 50;
+const SENDS = 'sends/line heard';
 
 function nameOf(speakers: number): string {
   return `fan-out to ${MEMBERS}, ${speakers} ${speakers === 1 ? 'speaker' : 'speakers'}`;
@@ -20,6 +21,11 @@ const cpu = (speakers: number, contender = 'asyncore loop()') => ({
   metric: 'CPU µs/line heard',
 });
 
+const sends = (speakers: number, contender = 'asyncore loop()') => ({
+  ...cpu(speakers, contender),
+  metric: SENDS,
+});
+
 const bench: Bench = {
   name: 'fan-out',
   title: 'Fan-out',
@@ -27,10 +33,13 @@ const bench: Bench = {
     `A room of ${MEMBERS}. In each round one member, or ten, say a line of 64 bytes, and the server sends it to ` +
     'every member. The next round begins when all members have heard all lines. The figure that counts is the ' +
     'CPU time of the server for each line that a member hears. The corked server of node:net holds what one turn ' +
-    'of Node’s loop brings, and sends it to each member in one write.',
+    'of Node’s loop brings, and sends it to each member in one write. The kernel counts the sends where they ' +
+    'arrive, so a segment that TCP repeats counts too. With ten speakers the least is 0.1: one tick brings all ' +
+    'ten lines.',
   targets: [
     target(cpu(1), 'at most', 0.9, cpu(1, 'node:net')),
     target(cpu(10), 'at most', 0.9, cpu(10, 'node:net corked')),
+    target(sends(10), 'at most', 1, sends(10, 'node:net corked')),
   ],
 
   async shapes(seconds) {
@@ -47,22 +56,19 @@ const bench: Bench = {
         parameters: { members: MEMBERS, speakers, 'bytes/line': 64, seconds, cores: PINNING },
         metrics: [
           { name: 'CPU µs/line heard', better: 'lower' },
+          { name: SENDS, better: 'lower' },
           { name: 'lines heard/s', better: 'higher' },
           { name: 'p50 µs', better: 'lower' },
           { name: 'p99 µs', better: 'lower' },
         ],
         contenders: servers.map((server) =>
-          underLoad(
-            load.writtenIn === 'C' ? server : { name: server.name, missing: 'no C compiler' },
-            load,
-            [seconds, MEMBERS, speakers],
-            (run) => ({
-              'CPU µs/line heard': run.cpuMicroseconds / run.operations,
-              'lines heard/s': run.operations / run.seconds,
-              'p50 µs': run.p50,
-              'p99 µs': run.p99,
-            }),
-          ),
+          underLoad(server, load, [seconds, MEMBERS, speakers], (run) => ({
+            'CPU µs/line heard': run.cpuMicroseconds / run.operations,
+            [SENDS]: run.sends / run.operations,
+            'lines heard/s': run.operations / run.seconds,
+            'p50 µs': run.p50,
+            'p99 µs': run.p99,
+          })),
         ),
         rounds: 5,
       }),

@@ -5,14 +5,11 @@
 import type { Bench, Shape } from './harness';
 import { LINE_METRICS, lineFigures, lineParameters, lineServers } from './support/line';
 import { findLoad, underLoad } from './support/load';
-import type { Peer } from './support/peers';
-import { openFilesLimit } from './support/process';
+import { withDescriptors } from './support/peers';
 import { target } from './support/target';
 
 const ACTIVE = 50;
 const IDLE = [0, 1000, 8000];
-/** What a server has open besides: its listener, its epoll, what Node has for itself. */
-const BESIDES = 64;
 const CONTENDERS = new Set([
   'C epoll',
   'asyncore loop()',
@@ -23,17 +20,6 @@ const CONTENDERS = new Set([
 
 function nameOf(idle: number): string {
   return `line echo, ${ACTIVE} active beside ${idle.toLocaleString('en')} idle`;
-}
-
-/** The peer, or why it cannot have so many connections. */
-function having(peer: Peer, idle: number): Peer {
-  const needed = ACTIVE + idle + BESIDES;
-  if ('missing' in peer) return peer;
-  if (peer.name.endsWith('select') && needed > 1024) {
-    return { name: peer.name, missing: 'select(2) takes no descriptor above 1,023' };
-  }
-  const limit = openFilesLimit();
-  return needed <= limit ? peer : { name: peer.name, missing: `${limit} open files at most` };
 }
 
 const cpu = (idle: number, contender: string) => ({
@@ -59,7 +45,12 @@ const bench: Bench = {
         parameters: { active: ACTIVE, 'in flight': 1, idle, ...lineParameters(seconds, load) },
         metrics: LINE_METRICS,
         contenders: servers.map((server) =>
-          underLoad(having(server, idle), load, [seconds, ACTIVE, 1, idle], lineFigures),
+          underLoad(
+            withDescriptors(server, ACTIVE + idle),
+            load,
+            [seconds, ACTIVE, 1, idle],
+            lineFigures,
+          ),
         ),
         rounds: 3,
       }),

@@ -13,11 +13,15 @@ export interface Plot {
   readonly bench: string;
   readonly title: string;
   readonly metric: string;
+  /** Whose median is 1 in each shape: the plot shows ratios. Without it, the figures themselves. */
+  readonly relativeTo?: { readonly contender: RegExp; readonly title: string };
   /** Lines over this parameter of the shapes; without it, bars shape by shape. */
   readonly over?: { readonly parameter: string; readonly title: string };
   /** A panel for each value of this parameter. */
   readonly panels?: string;
 }
+
+const TO_C = { contender: /^C /, title: 'as a multiple of C’s' };
 
 /** In the order in which the page shows those of one bench. */
 export const PLOTS: readonly Plot[] = [
@@ -26,6 +30,7 @@ export const PLOTS: readonly Plot[] = [
     bench: 'line-echo',
     title: 'Line echo: what one line costs the server',
     metric: 'CPU µs/line',
+    relativeTo: TO_C,
   },
   {
     file: 'idle.svg',
@@ -35,10 +40,18 @@ export const PLOTS: readonly Plot[] = [
     over: { parameter: 'idle', title: 'idle connections' },
   },
   {
+    file: 'churn.svg',
+    bench: 'churn',
+    title: 'Churn: what one connection costs the server',
+    metric: 'CPU µs/connection',
+    relativeTo: TO_C,
+  },
+  {
     file: 'bulk.svg',
     bench: 'bulk',
     title: 'Bulk: what a second of the CPU moves',
     metric: 'MB/CPU s',
+    relativeTo: TO_C,
   },
   {
     file: 'tick.svg',
@@ -55,8 +68,10 @@ const GRID = '#7a818a40';
 /** The first that matches; ours is the last. */
 const FAMILIES: readonly (readonly [RegExp, string])[] = [
   [/^C\b/, '#8c8c8c'],
-  [/^node:net/, '#2f9e5b'],
+  [/^node:/, '#2f9e5b'],
   [/^CPython/, '#c98a10'],
+  [/^bare koffi/, '#8a6fd1'],
+  [/^Bun/, '#d1588a'],
   [/./, '#3d85d9'],
 ];
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
@@ -97,19 +112,30 @@ export interface Row extends Summary {
   readonly over: string | number | null;
 }
 
+/** What a plot divides the figures of a shape by; null: that which they are compared with did not run. */
+function unitOf({ relativeTo, metric }: Plot, { figures }: Result): number | null {
+  if (relativeTo === undefined) return 1;
+  const other = Object.keys(figures).find((name) => relativeTo.contender.test(name));
+  return figures[other ?? '']?.[metric]?.median ?? null;
+}
+
 /** What a plot shows. */
 export function rowsOf(plot: Plot, results: readonly Result[]): Row[] {
   const { bench, metric, over, panels } = plot;
   return results
     .filter((result) => result.bench === bench)
-    .flatMap(({ shape, parameters, figures }) =>
-      Object.entries(figures).flatMap(([contender, { [metric]: summary }]): Row[] => {
-        if (summary === undefined) return [];
+    .flatMap((result) => {
+      const { shape, parameters, figures } = result;
+      const unit = unitOf(plot, result);
+      return Object.entries(figures).flatMap(([contender, { [metric]: figure }]): Row[] => {
+        if (figure === undefined || unit === null) return [];
+        const { median, min, max } = figure;
+        const summary = { median: median / unit, min: min / unit, max: max / unit };
         if (over === undefined) return [{ contender, panel: shape, over: null, ...summary }];
         const panel = panels === undefined ? '' : `${parameters[panels]} ${panels}`;
         return [{ contender, panel, over: parameters[over.parameter] ?? null, ...summary }];
-      }),
-    );
+      });
+    });
 }
 
 function familyOf(contender: string): readonly [RegExp, string] {
@@ -138,6 +164,8 @@ function unique<T>(values: readonly T[]): T[] {
 /** A panel for each shape: a bar for each contender with its median, and a line from least to most. */
 function bars(plot: Plot, rows: readonly Row[]): TopLevelSpec {
   const { colour } = styles(unique(rows.map(({ contender }) => contender)));
+  const { metric, relativeTo } = plot;
+  const axis = relativeTo === undefined ? metric : `${metric}, ${relativeTo.title}`;
   return {
     config: CONFIG,
     title: plot.title,
@@ -153,7 +181,7 @@ function bars(plot: Plot, rows: readonly Row[]): TopLevelSpec {
           // Pale, so that the line over it can be seen.
           mark: { type: 'bar', opacity: 0.6 },
           encoding: {
-            x: { field: 'median', type: 'quantitative', title: plot.metric },
+            x: { field: 'median', type: 'quantitative', title: axis },
             color: { field: 'contender', type: 'nominal', scale: colour, legend: null },
           },
         },

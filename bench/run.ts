@@ -21,24 +21,33 @@ import bulk from './bulk';
 import churn from './churn';
 import fanOut from './fan-out';
 import ffi from './ffi';
+import file from './file';
 import { type Bench, type Result, runShape } from './harness';
 import idle from './idle';
 import lineEcho from './line-echo';
 import memory from './memory';
+import nodes from './nodes';
 import parsing from './parsing';
 import { PLOTS, renderPlot } from './plot';
+import redis from './redis';
 import { describeShape, type Run, renderPage, resultTable, targetTable } from './report';
 import startUp from './start-up';
+import storm from './storm';
 import { measureBeside } from './support/beside';
+import { findRuntime, type RuntimeName } from './support/runtimes';
 import tick from './tick';
 
 /** In the order of the page. */
 export const BENCHES: readonly Bench[] = [
   lineEcho,
+  nodes,
   fanOut,
   idle,
   churn,
+  storm,
   bulk,
+  file,
+  redis,
   tick,
   parsing,
   memory,
@@ -75,14 +84,22 @@ function versionOf(command: string | null): string {
   return status === 0 ? (stdout.split('\n', 1)[0] as string) : 'none';
 }
 
+function runtimeVersion(name: RuntimeName): string {
+  const runtime = findRuntime(name);
+  return 'path' in runtime ? versionOf(runtime.path) : 'none';
+}
+
 function describeMachine(): Record<string, string> {
   return {
     CPU: cpus()[0]?.model ?? 'unknown',
     cores: String(availableParallelism()),
     kernel: `Linux ${release()}`,
     Node: process.version,
+    'newest Node': runtimeVersion('node26'),
+    Bun: runtimeVersion('bun'),
     Python: versionOf(findPython()),
     gcc: versionOf('gcc'),
+    Redis: versionOf('redis-cli'),
   };
 }
 

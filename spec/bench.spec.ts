@@ -1,5 +1,6 @@
 // What the bench makes of figures, with figures that were invented. Nothing is measured here.
 
+import childProcess from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
@@ -28,6 +29,10 @@ import { BENCHES, chooseBenches, PAGE, RESULTS } from '../bench/run';
 
 // What shapes() does before anything is measured: it may take seconds, and build what others use.
 jest.mock('../bench/support/build', () => ({ freshBuild() {} }));
+jest.mock('../bench/support/example', () => ({
+  bundleExample: () => Promise.resolve('bundled'),
+}));
+jest.mock('../bench/support/runtimes', () => ({ findRuntime: () => ({ path: 'fetched' }) }));
 jest.mock('../bench/support/process', () => ({
   ...jest.requireActual('../bench/support/process'),
   compile: () => Promise.resolve({ path: 'compiled' }),
@@ -157,6 +162,21 @@ describe('A shape', () => {
   it('refuses a metric that it does not have', async () => {
     const run = runShape('b', shapeOf([scripted('A', [{ speed: 1 }])]), silent);
     await expect(run).rejects.toThrow('echo, A: speed is not a metric of this shape');
+  });
+});
+
+describe('A runtime from npm', () => {
+  it.each([
+    ['there is no npm', { error: new Error('spawnSync npx ENOENT'), status: null }, 'ENOENT'],
+    ['the registry cannot be reached', { status: 1, stderr: 'npm error code E1\n' }, 'code E1'],
+    ['npx says nothing', { status: 7, stderr: '' }, 'npx ended with 7'],
+  ])('that cannot be had is a reason, and no error: %s', (_, result, reason) => {
+    const run = jest.spyOn(childProcess, 'spawnSync').mockReturnValue(result as never);
+    jest.isolateModules(() => {
+      const { findRuntime } = jest.requireActual('../bench/support/runtimes');
+      expect(findRuntime('bun')).toEqual({ missing: expect.stringContaining(reason) });
+    });
+    run.mockRestore();
   });
 });
 
@@ -358,6 +378,18 @@ describe('A plot', () => {
     ];
     expect(rowsOf(plot, results)).toEqual([
       { contender: 'ours', panel: 'echo', over: null, median: 4, min: 2, max: 8 },
+    ]);
+  });
+
+  it('shows ratios to a contender of the same shape, and no shape that lacks the contender', () => {
+    const results = [
+      resultOf('echo', { ours: { [CPU.name]: 6 }, 'C epoll': { [CPU.name]: 4 } }),
+      resultOf('burst', { ours: { [CPU.name]: 6 } }),
+    ];
+    const relativeTo = { contender: /^C /, title: 'as a multiple of C’s' };
+    expect(rowsOf({ ...plot, relativeTo }, results)).toEqual([
+      { contender: 'ours', panel: 'echo', over: null, median: 1.5, min: 0.75, max: 3 },
+      { contender: 'C epoll', panel: 'echo', over: null, median: 1, min: 0.5, max: 2 },
     ]);
   });
 

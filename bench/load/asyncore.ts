@@ -70,7 +70,8 @@ class Phase {
     const sorted = this.#latencies.sort((a, b) => a - b);
     const percentile = (share: number) => 1000 * (sorted[Math.floor(sorted.length * share)] ?? 0);
     const [p50, p99] = [percentile(0.5), percentile(0.99)];
-    return JSON.stringify({ operations: sorted.length, seconds: this.#elapsed / 1000, p50, p99 });
+    const [operations, seconds] = [sorted.length, this.#elapsed / 1000];
+    return JSON.stringify({ operations, seconds, p50, p99, sends: 0 });
   }
 }
 
@@ -205,15 +206,17 @@ function startVisits(atOnce: number): Start {
 // Large amounts: bulk.c.
 
 class Bulk extends Client {
-  readonly #body = Buffer.alloc(
-    64 * 1024 * 1024,
-    Buffer.from(Array.from({ length: 251 }, (_, index) => index)),
-  );
+  readonly #body: Buffer;
   #at = 0;
   #begun = 0;
 
-  constructor(readonly echo: boolean) {
+  constructor(
+    readonly echo: boolean,
+    mebibytes: number,
+  ) {
     super();
+    const pattern = Buffer.from(Array.from({ length: 251 }, (_, index) => index));
+    this.#body = Buffer.alloc(mebibytes * 1024 * 1024, pattern);
     this.setTerminator(null);
   }
 
@@ -234,8 +237,8 @@ class Bulk extends Client {
   }
 }
 
-function startBulk(what: string | undefined): Start {
-  const bulk = new Bulk(what === 'echo');
+function startBulk(what: string | undefined, mebibytes: number): Start {
+  const bulk = new Bulk(what === 'echo', mebibytes);
   return () => {
     phase.begin();
     bulk.next();
@@ -257,8 +260,8 @@ async function main(): Promise<void> {
       ? await startLines(first, second, third)
       : which === 'churn'
         ? startVisits(first)
-        : startBulk(rest[0]);
-  await bearDown(start, WARM_UP, which === 'bulk' ? 4 : 10_000);
+        : startBulk(rest[0], second);
+  await bearDown(start, WARM_UP, which === 'bulk' ? Math.ceil(256 / second) : 10_000);
   console.log('ready');
   await once(process.stdin, 'data');
   await bearDown(start, Number(seconds), 0);

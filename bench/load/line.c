@@ -1,5 +1,6 @@
 // Lines of 64 bytes, CRLF included, over `active` connections with `inflight` of them under way in
-// each, beside `idle` connections that have sent one line and then nothing.
+// each, beside `idle` connections that have sent one line and then nothing. With `sleeping` the
+// load waits in epoll_wait(2); otherwise it polls.
 //
 // Each line has the number of its connection and its own, so that an answer which is lost, doubled,
 // torn or somebody else's is seen. All answers of one read are followed by as many lines in one
@@ -21,6 +22,7 @@ struct connection {
 };
 
 static long inflight;
+static int sleeping;
 
 // The line of this connection with this number.
 static const char *line_of(struct connection *connection, unsigned number) {
@@ -80,7 +82,7 @@ static long bear_down(struct connection *active, long count, int epoll, double s
   long start = now(), end = start + seconds * 1e9, answered = 0, under_way = count * inflight;
   for (long i = 0; i < count; i += 1) send_lines(&active[i], inflight, now());
   while (under_way > 0) {
-    int ready = spin_for(check(epoll_wait(epoll, events, 1024, 0), "epoll_wait"));
+    int ready = wait_for(epoll, events, 1024, sleeping);
     if (ready == 0) die("%ld lines were not answered", under_way);
     for (int i = 0; i < ready; i += 1) {
       long here = receive_lines(events[i].data.ptr), time = now();
@@ -93,11 +95,12 @@ static long bear_down(struct connection *active, long count, int epoll, double s
 }
 
 int main(int argc, char **argv) {
-  if (argc != 6) die("usage: line PORT SECONDS ACTIVE INFLIGHT IDLE");
+  if (argc < 6) die("usage: line PORT SECONDS ACTIVE INFLIGHT IDLE [sleeping]");
   int port = atoi(argv[1]), epoll = check(epoll_create1(0), "epoll_create1");
   double seconds = atof(argv[2]);
   long count = atol(argv[3]), idle = atol(argv[5]);
   inflight = atol(argv[4]);
+  sleeping = argc > 6;
   struct connection *all = calloc(idle + count, sizeof *all), *active = all + idle;
   open_all(all, idle + count, port);
   for (long i = 0; i < count; i += 1) {

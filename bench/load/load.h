@@ -10,7 +10,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +50,12 @@ static inline long now(void) {
     count;                                                                    \
   })
 
+// The same with epoll_wait(2), which may put the load to sleep.
+static inline long wait_for(int epoll, struct epoll_event *events, int room, int sleeping) {
+  if (!sleeping) return spin_for(check(epoll_wait(epoll, events, room, 0), "epoll_wait"));
+  return check(epoll_wait(epoll, events, room, PATIENCE), "epoll_wait");
+}
+
 // Latencies in ns, counted by their first 7 binary digits: what is read is 1 % off at most.
 static long histogram[64 * 128];
 
@@ -76,10 +82,13 @@ static inline void wait_for_go(void) {
   memset(histogram, 0, sizeof histogram);
 }
 
-// It does so again: no connection may be closed before.
+// The sends of the server that have come, where a load counts them.
+static long sends_seen;
+
+// The bench reads the account again: no connection may be closed before.
 static inline void report(long operations, double seconds) {
-  printf("{\"operations\": %ld, \"seconds\": %.6f, \"p50\": %.3f, \"p99\": %.3f}\n", operations,
-         seconds, percentile(0.5), percentile(0.99));
+  printf("{\"operations\": %ld, \"seconds\": %.6f, \"p50\": %.3f, \"p99\": %.3f, \"sends\": %ld}\n",
+         operations, seconds, percentile(0.5), percentile(0.99), sends_seen);
   fflush(stdout);
   while (getchar() != EOF);
 }

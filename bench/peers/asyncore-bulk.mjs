@@ -1,14 +1,30 @@
 // Large amounts on asyncore, one connection at a time. The argument is what the server does:
 // `echo`, all that comes is pushed as it comes; otherwise each line is answered by 64 MiB, by
 // `pushes` of 64 KiB while there is room, by one `push`, or by a `producer`.
+//
+// With a path, the answer is that file: from memory by one `push`, or from the disk by a `file` producer.
 
-import { AsyncChat, Dispatcher, IPPROTO_TCP, loop, SimpleProducer, TCP_NODELAY } from 'asyncore';
+import { openSync, readFileSync } from 'node:fs';
+import {
+  AsyncChat,
+  Dispatcher,
+  FileProducer,
+  IPPROTO_TCP,
+  loop,
+  SimpleProducer,
+  TCP_NODELAY,
+} from 'asyncore';
 
 const BODY = 64 * 1024 * 1024;
 const PIECE = 64 * 1024;
+const [, , how, path] = process.argv;
 
 // What the load compares with: 251 is prime, so no piece fits where another belongs.
-const body = Buffer.alloc(BODY, Buffer.from(Array.from({ length: 251 }, (_, index) => index)));
+function patterned() {
+  return Buffer.alloc(BODY, Buffer.from(Array.from({ length: 251 }, (_, index) => index)));
+}
+
+const body = how === 'file' ? null : path === undefined ? patterned() : readFileSync(path);
 
 class Echo extends AsyncChat {
   constructor(socket) {
@@ -63,9 +79,19 @@ class BodyByProducer extends Body {
   }
 }
 
-const Chat = { echo: Echo, pushes: BodyByPushes, push: BodyByPush, producer: BodyByProducer }[
-  process.argv[2]
-];
+class BodyByFile extends Body {
+  foundTerminator() {
+    this.pushWithProducer(new FileProducer(openSync(path, 'r')));
+  }
+}
+
+const Chat = {
+  echo: Echo,
+  pushes: BodyByPushes,
+  push: BodyByPush,
+  producer: BodyByProducer,
+  file: BodyByFile,
+}[how];
 
 class Server extends Dispatcher {
   constructor() {

@@ -30,7 +30,7 @@ class LineEchoServer extends Dispatcher {
     // Accepted sockets inherit it.
     this.socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, true);
     this.bind({ host: '127.0.0.1', port: 0 });
-    this.listen(4096);
+    this.listen(65535);
     console.log(`port: ${this.socket.getSockName().port}`);
   }
 

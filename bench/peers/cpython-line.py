@@ -31,7 +31,7 @@ class LineEchoServer(asyncore.dispatcher):
         # Accepted sockets inherit it.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.bind(('127.0.0.1', 0))
-        self.listen(4096)
+        self.listen(65535)
         print('port:', self.socket.getsockname()[1], flush=True)
 
     def handle_accept(self):

@@ -87,7 +87,7 @@ const listener = socket(AF_INET, STREAM, 0);
 const address = Buffer.from([AF_INET, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
 setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, Int32Array.of(1), 4);
 bind(listener, address, 16);
-listen(listener, 4096);
+listen(listener, 65535);
 getsockname(listener, address, Uint32Array.of(16));
 console.log(`port: ${address.readUInt16BE(2)}`);
 watch(listener);

@@ -24,6 +24,6 @@ const server = createServer({ noDelay: true }, (socket) => {
   });
 });
 
-server.listen({ host: '127.0.0.1', port: 0, backlog: 4096 }, () => {
+server.listen({ host: '127.0.0.1', port: 0, backlog: 65535 }, () => {
   console.log(`port: ${server.address().port}`);
 });

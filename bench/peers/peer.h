@@ -13,7 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BACKLOG 4096
+// The kernel makes it net.core.somaxconn at most.
+#define BACKLOG 65535
 
 static inline long check(long result, const char *call) {
   if (result >= 0) return result;

@@ -16,19 +16,27 @@ import {
   startServer,
 } from './process';
 
-export type LoadName = 'line' | 'churn' | 'bulk' | 'room';
+/** Where there is no C compiler, load/asyncore.ts has these. */
+const IN_ASYNCORE = new Set(['line', 'churn', 'bulk']);
+
+export type LoadName = 'line' | 'churn' | 'bulk' | 'room' | 'storm';
 
 export interface Load {
   /** What it is written in: for the parameters of a shape. */
   readonly writtenIn: 'C' | 'asyncore';
   /** Its program, and its name where one program has all of them. */
   readonly command: Command;
+  /** Why it cannot run on this machine. */
+  readonly missing?: string;
 }
 
 export async function findLoad(name: LoadName): Promise<Load> {
   const directory = join(__dirname, '..', 'load');
   const compiled = await compile(join(directory, `${name}.c`));
   if ('path' in compiled) return { writtenIn: 'C', command: [compiled.path] };
+  if (!IN_ASYNCORE.has(name)) {
+    return { writtenIn: 'C', command: [name], missing: `its load is in C: ${compiled.missing}` };
+  }
   const script = join(directory, 'asyncore.ts');
   return { writtenIn: 'asyncore', command: [process.execPath, '--import', 'tsx', script, name] };
 }
@@ -39,6 +47,8 @@ export interface Seen {
   readonly seconds: number;
   readonly p50: number;
   readonly p99: number;
+  /** How many sends of the server it took; 0 where the load does not count them. */
+  readonly sends: number;
 }
 
 /** What a server was charged for. */
@@ -83,9 +93,9 @@ export function underLoad(
   figures: (run: Seen & Charge) => Figures,
 ): Contender {
   const { name } = peer;
-  if ('missing' in peer) {
-    const { missing } = peer;
-    return { name, missing, measure: () => Promise.reject(new Error(missing)) };
+  if ('command' in peer && load.missing === undefined) {
+    return { name, measure: async () => figures(await bear(peer.command, load, args)) };
   }
-  return { name, measure: async () => figures(await bear(peer.command, load, args)) };
+  const missing = 'missing' in peer ? peer.missing : String(load.missing);
+  return { name, missing, measure: () => Promise.reject(new Error(missing)) };
 }

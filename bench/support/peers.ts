@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { findPython } from '../../spec/support/find-python';
 import { beside, besideName } from './beside';
 import { freshBuild } from './build';
-import { type Command, compile } from './process';
+import { type Command, type Compiled, compile, openFilesLimit } from './process';
 
 export type Peer = { readonly name: string } & (
   | { readonly command: Command }
@@ -38,6 +38,18 @@ export function onAsyncore(name: string, script: string, ...args: readonly strin
   return [onNode(name, script, ...args), ...others];
 }
 
+/** A script on another runtime, or on another version of this one: `asyncore loop() on Node 26`. */
+export function onRuntime(
+  name: string,
+  runtime: Compiled,
+  script: string,
+  ...args: readonly string[]
+): Peer {
+  freshBuild();
+  if ('missing' in runtime) return { name, ...runtime };
+  return { name, command: [runtime.path, join(DIRECTORY, `${script}.mjs`), ...args] };
+}
+
 let python: string | null | undefined;
 
 /** A server on a CPython that has asyncore: 3.11 or older. */
@@ -45,4 +57,18 @@ export function onPython(name: string, script: string, ...args: readonly string[
   python ??= findPython();
   if (python === null) return { name, missing: 'no Python with asyncore' };
   return { name, command: [python, '-W', 'ignore', join(DIRECTORY, `${script}.py`), ...args] };
+}
+
+/** What a server has open besides: its listener, its epoll, what Node has for itself. */
+const BESIDES = 64;
+
+/** The peer, or why it cannot have so many connections. */
+export function withDescriptors(peer: Peer, connections: number): Peer {
+  const needed = connections + BESIDES;
+  if ('missing' in peer) return peer;
+  if (peer.name.endsWith('select') && needed > 1024) {
+    return { name: peer.name, missing: 'select(2) takes no descriptor above 1,023' };
+  }
+  const limit = openFilesLimit();
+  return needed <= limit ? peer : { name: peer.name, missing: `${limit} open files at most` };
 }

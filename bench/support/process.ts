@@ -117,6 +117,13 @@ export function hasCommand(name: string): boolean {
   });
 }
 
+/** Where what was compiled is kept, in the temporary directory. */
+export function cacheDirectory(): string {
+  const directory = join(tmpdir(), `asyncore-bench-${userInfo().uid}`);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  return directory;
+}
+
 /** A program that was made, or why it could not be. */
 export type Compiled = { readonly path: string } | { readonly missing: string };
 
@@ -137,9 +144,10 @@ export async function compile(
     .sort()) {
     hash.update(readFileSync(join(directory, file)));
   }
-  const cache = join(tmpdir(), `asyncore-bench-${userInfo().uid}`);
-  mkdirSync(cache, { recursive: true, mode: 0o700 });
-  const path = join(cache, `${basename(source, '.c')}-${hash.digest('hex').slice(0, 16)}`);
+  const path = join(
+    cacheDirectory(),
+    `${basename(source, '.c')}-${hash.digest('hex').slice(0, 16)}`,
+  );
   if (existsSync(path)) return { path };
   const made = `${path}.${process.pid}`;
   const flags = ['-O2', '-std=gnu17', '-Wall', '-Wextra', '-Werror'];
@@ -229,12 +237,12 @@ export interface Server {
   stop(): Promise<void>;
 }
 
-/** Starts a server on its core, and waits for its line `port: N`. */
+/** Starts a server on its core, and waits for its line `port: N`, or that of an example program. */
 export async function startServer(command: Command, limit = 10_000): Promise<Server> {
   const child = new Child(pinned('server', command));
   try {
     const line = await child.line(limit);
-    const port = /^port: (\d+)$/.exec(line)?.[1];
+    const port = /(?:^port: |listening on 127\.0\.0\.1:)(\d+)$/.exec(line)?.[1];
     if (port === undefined) throw new Error(`${command.join(' ')} said no port, but: ${line}`);
     return { pid: child.pid, port: Number(port), stop: () => child.stop() };
   } catch (error) {

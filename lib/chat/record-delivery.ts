@@ -195,7 +195,7 @@ export class RecordDelivery {
     }
     if (!complete || session.closed) return;
     // 0 means "for ever": a program that sets no new terminator now gets all that follows.
-    if (got || owner.terminator === missing) this.#countDown(0);
+    if (got || owner.terminator === missing) owner.terminator = 0;
     if (got) handleResult(owner, owner.foundTerminator());
   }
 

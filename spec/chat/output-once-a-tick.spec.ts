@@ -104,6 +104,47 @@ describe.each([
     for (const { peer } of room) expect(received(peer)).toBe(said);
   });
 
+  it.each([10, 500, 16_000])(
+    'each member gets all lines of %i bytes whole and in order, whoever speaks in between',
+    (length) => {
+      const map = new ChannelMap();
+      const room = Array.from({ length: 5 }, () => {
+        const [mine, peer] = Socket.pair();
+        const chat = new Member(mine, map);
+        opened.push(chat, peer);
+        return { chat, peer };
+      });
+      let said = '';
+      room.forEach(({ chat }, number) => {
+        chat.onLine = () => {
+          // More than the memory that all share has room for, where the lines are long.
+          for (let turn = 0; turn < 5; turn += 1) {
+            const line = String(number + turn).repeat(length);
+            said += line;
+            for (const member of room) member.chat.push(line);
+          }
+        };
+      });
+      const got = room.map(() => '');
+      for (let round = 1; round <= 2; round += 1) {
+        for (const { peer } of room) peer.send(LINE);
+        for (
+          let tick = 0;
+          tick < 1000 && got.some((text) => text.length < round * 25 * length);
+          tick += 1
+        ) {
+          pass(1000, map);
+          room.forEach(({ peer }, number) => {
+            got[number] += received(peer);
+          });
+        }
+        // Not by toEqual, which prints megabytes.
+        expect(got.map((text) => text === said)).toEqual(room.map(() => true));
+      }
+      expect(said).toHaveLength(2 * 25 * length);
+    },
+  );
+
   it('a nested pass finds the answer to what was just pushed', () => {
     const map = new ChannelMap();
     const { chat, peer } = place(map, Member);

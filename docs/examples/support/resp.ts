@@ -49,12 +49,27 @@ function sizeOf(reply: Reply): number {
 const LINE_END = Buffer.from('\n');
 const LONGEST_LINE = 64 * 1024;
 
-/** A number in Redis's format, and its line end. */
-const INTEGER_LINE = /^.(0|-?[1-9]\d*)\r$/;
+/** The first bytes of lines, and what else numbers are made of. */
+const [CR, ASTERISK, DOLLAR, COLON, PLUS, MINUS] = Buffer.from('\r*$:+-');
+const ZERO = 0x30;
 
-/** The number behind the first character of a line; NaN: there is none. */
-function numberIn(line: string): number {
-  return Number(INTEGER_LINE.exec(line)?.[1]);
+/**
+ * The number behind the first byte of a line, in Redis's format, with its '\r'; NaN: there is none. Read
+ * from the bytes, as most lines are numbers, and making a string of each costs as much as all the rest.
+ */
+function numberIn(line: Buffer): number {
+  const end = line.length - 1;
+  const start = line[1] === MINUS ? 2 : 1;
+  if (line[end] !== CR || start >= end) return NaN;
+  // No leading zeros, and no -0.
+  if (line[start] === ZERO) return start === 1 && end === 2 ? 0 : NaN;
+  let value = 0;
+  for (let at = start; at < end; at += 1) {
+    const digit = (line[at] as number) - ZERO;
+    if (digit < 0 || digit > 9) return NaN;
+    value = value * 10 + digit;
+  }
+  return start === 1 ? value : -value;
 }
 
 /** The part that both ends share: lines, and strings of a known length. */
@@ -68,7 +83,7 @@ abstract class RespChat extends AsyncChat {
   }
 
   /** @param line with its '\r', if it has one */
-  protected abstract foundLine(line: string): void;
+  protected abstract foundLine(line: Buffer): void;
   protected abstract foundString(text: string): void;
   protected abstract foundEndlessLine(): void;
 
@@ -95,7 +110,7 @@ abstract class RespChat extends AsyncChat {
       this.foundString(data.toString(this.encoding, 0, data.length - 2));
     } else {
       this.#lineLength = 0;
-      this.foundLine(data.toString(this.encoding));
+      this.foundLine(data);
     }
   }
 }
@@ -160,22 +175,22 @@ export abstract class RequestChat extends RespChat {
     return this.handleReadEvent();
   }
 
-  protected override foundLine(line: string): void {
+  protected override foundLine(line: Buffer): void {
     if (this.#missing > 0) this.#foundLength(line);
-    else if (line.startsWith('*')) this.#foundCount(line);
-    else this.#foundInline(line);
+    else if (line[0] === ASTERISK) this.#foundCount(line);
+    else this.#foundInline(line.toString(this.encoding));
   }
 
-  #foundCount(line: string): void {
+  #foundCount(line: Buffer): void {
     const count = numberIn(line);
     // As in Redis, a request of zero or a negative number of strings is ignored.
     if (count >= LEAST_INTEGER && count <= MOST_ARGUMENTS) this.#missing = Math.max(count, 0);
     else this.#refuse('invalid multibulk length');
   }
 
-  #foundLength(line: string): void {
+  #foundLength(line: Buffer): void {
     const length = numberIn(line);
-    if (!line.startsWith('$')) this.#refuse(`expected '$', got '${line[0]}'`);
+    if (line[0] !== DOLLAR) this.#refuse(`expected '$', got '${line.toString(this.encoding)[0]}'`);
     else if (!(length >= 0 && length <= this.#room)) this.#refuse('invalid bulk length');
     else {
       this.#room -= length;
@@ -269,21 +284,22 @@ export abstract class ReplyChat extends RespChat {
     return this.push(encode(request, this.encoding));
   }
 
-  protected override foundLine(line: string): void {
+  protected override foundLine(line: Buffer): void {
+    const [first] = line;
     const number = numberIn(line);
-    const text = line.slice(1, -1);
-    this.#size += line.startsWith('$') ? Math.max(number, 0) : text.length;
+    const text = line.toString(this.encoding).slice(1, -1);
+    this.#size += first === DOLLAR ? Math.max(number, 0) : text.length;
     if (this.#open.length > 0) this.#size += ITEM_SIZE;
     if (this.#size > this.largestReply) this.foundEndlessLine();
-    else if (line.startsWith('+')) this.#found(text);
-    else if (line.startsWith('-')) this.#found(new ReplyError(text));
-    else if (Number.isNaN(number) || !/^[:$*]/.test(line)) this.foundEndlessLine();
-    else if (line.startsWith(':'))
-      this.#found(Number.isSafeInteger(number) ? number : BigInt(text));
-    else if (line.startsWith('$') && number >= 0) this.expectString(number);
-    else if (line.startsWith('*') && number > 0) this.#open.push({ items: [], missing: number });
-    else if (line.startsWith('*') && number === 0) this.#found([]);
-    else this.#found(null);
+    else if (first === PLUS) this.#found(text);
+    else if (first === MINUS) this.#found(new ReplyError(text));
+    else if (Number.isNaN(number)) this.foundEndlessLine();
+    else if (first === COLON) this.#found(Number.isSafeInteger(number) ? number : BigInt(text));
+    else if (first === DOLLAR && number >= 0) this.expectString(number);
+    else if (first === ASTERISK && number > 0) this.#open.push({ items: [], missing: number });
+    else if (first === ASTERISK && number === 0) this.#found([]);
+    else if (first === DOLLAR || first === ASTERISK) this.#found(null);
+    else this.foundEndlessLine();
   }
 
   protected override foundString(text: string): void {
