@@ -165,22 +165,27 @@ export class Acceptor {
     const accepted = listener.accept();
     if (accepted === null) return false;
     const { socket, address } = accepted;
-    const drop = (error: unknown): void => {
-      // No channel has taken the socket, so no reply would ever be sent.
-      if (socket.owner === null) socket.close();
-      this.#nonFatalError = { error };
-    };
     try {
       const result = listener.handleAccepted(socket, address);
-      handleResult(listener, result, (_: Channel, error: unknown) => {
-        drop(error);
-        routeError(listener, error);
-      });
+      if (result !== undefined) this.#awaitHandler(result, socket);
     } catch (error) {
-      drop(error);
+      this.#drop(socket, error);
       throw error;
     }
     return true;
+  }
+
+  #awaitHandler(result: unknown, socket: Socket): void {
+    handleResult(this.#listener, result, (listener: Channel, error: unknown) => {
+      this.#drop(socket, error);
+      routeError(listener, error);
+    });
+  }
+
+  /** `handleAccepted` has failed. If no channel has taken the socket, no reply would ever be sent. */
+  #drop(socket: Socket, error: unknown): void {
+    if (socket.owner === null) socket.close();
+    this.#nonFatalError = { error };
   }
 }
 

@@ -71,15 +71,16 @@ export function startConnect<Channel extends Connecting>(
   const session = sessionOf(channel);
   const named = session.setUp(channel, session.inUse, () => checkTarget(socket, address));
   const before = { works: session.works, connected: channel.connected };
-  session.lookup = null;
-  session.connectErrno = 0;
+  const { preparing } = session;
+  preparing.lookup = null;
+  preparing.connectErrno = 0;
   channel.connected = false;
   channel.connecting = true;
   // A look-up for an earlier call has suspended the channel.
   if (session.fd !== null) session.resume();
   else if (socket.fileno() >= 0) channel.setSocket(socket, session.map);
   const now = sessionOf(channel);
-  now.connectStarted = true;
+  now.preparing.connectStarted = true;
   if (named !== null) lookUpAndConnect(channel, now, named, before);
   else if (callConnect(channel, now, before, address)) channel.handleConnectEvent();
 }
@@ -138,12 +139,12 @@ function lookUpAndConnect(
 ): void {
   const attempt = {};
   channel.addr = address;
-  session.lookup = attempt;
+  session.preparing.lookup = attempt;
   session.suspend(Infinity);
   lookUp(session, address.host, (found) => {
     // The channel has closed, has another socket, or connects elsewhere by now.
-    if (session.replaced || session.lookup !== attempt) return;
-    session.lookup = null;
+    if (session.replaced || session.preparing.lookup !== attempt) return;
+    session.preparing.lookup = null;
     session.resume();
     try {
       if (callConnect(channel, session, before, address, found)) channel.handleConnectEvent();
@@ -192,7 +193,7 @@ export function finishConnect<Channel extends Connecting>(
   }
   // handleConnect may have closed the channel, or begun to connect elsewhere by another socket.
   const now = sessionOf(channel);
-  if (session.closed || now.closed || (now !== session && now.connectStarted)) return;
+  if (session.closed || now.closed || (now !== session && now.preparation?.connectStarted)) return;
   channel.connected = true;
   channel.connecting = false;
 }
@@ -224,7 +225,7 @@ function isConnected(channel: Connecting, session: Session): boolean {
   const socket = session.socket as SocketLike;
   const errno = session.connectErrno || socket.getSockOpt(SOL_SOCKET, SO_ERROR);
   if (errno === 0) return true;
-  session.connectErrno = errno;
+  session.preparing.connectErrno = errno;
   const address = channel.addr === null ? undefined : formatAddress(channel.addr);
   throw failure(-errno, 'connect', address);
 }

@@ -36,9 +36,6 @@ import { IdleTimeout } from './idle-timeout';
 import { dropUrgent, Session } from './session';
 import { reasonOfSpin } from './spin';
 
-/** Shared by all channels, as most never change it. */
-const QUIET: ReadonlySet<string> = new Set(['warning']);
-
 const NO_SOCKET = 'call createSocket() first';
 
 const FLAGS = ['connected', 'accepting', 'connecting'] as const;
@@ -83,17 +80,17 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   /** Makes `DispatcherWithSend.send` log what it is given. Default false. */
-  debug = false;
+  declare debug: boolean;
   /** For the program; the library never sets it. Default false. */
-  closing = false;
+  declare closing: boolean;
   /** The peer's address, a listener's own, or the target of a connect. Null until there is one. */
   addr: Address | null = null;
   /** The types that `logInfo` does not print. Default `warning`. Python's `ignore_log_types`. */
-  ignoreLogTypes: ReadonlySet<string> = QUIET;
+  declare ignoreLogTypes: ReadonlySet<string>;
   /** What `createSocket` was asked for. Python's `family_and_type`. */
-  familyAndType: [family: number, type: number] | null = null;
+  declare familyAndType: [family: number, type: number] | null;
   /** When the peer ends its stream, `handleEof` is called instead of `handleClose`. Default false. */
-  allowHalfOpen = false;
+  declare allowHalfOpen: boolean;
   /** The map that this channel stands in while it has a socket. Python's `_map`. */
   readonly map: ChannelMap;
 
@@ -277,8 +274,10 @@ export class Dispatcher implements Channel, Handlers {
     session.fd = null;
     session.idle?.stop();
     if (fd === null) return;
-    for (const left of map === undefined ? [this.map, session.map] : [map]) {
-      if (left.get(fd) === this) left.delete(fd);
+    const own = map ?? this.map;
+    if (own.get(fd) === this) own.delete(fd);
+    if (map === undefined && session.map !== own && session.map.get(fd) === this) {
+      session.map.delete(fd);
     }
   }
 
@@ -403,7 +402,7 @@ export class Dispatcher implements Channel, Handlers {
     this.addr = address;
     const session = this.#session;
     session.setUp(this, session.inUse, () => bindSocket(socket, address));
-    this.#session.bound = true;
+    this.#session.preparing.bound = true;
   }
 
   /**
@@ -460,7 +459,7 @@ export class Dispatcher implements Channel, Handlers {
   send(data: Uint8Array): number {
     const session = this.#session;
     // To the kernel the socket is not even connecting.
-    if (session.lookup !== null) return 0;
+    if (session.preparation?.lookup) return 0;
     if (session.socket === null) this.#need('send');
     return session.send(this, data);
   }
@@ -475,7 +474,7 @@ export class Dispatcher implements Channel, Handlers {
    */
   recv(size: number): Buffer | null {
     const session = this.#session;
-    if (session.lookup !== null) return null;
+    if (session.preparation?.lookup) return null;
     let data: Buffer | null;
     try {
       data = (session.socket ?? this.#need('recv')).recv(size);
@@ -582,7 +581,7 @@ export class Dispatcher implements Channel, Handlers {
   handleReadEvent(): Handled {
     const session = this.#session;
     // Another channel's handler may have paused reading in this very tick.
-    if (session.readingPaused || (session.lookup && session.awaitsLookup())) return;
+    if (session.readingPaused || (session.preparation?.lookup && session.awaitsLookup())) return;
     session.idle?.touch();
     if (session.accepting) return this.handleAccept();
     if (session.connecting && hasFailed(this, session)) return;
@@ -596,7 +595,7 @@ export class Dispatcher implements Channel, Handlers {
   handleWriteEvent(): Handled {
     // The loop never waits for a listener to become writable.
     const session = this.#session;
-    if (session.accepting || (session.lookup && session.awaitsLookup())) return;
+    if (session.accepting || (session.preparation?.lookup && session.awaitsLookup())) return;
     if (session.connecting && hasFailed(this, session)) return;
     if (!session.replaced) handleResult(this, this.handleWrite());
   }
@@ -707,6 +706,15 @@ export class Dispatcher implements Channel, Handlers {
     this.close();
   }
 }
+
+// Attributes of the class, as in Python: a channel has one of its own when it differs.
+Object.assign(Dispatcher.prototype, {
+  debug: false,
+  closing: false,
+  ignoreLogTypes: new Set(['warning']),
+  familyAndType: null,
+  allowHalfOpen: false,
+} satisfies Partial<Dispatcher>);
 
 const deliverHeldInput = (channel: Channel): unknown => (channel as Dispatcher)[endInput]();
 

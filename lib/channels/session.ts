@@ -29,6 +29,20 @@ interface Wrapper extends Channel {
   delChannel(): void;
 }
 
+/** How far the program has got with a socket that it sets up itself. */
+class Preparation {
+  /** `bind` has given the socket its address. */
+  bound = false;
+  /** `bind`, `listen` or `connect` has failed and taken the channel out of its map. */
+  failed = false;
+  /** `connect` was called for this socket. */
+  connectStarted = false;
+  /** The errno of a failed connect, kept because reading SO_ERROR clears it. handleError has been told. */
+  connectErrno = 0;
+  /** The look-up of a host name that has to end before the kernel hears of the connect. */
+  lookup: object | null = null;
+}
+
 export class Session {
   /** Another session has taken its place. */
   replaced = false;
@@ -58,22 +72,14 @@ export class Session {
   handlesClose = false;
   /** `handleClose` was called: the connection is over, or all has been sent after `closeWhenDone`. */
   closeHandled = false;
-  /** The errno of a failed connect, kept because reading SO_ERROR clears it. handleError has been told. */
-  connectErrno = 0;
-  /** `bind` has given the socket its address. */
-  bound = false;
-  /** `bind`, `listen` or `connect` has failed and taken the channel out of its map. */
-  setUpFailed = false;
-  /** `connect` was called for this socket. */
-  connectStarted = false;
-  /** The look-up of a host name that has to end before the kernel hears of the connect. */
-  lookup: object | null = null;
-  /** As set by `setIdleTimeout`. */
-  idle: IdleTimeout | null = null;
+  /** What `bind`, `listen` and `connect` have come to; null for a socket that was given, as by `accept`. */
+  preparation: Preparation | null = null;
+  /** Of the socket, set by `attach`: `SOCK_STREAM`, `SOCK_DGRAM`, …; 0: there has been no socket yet. */
+  type = 0;
   /** Set by `attach`: what is sent together arrives together. Otherwise each send is one message. */
   isStream = true;
-  /** Set by `attach`: an empty message is a datagram, and not the end of the input. */
-  isDatagram = false;
+  /** As set by `setIdleTimeout`. */
+  idle: IdleTimeout | null = null;
 
   constructor(
     public socket: SocketLike | null,
@@ -87,13 +93,34 @@ export class Session {
   attach(socket: SocketLike | null): void {
     this.socket = socket;
     if (socket !== null) this.closed = this.gone = this.closeHandled = false;
-    const type = socket instanceof Socket ? socket.type : SOCK_STREAM;
-    this.isStream = type === SOCK_STREAM;
-    this.isDatagram = type === SOCK_DGRAM;
+    this.type = socket instanceof Socket ? socket.type : SOCK_STREAM;
+    this.isStream = this.type === SOCK_STREAM;
+  }
+
+  /** An empty message is a datagram, and not the end of the input. */
+  get isDatagram(): boolean {
+    return this.type === SOCK_DGRAM;
+  }
+
+  /** To write to. */
+  get preparing(): Preparation {
+    this.preparation ??= new Preparation();
+    return this.preparation;
+  }
+
+  get connectErrno(): number {
+    return this.preparation === null ? 0 : this.preparation.connectErrno;
   }
 
   /** The session of the next socket. As in Python, `setSocket` changes none of these. */
   next(socket: SocketLike, fd: number): Session {
+    // The first socket: no step can have begun without one, and compare sessions afterwards.
+    if (this.type === 0 && !this.closed) {
+      this.fd = fd;
+      this.failed = false;
+      this.attach(socket);
+      return this;
+    }
     const next = new Session(null, this.map, fd);
     next.attach(socket);
     next.connected = this.connected;
@@ -125,7 +152,7 @@ export class Session {
    * ended the suspension then: it is set again.
    */
   awaitsLookup(): boolean {
-    if (this.lookup === null) return false;
+    if (this.preparation === null || this.preparation.lookup === null) return false;
     this.suspend(Infinity);
     return true;
   }
@@ -137,7 +164,9 @@ export class Session {
 
   /** The same, without a connect that is under way: the next one takes its place. */
   get works(): boolean {
-    return this.connected || this.accepting || (this.bound && this.isDatagram);
+    return (
+      this.connected || this.accepting || (this.isDatagram && this.preparation?.bound === true)
+    );
   }
 
   /**
@@ -148,7 +177,7 @@ export class Session {
   setUp<Result>(channel: Wrapper, inUse: boolean, step: () => Result): Result {
     try {
       const result = step();
-      if (this.setUpFailed && this.fd === null) {
+      if (this.preparation?.failed === true && this.fd === null) {
         channel.setSocket(this.socket as SocketLike, this.map);
       }
       return result;
@@ -160,7 +189,7 @@ export class Session {
 
   /** The loop has no use for this channel as it is. It may come back; until then, `closeAll` closes it. */
   leaveMap(channel: Wrapper): void {
-    this.setUpFailed = true;
+    this.preparing.failed = true;
     channel.delChannel();
     registryOf(this.map).strays.add(channel);
   }
@@ -171,18 +200,18 @@ export class Session {
    */
   send(channel: Wrapper, data: Uint8Array): number {
     try {
-      return this.#sent((this.socket as SocketLike).send(data));
+      return this.sent((this.socket as SocketLike).send(data));
     } catch (error) {
-      return this.#sendFailed(channel, error);
+      return this.sendFailed(channel, error);
     }
   }
 
   /** As `send`, by the kernel's own socket and from memory with a fixed address. */
   sendRange(channel: Wrapper, memory: Memory, offset: number, length: number): number {
     try {
-      return this.#sent((this.socket as Socket)[sendRange](memory, offset, length));
+      return this.sent((this.socket as Socket)[sendRange](memory, offset, length));
     } catch (error) {
-      return this.#sendFailed(channel, error);
+      return this.sendFailed(channel, error);
     }
   }
 
@@ -196,18 +225,20 @@ export class Session {
       if (size !== null && size > 0) this.idle?.touch();
       return size;
     } catch (error) {
-      this.#sendFailed(channel, error);
+      this.sendFailed(channel, error);
       return null;
     }
   }
 
-  #sent(size: number | null): number {
+  // Not `#sent` and `#sendFailed`: in a class with private methods each object takes up a word more.
+
+  sent(size: number | null): number {
     if (size === null) return 0;
     this.idle?.touch();
     return size;
   }
 
-  #sendFailed(channel: Wrapper, error: unknown): number {
+  sendFailed(channel: Wrapper, error: unknown): number {
     this.checkGone(error);
     this.peerGone(channel);
     return 0;
@@ -229,22 +260,11 @@ export class Session {
     try {
       const result = channel.handleClose();
       pending = isPromise(result);
-      if (pending) this.#endInputUntil(result as PromiseLike<void>);
+      if (pending) endInputUntil(this, result as PromiseLike<void>);
       handleResult(channel, result);
     } finally {
       if (!pending) this.handlesClose = false;
     }
-  }
-
-  /** The end of the input would be told at every tick. What an async `handleClose` still sends goes out. */
-  #endInputUntil(promise: PromiseLike<void>): void {
-    const { inputEnded } = this;
-    this.set('inputEnded', true);
-    const settled = (): void => {
-      this.handlesClose = false;
-      this.set('inputEnded', inputEnded);
-    };
-    promise.then(settled, settled);
   }
 
   /** A channel that has paused reading hears of a reset when it resumes: records may be held back. */
@@ -295,6 +315,17 @@ export class Session {
   resume(): void {
     if (this.fd !== null) registryOf(this.map).resume(this.fd);
   }
+}
+
+/** The end of the input would be told at every tick. What an async `handleClose` still sends goes out. */
+function endInputUntil(session: Session, promise: PromiseLike<void>): void {
+  const { inputEnded } = session;
+  session.set('inputEnded', true);
+  const settled = (): void => {
+    session.handlesClose = false;
+    session.set('inputEnded', inputEnded);
+  };
+  promise.then(settled, settled);
 }
 
 /** How much unread input is dropped at a time, in bytes, and how often at most. */

@@ -15,7 +15,7 @@ import type { Handled } from '../channels/handlers';
 import { drainInput } from '../channels/session';
 import { badInstance, badRange, badType, notImplemented } from '../errors';
 import { flushPending } from '../kernel/socket';
-import { beforeError, takesUpInput } from '../loop/channel';
+import { beforeError, onlyCloses, takesUpInput } from '../loop/channel';
 import { handleResult, routeError } from '../loop/dispatch';
 import { declarePredicates, declareState } from '../loop/interest';
 import { outbox } from '../loop/outbox';
@@ -47,32 +47,32 @@ import { checkTerminator, refusedText, type Terminator } from './terminator';
  */
 export abstract class AsyncChat extends Dispatcher {
   /** How much a read event receives at most, in bytes. Default 64 KiB. Python's `ac_in_buffer_size`. */
-  acInBufferSize = 65536;
+  declare acInBufferSize: number;
   /**
    * How much is given to the kernel at a time, in bytes, 1 at least. Default 64 KiB. Python's
    * `ac_out_buffer_size`.
    */
-  acOutBufferSize = 65536;
+  declare acOutBufferSize: number;
   /**
    * Whether what is pushed while the loop delivers events leaves together after the reads of the tick.
    * Default true. With false each push sends at once, as in Python. Set it on a channel, or on a class.
    */
-  batchOutput = true;
+  declare batchOutput: boolean;
   /** Whether strings are accepted. Default true. Python's `use_encoding`, which is false by default. */
-  useEncoding = true;
+  declare useEncoding: boolean;
   /**
    * How strings become bytes. A character that it cannot hold is refused. Default `utf8`; Python's is
    * `latin-1`.
    */
-  encoding: BufferEncoding = 'utf8';
+  declare encoding: BufferEncoding;
   /** `push` returns false while more bytes than these wait. Default 1 MiB. Python has none. */
-  highWaterMark = 1024 * 1024;
+  declare highWaterMark: number;
   /**
    * How long a record may be, in bytes without its terminator. Beyond that `handleOverflow` is called.
    * Default: no limit. Python has none. Set one on an open network, where an endless record uses up the
    * memory.
    */
-  maxRecordLength = Infinity;
+  declare maxRecordLength: number;
   /** What `_collectIncomingData` has collected. */
   incoming: Buffer[] = [];
 
@@ -216,6 +216,11 @@ export abstract class AsyncChat extends Dispatcher {
   /** Whether `pauseReading` has kept records back, or an error has left some. @internal */
   get hasBufferedInput(): boolean {
     return sessionOf(this).holdsRecords;
+  }
+
+  /** @internal */
+  get [onlyCloses](): boolean {
+    return this.connected && this.handleWrite === STOCK_HANDLE_WRITE && this.#out.onlyCloses;
   }
 
   /** @internal */
@@ -463,20 +468,28 @@ export abstract class AsyncChat extends Dispatcher {
   }
 }
 
+Object.assign(AsyncChat.prototype, {
+  acInBufferSize: 65536,
+  acOutBufferSize: 65536,
+  batchOutput: true,
+  useEncoding: true,
+  encoding: 'utf8',
+  highWaterMark: 1024 * 1024,
+  maxRecordLength: Infinity,
+} satisfies Partial<AsyncChat>);
+
 // Taken once: a program that patches a prototype, to trace or to inject faults, has overridden the method.
-const { initiateSend, push: STOCK_PUSH, refillBuffer, send, writable } = AsyncChat.prototype;
+const { handleWrite: STOCK_HANDLE_WRITE, push: STOCK_PUSH } = AsyncChat.prototype;
+const { initiateSend, refillBuffer, send, writable } = AsyncChat.prototype;
 const STOCK_STEPS = { initiateSend, refillBuffer, send, writable };
 
 // Abstract in types, so that a TypeScript subclass without them does not compile. JavaScript has no such
 // check, and gets Python's NotImplementedError.
 for (const method of ['collectIncomingData', 'foundTerminator']) {
-  Object.defineProperty(AsyncChat.prototype, method, {
-    value: () => {
-      throw notImplemented(method);
-    },
-    configurable: true,
-    writable: true,
-  });
+  const value = () => {
+    throw notImplemented(method);
+  };
+  Object.defineProperty(AsyncChat.prototype, method, { value, configurable: true, writable: true });
 }
 declareState(AsyncChat.prototype, 'producerFifo', 'acOutBuffer');
 declarePredicates(AsyncChat.prototype, 'readable', 'writable');

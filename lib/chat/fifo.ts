@@ -7,6 +7,9 @@ export interface FifoWatcher {
   interestChanged(): void;
 }
 
+/** Stands for every empty list. Most fifos are empty most of the time. Never written to. */
+const NOTHING: never[] = [];
+
 /**
  * A queue. Python's `asynchat.fifo`, and the deque that took its place in later versions.
  *
@@ -15,17 +18,20 @@ export interface FifoWatcher {
  */
 export class Fifo<Item> implements Iterable<Item> {
   /** The items are `#items[#head]` to the end; what stands before is used up. */
-  #items: (Item | undefined)[];
+  #items: (Item | undefined)[] = NOTHING;
   #head = 0;
   /** The bytes of all items, with strings in `#encoding`. */
   #byteLength = 0;
   #encoding: BufferEncoding = 'utf8';
-  /** Chats whose interest depends on whether there is anything here: usually one. */
-  #watchers: FifoWatcher[] = [];
+  /** The chat whose interest depends on whether there is anything here. */
+  #watcher: FifoWatcher | null = null;
+  /** Other chats that share this fifo. */
+  #others: readonly FifoWatcher[] = NOTHING;
 
   /** @param list the items that it begins with, in order; copied */
   constructor(list: Iterable<Item> | null = null) {
-    this.#items = [...(list ?? [])];
+    if (list === null) return;
+    for (const item of list) this.#append(item);
     for (const item of this) this.#byteLength += this.#sizeOf(item);
   }
 
@@ -59,16 +65,19 @@ export class Fifo<Item> implements Iterable<Item> {
 
   /** A chat begins to send from this fifo. Several may share one. @internal */
   watch(watcher: FifoWatcher): void {
-    this.#watchers = [...this.#watchers, watcher];
+    if (this.#watcher === null) this.#watcher = watcher;
+    else this.#others = [...this.#others, watcher];
   }
 
   /** @internal */
   unwatch(watcher: FifoWatcher): void {
-    this.#watchers = this.#watchers.filter((other) => other !== watcher);
+    this.#others = this.#others.filter((other) => other !== watcher);
+    if (this.#watcher === watcher) this.#watcher = null;
   }
 
   #tell(): void {
-    for (const watcher of this.#watchers) watcher.interestChanged();
+    this.#watcher?.interestChanged();
+    for (const watcher of this.#others) watcher.interestChanged();
   }
 
   /** Python's `is_empty`. */
@@ -88,9 +97,14 @@ export class Fifo<Item> implements Iterable<Item> {
     return this.#items[this.#items.length - 1] as Item;
   }
 
+  #append(item: Item): void {
+    if (this.#items === NOTHING) this.#items = [item];
+    else this.#items.push(item);
+  }
+
   /** Puts an item behind all others. */
   push(item: Item): void {
-    this.#items.push(item);
+    this.#append(item);
     this.#byteLength += this.#sizeOf(item);
     if (this.length === 1) this.#tell();
   }
@@ -102,7 +116,8 @@ export class Fifo<Item> implements Iterable<Item> {
       this.#head -= 1;
       this.#items[this.#head] = item;
     } else {
-      this.#items.unshift(item);
+      if (this.#items === NOTHING) this.#items = [item];
+      else this.#items.unshift(item);
     }
     if (this.length === 1) this.#tell();
   }
@@ -126,7 +141,7 @@ export class Fifo<Item> implements Iterable<Item> {
   /** Takes all items out. */
   clear(): void {
     const hadItems = this.#items.length > 0;
-    this.#items = [];
+    this.#items = NOTHING;
     this.#head = 0;
     this.#byteLength = 0;
     if (hadItems) this.#tell();

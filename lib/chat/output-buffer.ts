@@ -23,7 +23,7 @@ interface Owner extends FifoWatcher {
   encoding: BufferEncoding;
 }
 
-export class OutputBuffer {
+export class OutputBuffer implements FifoWatcher {
   readonly #owner: Owner;
   #fifo = new Fifo<FifoItem>();
   /** Taken from the fifo and not yet by the kernel. */
@@ -39,23 +39,23 @@ export class OutputBuffer {
   /** During a refill: the channel has been closed, and no producer is asked any more. */
   #stopped = false;
   /** Taken off the fifo by the top-up under way, to follow `#data`. */
-  #pieces: Uint8Array[] = [];
+  #pieces: Uint8Array[] | null = null;
   /** What a producer threw while there was something to be sent before it. */
   #failure: { readonly error: unknown } | null = null;
   /** Counts the calls of `clear`: what was taken before one is not put back after it. */
   #clears = 0;
-  readonly #watcher: FifoWatcher = {
-    interestChanged: () => {
-      this.changes += 1;
-      this.#fifoFilled = !this.#fifo.isEmpty();
-      this.#owner.interestChanged();
-    },
-  };
 
   /** @param owner told when there is something to send, and when there no longer is */
   constructor(owner: Owner) {
     this.#owner = owner;
-    this.#fifo.watch(this.#watcher);
+    this.#fifo.watch(this);
+  }
+
+  /** Called by the fifo. */
+  interestChanged(): void {
+    this.changes += 1;
+    this.#fifoFilled = !this.#fifo.isEmpty();
+    this.#owner.interestChanged();
   }
 
   get fifo(): Fifo<FifoItem> {
@@ -63,11 +63,11 @@ export class OutputBuffer {
   }
 
   set fifo(fifo: Fifo<FifoItem>) {
-    this.#fifo.unwatch(this.#watcher);
+    this.#fifo.unwatch(this);
     this.#fifo = fifo;
     this.hasStockFifo = fifo.constructor === Fifo;
-    fifo.watch(this.#watcher);
-    this.#watcher.interestChanged();
+    fifo.watch(this);
+    this.interestChanged();
   }
 
   get data(): Uint8Array {
@@ -103,6 +103,12 @@ export class OutputBuffer {
     return sendsItself ? (head as SelfSending) : null;
   }
 
+  /** Whether nothing is left to be sent, and closing the channel is what comes next. */
+  get onlyCloses(): boolean {
+    if (this.#data.length > 0 || !this.#fifoFilled || this.#failure !== null) return false;
+    return this.#fifo.first() === null;
+  }
+
   /** Whether closing the channel is what comes next. Takes that off the fifo. */
   takeClose(): boolean {
     if (this.#data.length > 0 || this.#failure !== null) return false;
@@ -126,7 +132,7 @@ export class OutputBuffer {
 
   clear(): void {
     this.#clears += 1;
-    this.#pieces = [];
+    this.#pieces = null;
     this.#failure = null;
     this.#fifo.clear();
     this.data = NOTHING;
@@ -237,7 +243,8 @@ export class OutputBuffer {
     let { length } = this.#data;
     try {
       for (let piece = this.#take(size - length); piece; piece = this.#take(size - length)) {
-        this.#pieces.push(piece);
+        if (this.#pieces === null) this.#pieces = [piece];
+        else this.#pieces.push(piece);
         length += piece.length;
       }
     } catch (error) {
@@ -248,9 +255,9 @@ export class OutputBuffer {
 
   /** Puts what a top-up has taken so far into the buffer. */
   commit(): void {
-    if (this.#pieces.length === 0) return;
+    if (this.#pieces === null) return;
     this.data = Buffer.concat([this.#data, ...this.#pieces]);
-    this.#pieces = [];
+    this.#pieces = null;
   }
 
   /** Ends the refill under way: the producer that is being asked closes the channel. */
@@ -261,7 +268,7 @@ export class OutputBuffer {
   /** The next data, if it has `room` bytes at most or nothing is before it; null: none such. */
   #take(room: number): Uint8Array | null {
     const data = this.#nextData();
-    const first = this.#data.length === 0 && this.#pieces.length === 0;
+    const first = this.#data.length === 0 && this.#pieces === null;
     if (data === null || (data.length > room && !first)) return null;
     this.#fifo.pop();
     return data;

@@ -153,17 +153,21 @@ function familyOf(host: unknown): string {
   return typeof host === 'string' && isIPv6(withoutScope(host)) ? 'AF_INET6' : 'AF_INET';
 }
 
-/** The address in a struct sockaddr that the kernel wrote. */
-export function decodeAddress(sockaddr: Buffer): Address {
+/**
+ * The address in a struct sockaddr that the kernel wrote.
+ * @param length how much of `sockaddr` that is
+ */
+export function decodeAddress(sockaddr: Buffer, length = sockaddr.length): Address {
   // The unnamed end of a socketpair may come without even a family.
-  const family = sockaddr.length < 2 ? AF_UNIX : sockaddr.readUInt16LE(0);
-  if (family === AF_INET && sockaddr.length >= LAYOUT.sockaddrIn) {
+  const family = length < 2 ? AF_UNIX : (sockaddr[0] as number) | ((sockaddr[1] as number) << 8);
+  if (family === AF_INET && length >= LAYOUT.sockaddrIn) {
     const host = `${sockaddr[4]}.${sockaddr[5]}.${sockaddr[6]}.${sockaddr[7]}`;
-    return { host, port: sockaddr.readUInt16BE(2) };
+    return { host, port: ((sockaddr[2] as number) << 8) | (sockaddr[3] as number) };
   }
-  if (family === AF_INET6 && sockaddr.length >= LAYOUT.sockaddrIn6) return decodeInet6(sockaddr);
-  if (family === AF_UNIX) return decodeUnix(sockaddr.subarray(2));
-  throw badRange('decode an address', 'an IPv4, IPv6 or Unix sockaddr', sockaddr);
+  const written = sockaddr.subarray(0, length);
+  if (family === AF_INET6 && length >= LAYOUT.sockaddrIn6) return decodeInet6(written);
+  if (family === AF_UNIX) return decodeUnix(written.subarray(2));
+  throw badRange('decode an address', 'an IPv4, IPv6 or Unix sockaddr', written);
 }
 
 function decodeInet6(sockaddr: Buffer): InternetAddress {

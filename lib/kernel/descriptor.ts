@@ -10,15 +10,21 @@ import { warn } from './output';
 import { close, failure } from './syscalls';
 import { closeAtEnd, leaveAtEnd } from './thread-cleanup';
 
+/** What is known of a descriptor when it has been dropped. */
 interface Held {
   readonly fd: number;
   readonly what: string | null;
   /** Called when the number has been closed (true), or given away. */
-  released: ((closed: boolean) => void) | null;
+  readonly released: ((closed: boolean) => void) | null;
 }
 
-/** Python's ResourceWarning: a descriptor dropped without close() is closed, and reported once. */
-const abandoned = new FinalizationRegistry<Held>(({ fd, what, released }) => {
+/**
+ * Python's ResourceWarning: a descriptor dropped without close() is closed, and reported once. A number
+ * alone stands for a socket that nobody waits for, so that a connection needs no further object.
+ */
+const abandoned = new FinalizationRegistry<Held | number>((held) => {
+  const { fd, what, released } =
+    typeof held === 'number' ? { fd: held, what: SOCKET, released: null } : held;
   if (what !== null) {
     const text = `Unclosed ${what} (fd ${fd}): it was dropped without close()`;
     warn('ResourceWarning', 'ASYNCORE_UNCLOSED', text);
@@ -27,13 +33,15 @@ const abandoned = new FinalizationRegistry<Held>(({ fd, what, released }) => {
   released?.(true);
 });
 
+const SOCKET = 'socket';
+
 export class Descriptor {
   /**
    * The number; -1 once closed or given away. A field, as a getter would be one more call in every recv
-   * and send. Only `#giveUp` writes it: each owner keeps its Descriptor private.
+   * and send. Only `giveUp` writes it: each owner keeps its Descriptor private.
    */
   readonly fd: number;
-  readonly #held: Held;
+  #held: Held | number;
 
   /**
    * @param what how the warning names it when it is dropped without `close`; null for what the
@@ -42,26 +50,35 @@ export class Descriptor {
   constructor(fd: number, what: string | null) {
     if (!Number.isInteger(fd) || fd < 0) throw badRange('own a descriptor', 'its number', fd);
     this.fd = fd;
-    this.#held = { fd, what, released: null };
+    this.#held = what === SOCKET ? fd : { fd, what, released: null };
     closeAtEnd(fd);
     abandoned.register(this, this.#held, this);
   }
 
   /** Has `released` called when the number has been closed (true) or given away. It must not hold this. */
   onRelease(released: (closed: boolean) => void): void {
-    this.#held.released = released;
+    const { fd } = this;
+    if (fd === -1) return;
+    const what = typeof this.#held === 'number' ? SOCKET : this.#held.what;
+    this.#held = { fd, what, released };
+    abandoned.unregister(this);
+    abandoned.register(this, this.#held, this);
   }
 
   /** Gives the number up without closing it. Returns it, or -1 when it is gone already. */
   release(): number {
-    const fd = this.#giveUp();
+    const fd = this.giveUp();
     if (fd === -1) return -1;
     leaveAtEnd(fd);
-    this.#held.released?.(false);
+    if (typeof this.#held !== 'number') this.#held.released?.(false);
     return fd;
   }
 
-  #giveUp(): number {
+  /**
+   * Forgets the number, which the caller closes or passes on. Returns it, or -1 when it is gone already. Not
+   * `#giveUp`: in a class with private methods each object takes up a word more.
+   */
+  giveUp(): number {
     const { fd } = this;
     if (fd === -1) return -1;
     (this as { fd: number }).fd = -1;
@@ -74,10 +91,10 @@ export class Descriptor {
    * @throws {SocketError} EBADF when the number was closed elsewhere
    */
   close(): void {
-    const fd = this.#giveUp();
+    const fd = this.giveUp();
     if (fd === -1) return;
     const result = close(fd);
-    this.#held.released?.(true);
+    if (typeof this.#held !== 'number') this.#held.released?.(true);
     if (result < 0) throw failure(result, 'close');
   }
 }

@@ -277,8 +277,12 @@ export class SockaddrSlot {
     return this.#length;
   }
 
-  /** The bytes that the kernel wrote; what did not fit is cut off. */
+  /** How many bytes the kernel wrote; what did not fit is cut off. */
+  get length(): number {
+    return Math.min(this.#length[0] as number, LAYOUT.sockaddrStorage);
+  }
+
   get written(): Buffer {
-    return this.bytes.subarray(0, Math.min(this.#length[0] as number, this.bytes.length));
+    return this.bytes.subarray(0, this.length);
   }
 }

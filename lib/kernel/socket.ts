@@ -261,7 +261,7 @@ export class Socket implements SocketLike, Disposable {
     if (result === -ERRNO.EAGAIN) return null;
     if (result < 0) throw syscalls.failure(result, 'accept');
     try {
-      const address = decodeAddress(slot.written);
+      const address = decodeAddress(slot.bytes, slot.length);
       const socket = new Socket(result, this.family, this.type, this.protocol, address);
       return { socket, address };
     } catch (error) {

@@ -2,10 +2,19 @@
 //
 // A ChannelMap is a Map, and a program may treat it as one: size, get, set, delete, iteration in order
 // of insertion. What the loop knows about its channels stands in the map's registry.
+//
+// The Map itself holds the numbers alone, and the channels are the registry's. V8 renews the table of a Map
+// as keys come and go. It leaves the old table as it was, with a pointer to the new one; and from one old
+// table that only a full collection frees, a scavenge goes through all that followed. So a Map of channels
+// kept most of the closed ones alive, with all that they refer to.
 
+import { type InspectOptions, inspect } from 'node:util';
 import { badInstance, badRange, badType } from '../errors';
 import type { Channel } from './channel';
 import { Registry } from './registry';
+
+/** Stands in the Map for a channel. */
+const NOT_HERE = undefined as unknown as Channel;
 
 /**
  * The registry of a map. Package-private access: the class assigns this function in a static block, where
@@ -46,19 +55,48 @@ export class ChannelMap extends Map<number, Channel> {
       throw badType('add a channel', 'an object with handlers', channel);
     }
     this.#registry.enter(fd, channel);
-    return super.set(fd, channel);
+    return super.set(fd, NOT_HERE);
+  }
+
+  override get(fd: number): Channel | undefined {
+    return this.#registry.entries[fd]?.channel;
   }
 
   /** Takes a channel out: none of its handlers is called any more. @returns whether there was one */
   override delete(fd: number): boolean {
     if (!this.#registry.leave(fd)) return false;
     super.delete(fd);
-    this.#registry.settle();
+    if (this.size === 0) this.#registry.settle();
     return true;
   }
 
   override clear(): void {
     for (const fd of [...this.keys()]) this.delete(fd);
+  }
+
+  override *entries(): Generator<[number, Channel], undefined> {
+    for (const fd of this.keys()) yield [fd, this.get(fd) as Channel];
+  }
+
+  override *values(): Generator<Channel, undefined> {
+    for (const [, channel] of this) yield channel;
+  }
+
+  override [Symbol.iterator](): Generator<[number, Channel], undefined> {
+    return this.entries();
+  }
+
+  override forEach(
+    callback: (channel: Channel, fd: number, map: Map<number, Channel>) => void,
+    thisArg?: unknown,
+  ): void {
+    for (const [fd, channel] of this) callback.call(thisArg, channel, fd, this);
+  }
+
+  /** As any Map is shown. @internal */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const { name } = this.constructor;
+    return inspect(new Map(this), options).replace(/^Map(\(\d+\))/, `${name}$1 [Map]`);
   }
 
   /**

@@ -45,6 +45,8 @@ export class Entry {
   fired: PollBits = 0;
   /** By the library itself: software readiness. */
   ready: PollBits = 0;
+  /** Its place among the entries with software readiness; -1: none. */
+  softwareIndex = -1;
 
   /** Waits to be asked, see `Registry.interestChanged`. */
   stale = true;
@@ -55,17 +57,8 @@ export class Entry {
   /** The predicates as they were when `tracked` was decided. Null: not decided yet. */
   readable: Channel['readable'] | null = null;
   writable: Channel['writable'] | null = null;
-  /** Not registered, whatever the channel wants, until `suspension` is reached or `resume` is called. */
-  suspended = false;
-  suspension: Suspension | null = null;
-  /**
-   * Suspended because the kernel keeps reporting a hang-up that cannot be delivered to this channel now.
-   * Ends early when the channel wants something else.
-   */
-  hangupMuted = false;
-  /** POLLPRI is not registered, until the channel wants something else or `urgentPause` is reached. */
-  urgentMuted = false;
-  urgentPause: Suspension | null = null;
+  /** Null: there has been none. */
+  pauses: Pauses | null = null;
   /** The descriptor was closed, and not by the channel. */
   invalid = false;
   /** Invalid, and the number went to another channel before this channel's `handleClose` ran. */
@@ -86,6 +79,31 @@ export class Entry {
     /** Its place in map order. */
     readonly order: number,
   ) {}
+
+  get suspended(): boolean {
+    return this.pauses?.suspended === true;
+  }
+
+  /** To write to. */
+  get pausing(): Pauses {
+    this.pauses ??= new Pauses();
+    return this.pauses;
+  }
+}
+
+/** What is not registered for a while, although the channel wants it. Few entries ever have a pause. */
+export class Pauses {
+  /** Nothing is registered until `suspension` is reached or `resume` is called. */
+  suspended = false;
+  suspension: Suspension | null = null;
+  /**
+   * Suspended because the kernel keeps reporting a hang-up that cannot be delivered to this channel now.
+   * Ends early when the channel wants something else.
+   */
+  hangupMuted = false;
+  /** POLLPRI is not registered, until the channel wants something else or `urgentPause` is reached. */
+  urgentMuted = false;
+  urgentPause: Suspension | null = null;
 }
 
 /** The end of a suspension, or of a mute. */

@@ -18,7 +18,7 @@ const predicateNames = new Set<string>();
 const ownPredicates = new WeakSet<object>();
 const stateNames = new Set<string>();
 const ownAccessors = new WeakSet<object>();
-/** By prototype: whether its state names are the library's own accessors. */
+/** By prototype, see `isPlain`. */
 const verdicts = new WeakMap<object, boolean>();
 
 /** Declares accessors of `prototype` that the library's predicates look at. */
@@ -39,43 +39,58 @@ export function declarePredicates(prototype: object, ...names: string[]): void {
 
 /** Whether all that decides about the interest of `channel` is the library's own code. */
 export function tellsOfChanges(channel: object): boolean {
+  if (!isPlain(Object.getPrototypeOf(channel))) return false;
   for (const name of predicateNames) {
-    const found = findProperty(channel, name);
-    if (found !== undefined && !ownPredicates.has(found.value as object)) return false;
+    if (Object.hasOwn(channel, name) && isAccessor(channel, name)) return false;
+    if (!ownPredicates.has((channel as Record<string, object>)[name] as object)) return false;
   }
-  return hasOwnState(Object.getPrototypeOf(channel)) && takeFieldsIn(channel);
+  return takeFieldsIn(channel);
 }
 
-function hasOwnState(prototype: object): boolean {
+/**
+ * Whether no predicate is an accessor, and all state is behind the library's own ones. Looked up once for
+ * each prototype, as every channel is asked when it enters a map.
+ */
+function isPlain(prototype: object): boolean {
   const known = verdicts.get(prototype);
   if (known !== undefined) return known;
-  let verdict = true;
+  const verdict = hasOwnState(prototype) && !hasPredicateAccessor(prototype);
+  verdicts.set(prototype, verdict);
+  return verdict;
+}
+
+function hasPredicateAccessor(prototype: object): boolean {
+  for (const name of predicateNames) {
+    for (let object: object | null = prototype; object; object = Object.getPrototypeOf(object)) {
+      if (!Object.hasOwn(object, name)) continue;
+      if (isAccessor(object, name)) return true;
+      break;
+    }
+  }
+  return false;
+}
+
+const isAccessor = (object: object, name: string): boolean =>
+  !('value' in (Object.getOwnPropertyDescriptor(object, name) as PropertyDescriptor));
+
+function hasOwnState(prototype: object): boolean {
   const missing = new Set(stateNames);
   for (let object: object | null = prototype; object; object = Object.getPrototypeOf(object)) {
     for (const name of missing) {
       const found = Object.getOwnPropertyDescriptor(object, name);
       if (found === undefined) continue;
       missing.delete(name);
-      if (!ownAccessors.has((found.get ?? found.value) as object)) verdict = false;
+      if (!ownAccessors.has((found.get ?? found.value) as object)) return false;
     }
   }
-  verdicts.set(prototype, verdict);
-  return verdict;
-}
-
-function findProperty(start: object, name: string): PropertyDescriptor | undefined {
-  for (let object: object | null = start; object; object = Object.getPrototypeOf(object)) {
-    const found = Object.getOwnPropertyDescriptor(object, name);
-    if (found !== undefined) return found;
-  }
-  return undefined;
+  return true;
 }
 
 /** Moves own properties behind the accessors that they hide. @returns false when one has to stay */
 function takeFieldsIn(channel: object): boolean {
   for (const name of stateNames) {
-    const field = Object.getOwnPropertyDescriptor(channel, name);
-    if (field === undefined) continue;
+    if (!Object.hasOwn(channel, name)) continue;
+    const field = Object.getOwnPropertyDescriptor(channel, name) as PropertyDescriptor;
     const movable = field.configurable && 'value' in field && typeof field.value !== 'function';
     if (!movable || !Reflect.deleteProperty(channel, name)) return false;
     const state = channel as Record<string, unknown>;

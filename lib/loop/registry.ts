@@ -12,10 +12,11 @@ import { codeOf } from '../errors';
 import { POLLERR, POLLIN, POLLOUT, POLLPRI } from '../kernel/platform/constants';
 import { createSelector, type Selector } from '../kernel/selectors';
 import { isOpen } from '../kernel/syscalls';
-import { type Channel, hearsReset, type Report } from './channel';
+import { type Channel, hearsReset, onlyCloses, type Report } from './channel';
 import {
   Entry,
   type Interest,
+  type Pauses,
   type PollBits,
   READ,
   Suspension,
@@ -62,8 +63,8 @@ export class Registry {
   /** The entries that the library itself reports as ready. */
   readonly software: SoftwareReadiness;
 
-  /** By fd: descriptors are small, and an array is faster than a Map. */
-  readonly #entries: (Entry | undefined)[] = [];
+  /** By fd: descriptors are small, and an array is faster than a Map. Only the registry changes it. */
+  readonly entries: (Entry | undefined)[] = [];
   #lastOrder = 0;
   /** To be asked at the next tick. */
   #stale: Entry[] = [];
@@ -88,20 +89,20 @@ export class Registry {
 
   /** The live entry of a channel, if it stands in the map under `fd`. */
   entryOf(channel: Channel, fd: number): Entry | undefined {
-    const entry = this.#entries[fd];
+    const entry = this.entries[fd];
     return entry?.channel === channel ? entry : undefined;
   }
 
   /** `channel` is put into the map under `fd`, in place of the channel that had the number. */
   enter(fd: number, channel: Channel): void {
-    const old = this.#entries[fd];
+    const old = this.entries[fd];
     if (old?.channel === channel && !old.invalid) this.interestChanged(fd);
     else this.#enter(fd, channel, old);
   }
 
   /** The channel under `fd` has another socket, whose number is the same. */
   renew(fd: number): void {
-    const old = this.#entries[fd];
+    const old = this.entries[fd];
     if (old !== undefined) this.#enter(fd, old.channel, old);
   }
 
@@ -112,7 +113,7 @@ export class Registry {
     }
     // As in any Map, a replacement keeps the place of what it replaces.
     const entry = new Entry(fd, channel, old?.order ?? ++this.#lastOrder);
-    this.#entries[fd] = entry;
+    this.entries[fd] = entry;
     this.#stale.push(entry);
     this.wake();
   }
@@ -127,10 +128,10 @@ export class Registry {
 
   /** The channel under `fd` is taken out of the map. @returns whether there was one */
   leave(fd: number): boolean {
-    const entry = this.#entries[fd];
+    const entry = this.entries[fd];
     if (entry === undefined) return false;
     this.#retire(entry);
-    this.#entries[fd] = undefined;
+    this.entries[fd] = undefined;
     return true;
   }
 
@@ -138,8 +139,10 @@ export class Registry {
   #retire(entry: Entry): void {
     entry.live = false;
     this.#register(entry, 0);
-    if (entry.suspension !== null) this.timers.clear(entry.suspension);
-    if (entry.urgentPause !== null) this.timers.clear(entry.urgentPause);
+    if (entry.pauses !== null) {
+      this.#endSuspension(entry.pauses);
+      this.#unmute(entry.pauses);
+    }
     if (this.software.size > 0) this.software.delete(entry);
     if (entry.listed) this.#unsorted = true;
     // The next tick may never come, and must not be needed for closed channels to be collected.
@@ -172,7 +175,7 @@ export class Registry {
 
   /** The predicates of channel `fd` may answer otherwise now. */
   interestChanged(fd: number): void {
-    const entry = this.#entries[fd];
+    const entry = this.entries[fd];
     if (entry === undefined || entry.stale) return;
     entry.stale = true;
     this.#stale.push(entry);
@@ -186,7 +189,7 @@ export class Registry {
 
   /** The socket of `fd` is about to be closed, and not by its channel. */
   invalidate(fd: number): void {
-    const entry = this.#entries[fd];
+    const entry = this.entries[fd];
     if (entry === undefined || entry.invalid) return;
     this.#register(entry, 0);
     this.#markInvalid(entry);
@@ -208,20 +211,21 @@ export class Registry {
     if (now - this.#lastSweep < SWEEP_PAUSE) return;
     this.#lastSweep = now;
     for (const fd of this.channels.keys()) {
-      const entry = this.#entries[fd] as Entry;
+      const entry = this.entries[fd] as Entry;
       if (entry.mask !== 0 && !isOpen(fd)) this.invalidate(fd);
     }
   }
 
   /** Takes a channel out of the selector for `duration` ms (Infinity: until `resume`). */
   suspend(fd: number, duration: number): void {
-    const entry = this.#entries[fd];
+    const entry = this.entries[fd];
     if (entry === undefined) return;
-    entry.suspended = true;
+    const { pausing } = entry;
+    pausing.suspended = true;
     if (duration !== Infinity) {
-      entry.suspension ??= new Suspension(() => this.resume(fd));
-      this.timers.set(entry.suspension, performance.now() + duration);
-    } else if (entry.suspension !== null) this.timers.clear(entry.suspension);
+      pausing.suspension ??= new Suspension(() => this.resume(fd));
+      this.timers.set(pausing.suspension, performance.now() + duration);
+    } else if (pausing.suspension !== null) this.timers.clear(pausing.suspension);
     this.#register(entry, 0);
     // A waiting loop has to wake up at the end of the suspension.
     this.wake();
@@ -229,16 +233,16 @@ export class Registry {
 
   /** Ends a suspension, if there is one, and has the channel asked again. */
   resume(fd: number): void {
-    const entry = this.#entries[fd];
+    const entry = this.entries[fd];
     if (entry === undefined) return;
-    this.#endSuspension(entry);
+    if (entry.pauses !== null) this.#endSuspension(entry.pauses);
     this.interestChanged(fd);
   }
 
-  #endSuspension(entry: Entry): void {
-    entry.suspended = false;
-    entry.hangupMuted = false;
-    if (entry.suspension !== null) this.timers.clear(entry.suspension);
+  #endSuspension(pauses: Pauses): void {
+    pauses.suspended = false;
+    pauses.hangupMuted = false;
+    if (pauses.suspension !== null) this.timers.clear(pauses.suspension);
   }
 
   /** Puts work off until something is about to block the thread. */
@@ -289,8 +293,8 @@ export class Registry {
   #follow(order: TickOrder): void {
     this.#order = order;
     for (const fd of this.channels.keys()) {
-      const entry = this.#entries[fd] as Entry;
-      if (entry.hangupMuted) this.resume(fd);
+      const entry = this.entries[fd] as Entry;
+      if (entry.pauses?.hangupMuted) this.resume(fd);
       else if (entry.mask !== 0) this.#register(entry, this.#maskOf(entry));
     }
   }
@@ -340,6 +344,7 @@ export class Registry {
       if (readable && inputWanted) wants |= READ;
       if (writable && channel.accepting !== true) wants |= WRITE;
       if ((wants & READ) !== 0 && channel.hasBufferedInput === true) this.software.add(entry);
+      if ((wants & WRITE) !== 0 && channel[onlyCloses] === true) this.software.add(entry);
       // A predicate may have closed its channel.
       if (entry.live) this.#apply(entry, wants);
     } catch (error) {
@@ -352,17 +357,19 @@ export class Registry {
     if (wants !== entry.wants) {
       entry.wants = wants;
       entry.fruitless = 0;
-      if (entry.hangupMuted || entry.urgentMuted) this.#unmute(entry);
+      if (entry.pauses !== null) this.#unmute(entry.pauses);
     }
-    if (entry.invalid || entry.suspended) return;
+    if (entry.invalid || entry.pauses?.suspended) return;
     const mask = this.#maskOf(entry);
     if (mask !== entry.mask) this.#register(entry, mask);
   }
 
-  #maskOf({ wants, channel, urgentMuted }: Entry): PollBits {
+  #maskOf({ wants, channel, pauses }: Entry): PollBits {
     if (wants === 0 && channel[hearsReset] !== true) return 0;
-    const mask = MASKS[this.#order][wants] as PollBits;
-    return urgentMuted ? mask & ~POLLPRI : mask;
+    // Reported by the library itself.
+    const waits = (wants & WRITE) !== 0 && channel[onlyCloses] === true ? wants & ~WRITE : wants;
+    const mask = MASKS[this.#order][waits] as PollBits;
+    return pauses?.urgentMuted ? mask & ~POLLPRI : mask;
   }
 
   // Muting.
@@ -373,7 +380,7 @@ export class Registry {
    */
   muteHangup(entry: Entry): void {
     this.suspend(entry.fd, entry.wants === 0 ? Infinity : HANGUP_PAUSE);
-    entry.hangupMuted = true;
+    entry.pausing.hangupMuted = true;
   }
 
   /**
@@ -382,23 +389,24 @@ export class Registry {
    * @param inline it is part of the input (SO_OOBINLINE), and consumed by reading alone
    */
   muteUrgent(fd: number, inline: boolean): void {
-    const entry = this.#entries[fd];
+    const entry = this.entries[fd];
     if (entry === undefined || (inline && (entry.wants & READ) !== 0)) return;
-    entry.urgentMuted = true;
+    const { pausing } = entry;
+    pausing.urgentMuted = true;
     if (!inline) {
-      entry.urgentPause ??= new Suspension(() => {
-        entry.urgentMuted = false;
+      pausing.urgentPause ??= new Suspension(() => {
+        pausing.urgentMuted = false;
         this.interestChanged(fd);
       });
-      this.timers.set(entry.urgentPause, performance.now() + URGENT_PAUSE);
+      this.timers.set(pausing.urgentPause, performance.now() + URGENT_PAUSE);
     }
     this.interestChanged(fd);
   }
 
-  #unmute(entry: Entry): void {
-    if (entry.hangupMuted) this.#endSuspension(entry);
-    entry.urgentMuted = false;
-    if (entry.urgentPause !== null) this.timers.clear(entry.urgentPause);
+  #unmute(pauses: Pauses): void {
+    if (pauses.hangupMuted) this.#endSuspension(pauses);
+    pauses.urgentMuted = false;
+    if (pauses.urgentPause !== null) this.timers.clear(pauses.urgentPause);
   }
 
   // The selector.
@@ -463,7 +471,7 @@ export class Registry {
     let last = 0;
     let sorted = true;
     for (let index = 0; index < reported; index += 1) {
-      const entry = this.#entries[fds[index] as number];
+      const entry = this.entries[fds[index] as number];
       // A descriptor that was closed by number while a duplicate is open: see the selector's contract.
       if (entry === undefined) continue;
       entry.fired = masks[index] as number;

@@ -1,6 +1,9 @@
 // The map as a Map, who is asked when, and what reaches whom.
 
 import { closeSync, constants, openSync, readdirSync, readlinkSync } from 'node:fs';
+import { inspect } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import {
   AsyncChat,
   type Channel,
@@ -166,6 +169,46 @@ describe('ChannelMap as a Map', () => {
     map.set(7, old).set(8, other).set(7, next);
     expect([...map.values()]).toEqual([next, other]);
     expect(map.size).toBe(2);
+  });
+
+  it('shows its channels', () => {
+    const map = newMap();
+    const [one, two] = [new Probe('1', []), new Probe('2', [])];
+    map.set(7, one).set(3, two);
+    const seen: [number, Channel][] = [];
+    map.forEach(function (this: unknown, channel, fd, owner) {
+      seen.push([fd, channel]);
+      expect([this, owner]).toEqual(['this', map]);
+    }, 'this');
+    expect(seen).toEqual([...map.entries()]);
+    expect(new Map(map)).toEqual(
+      new Map([
+        [7, one],
+        [3, two],
+      ]),
+    );
+    expect(inspect(map)).toMatch(/^ChannelMap\(2\) \[Map\] \{.*7 => .*Probe.*3 => .*Probe/s);
+  });
+
+  it('lets a scavenge collect the channels that have left', () => {
+    setFlagsFromString('--expose-gc');
+    const gc: (options?: { type: 'minor' }) => void = runInNewContext('gc');
+    const map = newMap();
+    const ballast = (): Probe =>
+      Object.assign(new Probe('', []), { doubles: new Array(1000).fill(0.5) });
+    for (let fd = 0; fd < 50; fd += 1) map.set(fd, ballast());
+    gc();
+    gc();
+    const before = process.memoryUsage().heapUsed;
+    for (let fd = 0; fd < 1000; fd += 1) {
+      map.delete(fd);
+      map.set(fd + 50, ballast());
+    }
+    gc({ type: 'minor' });
+    gc({ type: 'minor' });
+    // 8 MB have been made. The 50 channels that are left have 400 KB.
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(2_500_000);
+    map.clear();
   });
 
   it('gives the last place to what was deleted and set again', () => {

@@ -400,6 +400,72 @@ describe('A chat that has kept records back', () => {
   });
 });
 
+describe('A chat whose output is with the kernel, and which is to close', () => {
+  class Answer extends AsyncChat {
+    override collectIncomingData(): void {}
+    override foundTerminator(): void {
+      this.push('answer');
+      this.closeWhenDone();
+    }
+  }
+
+  function answering(Type: new (socket: Socket, map: ChannelMap) => AsyncChat) {
+    const map = newMap();
+    const [own, peer] = pair();
+    new Type(own, map).setTerminator('\n');
+    const selector = registryOf(map).acquire();
+    const modify = jest.spyOn(selector, 'modify');
+    peer.send(Buffer.from('question\n'));
+    return { map, peer, modify };
+  }
+
+  it.each(ORDERS)(
+    'closes in a later write event, and the kernel is not asked, in %s',
+    (_, pass) => {
+      const { map, peer, modify } = answering(Answer);
+      try {
+        pass(0, map);
+        expect(String(peer.recv(10))).toBe('answer');
+        expect(map.size).toBe(1);
+        pass(5000, map);
+        expect(map.size).toBe(0);
+        expect(peer.recv(10)).toHaveLength(0);
+        expect(modify).not.toHaveBeenCalled();
+      } finally {
+        registryOf(map).release();
+      }
+    },
+  );
+
+  it.each(ORDERS)('waits for the kernel where handleWrite is overridden, in %s', (_, pass) => {
+    class Slow extends Answer {
+      override handleWrite(): void {}
+    }
+    const { map, modify } = answering(Slow);
+    try {
+      pass(0, map);
+      pass(5000, map);
+      expect(map.size).toBe(1);
+      expect(modify).toHaveBeenCalledTimes(1);
+    } finally {
+      registryOf(map).release();
+    }
+  });
+
+  it.each(ORDERS)('sends first what is put before the end, in %s', (_, pass) => {
+    const { map, peer } = answering(Answer);
+    const [chat] = [...map.values()] as [Answer];
+    try {
+      pass(0, map);
+      chat.producerFifo.pushFront('more');
+      pass(5000, map);
+      expect(String(peer.recv(10))).toBe('answermore');
+    } finally {
+      registryOf(map).release();
+    }
+  });
+});
+
 describe('A snapshot', () => {
   const entry = (order: number): Entry => new Entry(order, {} as Channel, order);
 

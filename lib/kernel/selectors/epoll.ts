@@ -35,47 +35,51 @@ export class EpollSelector implements Selector {
   #events = new Memory(FIRST_ROOM * SIZE);
   #words = wordsOf(this.#events);
   #room = FIRST_ROOM;
-  readonly #registered = new Set<number>();
   /**
    * fd -> the serial of its registration, which the kernel returns with each event: a number that was
    * closed without `unregister` may be another file's by now, while a duplicate is still reported.
+   * 0: not registered.
    */
   readonly #serials: number[] = [];
   #lastSerial = 0;
+  /** How many numbers are registered. */
+  #registered = 0;
 
   get fd(): number {
     return this.#epoll.fd;
   }
 
   register(fd: number, mask: number): boolean {
-    const result = this.#control(EPOLL_CTL_ADD, fd, mask);
-    if (result === -ERRNO.EPERM) {
-      // Where the number was another file's before: that registration is gone.
-      this.#registered.delete(fd);
-      return false;
-    }
+    if (!this.#serials[fd]) this.#registered += 1;
+    this.#lastSerial = (this.#lastSerial + 1) | 0 || 1;
+    this.#serials[fd] = this.#lastSerial;
+    let result = this.#control(EPOLL_CTL_ADD, fd, mask);
     // The kernel still knows this open file under this number: take its registration over.
-    if (result === -ERRNO.EEXIST) check(this.#control(EPOLL_CTL_MOD, fd, mask), 'epoll_ctl');
-    else check(result, 'epoll_ctl');
-    this.#registered.add(fd);
-    return true;
+    if (result === -ERRNO.EEXIST) result = this.#control(EPOLL_CTL_MOD, fd, mask);
+    if (result >= 0) return true;
+    this.#serials[fd] = 0;
+    this.#registered -= 1;
+    if (result === -ERRNO.EPERM) return false;
+    throw failure(result, 'epoll_ctl');
   }
 
   modify(fd: number, mask: number): void {
     const result = this.#control(EPOLL_CTL_MOD, fd, mask);
     // Closed and opened again without `unregister`: the number has lost its registration.
-    if (result === -ERRNO.ENOENT) check(this.#control(EPOLL_CTL_ADD, fd, mask), 'epoll_ctl');
-    else check(result, 'epoll_ctl');
-    this.#registered.add(fd);
+    if (result !== -ERRNO.ENOENT) check(result, 'epoll_ctl');
+    else if (!this.register(fd, mask)) throw failure(-ERRNO.EPERM, 'epoll_ctl');
   }
 
   unregister(fd: number): void {
-    if (this.#registered.delete(fd)) this.#control(EPOLL_CTL_DEL, fd, 0);
+    if (!this.#serials[fd]) return;
+    this.#serials[fd] = 0;
+    this.#registered -= 1;
+    this.#control(EPOLL_CTL_DEL, fd, 0);
   }
 
   select(timeout: number): number {
     // The caller restores map order, so it must see everything that is ready at once.
-    while (this.#registered.size > this.#room) this.#makeRoom();
+    while (this.#registered > this.#room) this.#makeRoom();
     const reported = epollWait(this.#epoll.fd, this.#events, timeout);
     if (reported < 0) throw failure(reported, 'epoll_wait');
     const words = this.#words;
@@ -102,10 +106,6 @@ export class EpollSelector implements Selector {
   }
 
   #control(op: number, fd: number, mask: number): number {
-    if (op === EPOLL_CTL_ADD) {
-      this.#lastSerial = (this.#lastSerial + 1) | 0;
-      this.#serials[fd] = this.#lastSerial;
-    }
     const words = this.#eventWords;
     words[0] = mask;
     words[FD] = fd;
