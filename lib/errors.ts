@@ -210,6 +210,19 @@ export function notImplemented(method: string): Error {
   });
 }
 
+/**
+ * Gives a prototype methods that throw Python's NotImplementedError. TypeScript knows them as abstract, so a
+ * subclass without them does not compile; JavaScript has no such check.
+ */
+export function declareAbstract(prototype: object, ...methods: string[]): void {
+  for (const method of methods) {
+    const value = (): never => {
+      throw notImplemented(method);
+    };
+    Object.defineProperty(prototype, method, { value, configurable: true, writable: true });
+  }
+}
+
 /** @throws {RangeError} for a number that is no integer from `low` to `high`, {TypeError} for no number */
 export function checkInteger(
   action: string,

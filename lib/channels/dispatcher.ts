@@ -47,6 +47,9 @@ export const endInput = Symbol('endInput');
 /** The channel is about to close. @internal */
 export const beforeClose = Symbol('beforeClose');
 
+/** Another session takes the place of the one before. @internal */
+export const sessionBegins = Symbol('sessionBegins');
+
 /** The session of a channel. @internal */
 export let sessionOf: (channel: Dispatcher) => Session;
 
@@ -314,6 +317,7 @@ export class Dispatcher implements Channel, Handlers {
     }
     if (previous.socket?.owner === this) previous.socket.owner = null;
     this.#session = previous.next(socket, fd);
+    this[sessionBegins](this.#session);
     if (socket.owner !== undefined) socket.owner = this;
     this.addChannel(map);
   }
@@ -514,6 +518,9 @@ export class Dispatcher implements Channel, Handlers {
   /** @internal */
   [beforeClose](): void {}
 
+  /** @internal */
+  [sessionBegins](_session: Session): void {}
+
   /** Leaves the map and closes the socket. Idempotent. Calls no handler. */
   close(): void {
     const session = this.#session;
@@ -531,6 +538,7 @@ export class Dispatcher implements Channel, Handlers {
   #closeSocket(): void {
     this.delChannel();
     this.#session = this.#session.closedSuccessor();
+    this[sessionBegins](this.#session);
     // A class field hides its accessor until the loop has seen the channel.
     for (const flag of FLAGS) if (Object.hasOwn(this, flag)) this[flag] = false;
     const { socket } = this.#session;

@@ -10,10 +10,16 @@
 // after the reads of the tick.
 
 import { Buffer } from 'node:buffer';
-import { beforeClose, Dispatcher, endInput, sessionOf } from '../channels/dispatcher';
+import {
+  beforeClose,
+  Dispatcher,
+  endInput,
+  sessionBegins,
+  sessionOf,
+} from '../channels/dispatcher';
 import type { Handled } from '../channels/handlers';
-import { drainInput } from '../channels/session';
-import { badInstance, badRange, badType, notImplemented } from '../errors';
+import { drainInput, type Session } from '../channels/session';
+import { badInstance, badRange, badType, declareAbstract } from '../errors';
 import { flushPending } from '../kernel/socket';
 import { beforeError, onlyCloses, takesUpInput } from '../loop/channel';
 import { handleResult, routeError } from '../loop/dispatch';
@@ -405,6 +411,11 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   /** @internal */
+  override [sessionBegins](session: Session): void {
+    if (#out in this) this.#input.session = this.#out.session = session;
+  }
+
+  /** @internal */
   override [beforeClose](): void {
     try {
       this.#out.beforeClose();
@@ -483,13 +494,6 @@ const { handleWrite: STOCK_HANDLE_WRITE, push: STOCK_PUSH } = AsyncChat.prototyp
 const { initiateSend, refillBuffer, send, writable } = AsyncChat.prototype;
 const STOCK_STEPS = { initiateSend, refillBuffer, send, writable };
 
-// Abstract in types, so that a TypeScript subclass without them does not compile. JavaScript has no such
-// check, and gets Python's NotImplementedError.
-for (const method of ['collectIncomingData', 'foundTerminator']) {
-  const value = () => {
-    throw notImplemented(method);
-  };
-  Object.defineProperty(AsyncChat.prototype, method, { value, configurable: true, writable: true });
-}
+declareAbstract(AsyncChat.prototype, 'collectIncomingData', 'foundTerminator');
 declareState(AsyncChat.prototype, 'producerFifo', 'acOutBuffer');
 declarePredicates(AsyncChat.prototype, 'readable', 'writable');

@@ -69,8 +69,8 @@ export class OutputQueue implements Sender {
   readonly #segment = new Segment();
   /** `#buffer.changes` when the segment was opened. Once data has gone to the fifo, more data follows it. */
   #changes = 0;
-  /** The owner's session, or one that it has replaced. */
-  #lastSession: Session;
+  /** The owner's, set at each change: a field of the owner's own is slower, as owners differ in shape. */
+  session: Session;
   /** Stands in the outbox's list. */
   #listed = false;
   /** The outbox sends. Closing is left to a later write event. */
@@ -90,13 +90,7 @@ export class OutputQueue implements Sender {
     this.#owner = owner;
     this.#buffer = buffer;
     this.#stock = stock;
-    this.#lastSession = sessionOf(owner);
-  }
-
-  /** The owner's session. Read from the owner only when it changes, as owners differ in shape. */
-  #session(): Session {
-    if (this.#lastSession.replaced) this.#lastSession = sessionOf(this.#owner);
-    return this.#lastSession;
+    this.session = sessionOf(owner);
   }
 
   /** Bytes that wait. A producer counts for what it has been asked for. */
@@ -134,7 +128,7 @@ export class OutputQueue implements Sender {
     if (extendable && segment.extend(data, length, owner)) return true;
     const size = this.#chunkSize();
     const empty = this.isEmpty();
-    if (this.#session().gone) return this.#refuse('push', CLOSED);
+    if (this.session.gone) return this.#refuse('push', CLOSED);
     if (!empty && buffer.closes) return this.#refuse('push', CLOSING);
     if (length === 0) return this.#isBelowMark();
     const putOff = outbox.open && owner.batchOutput && length <= LONGEST_COPIED;
@@ -154,7 +148,7 @@ export class OutputQueue implements Sender {
       return true;
     }
     owner.initiateSend();
-    if (this.#session().gone) {
+    if (this.session.gone) {
       // This push has found that the peer is gone. Nobody would send what it has left here.
       if (empty) buffer.clear();
       else if (bytes !== null) buffer.takeBack(bytes);
@@ -173,7 +167,7 @@ export class OutputQueue implements Sender {
   pushProducer(producer: Producer): boolean {
     const owner = this.#owner;
     const buffer = this.#buffer;
-    const { gone } = this.#session();
+    const { gone } = this.session;
     if (gone || buffer.closes) {
       producer.close?.();
       return this.#refuse('pushWithProducer', gone ? CLOSED : CLOSING);
@@ -182,7 +176,7 @@ export class OutputQueue implements Sender {
     if (sendItself in producer) this.#hasFiles = true;
     buffer.fifo.push(producer);
     owner.initiateSend();
-    if (this.#session().gone) {
+    if (this.session.gone) {
       buffer.takeBackProducer(producer);
       if (empty) buffer.clear();
       return this.#refuse('pushWithProducer', CLOSED);
@@ -208,7 +202,7 @@ export class OutputQueue implements Sender {
     const owner = this.#owner;
     // Re-entrant pushes wait for the outer send.
     if (this.#sending || this.#buffer.refilling) return false;
-    if (!this.#usesStockSteps() || !this.#session().connected) return false;
+    if (!this.#usesStockSteps() || !this.session.connected) return false;
     this.#changes = this.#buffer.changes;
     return this.#segment.open(data, length, owner, Math.min(size, owner.highWaterMark));
   }
@@ -223,7 +217,7 @@ export class OutputQueue implements Sender {
       owner.refillBuffer === stock.refillBuffer &&
       owner.writable === stock.writable &&
       Dispatcher.prototype.send === DISPATCHER_SEND &&
-      this.#session().isStream &&
+      this.session.isStream &&
       this.#buffer.hasStockFifo
     );
   }
@@ -287,7 +281,7 @@ export class OutputQueue implements Sender {
 
   /** @returns whether this is all for now: nothing else waits, or the kernel takes no more */
   #sendSegment(): boolean {
-    const session = this.#session();
+    const session = this.session;
     if (!session.connected) {
       this.#endSegment(0);
       return false;
@@ -346,7 +340,7 @@ export class OutputQueue implements Sender {
   #sendPastMemory(sends: number): number | null {
     const owner = this.#owner;
     const source = this.#buffer.selfSending;
-    const session = this.#session();
+    const session = this.session;
     if (source === null || !isKernels(session.socket) || !this.#usesStockSteps()) return 0;
     const piece = FILE_FACTOR * Math.min(Math.trunc(this.#chunkSize()), PIECE);
     this.#sending = true;
@@ -415,7 +409,7 @@ export class OutputQueue implements Sender {
    */
   refill(): boolean {
     const buffer = this.#buffer;
-    buffer.refill(this.#chunkSize(), this.#session().isStream);
+    buffer.refill(this.#chunkSize(), this.session.isStream);
     return !this.#flushing && buffer.takeClose();
   }
 

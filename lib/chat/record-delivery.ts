@@ -39,21 +39,15 @@ export class RecordDelivery {
   /** What the program has set, or what is missing of a counted record. */
   terminator: CheckedTerminator | undefined;
   readonly #reader = new RecordReader();
-  /** The owner's session, or one that it has replaced. */
-  #lastSession: Session;
+  /** The owner's, set at each change: a field of the owner's own is slower, as owners differ in shape. */
+  session: Session;
   /** A handler has thrown, and nobody has taken up the rest of the input yet. */
   #interrupted = false;
 
   constructor(owner: Owner, output: Output) {
     this.#owner = owner;
     this.#output = output;
-    this.#lastSession = sessionOf(owner);
-  }
-
-  /** The owner's session. Read from the owner only when it changes, as owners differ in shape. */
-  #session(): Session {
-    if (this.#lastSession.replaced) this.#lastSession = sessionOf(this.#owner);
-    return this.#lastSession;
+    this.session = sessionOf(owner);
   }
 
   /** What has been received and not yet been given to the program. */
@@ -68,7 +62,7 @@ export class RecordDelivery {
   /** A read event. */
   read(): void {
     // Records that pauseReading kept back come first, so that a slow program holds one read's worth at most.
-    if (this.#session().holdsRecords || this.#receive()) this.#deliver(false);
+    if (this.session.holdsRecords || this.#receive()) this.#deliver(false);
   }
 
   /** @returns false when that failed */
@@ -97,9 +91,9 @@ export class RecordDelivery {
   #deliver(toTheEnd: boolean): void {
     const owner = this.#owner;
     const reader = this.#reader;
-    this.#session().holdsRecords = false;
+    this.session.holdsRecords = false;
     while (reader.at < reader.input.length) {
-      const session = this.#session();
+      const session = this.session;
       if (session.failed && this.#endsHere(session)) return;
       if (!toTheEnd && session.readingPaused) {
         session.holdsRecords = true;
@@ -143,7 +137,7 @@ export class RecordDelivery {
 
   /** A handler has thrown. What follows its record waits for the next event. @returns the error */
   #interrupt(error: unknown): unknown {
-    const session = this.#session();
+    const session = this.session;
     this.#interrupted = session.failed = !isExit(error);
     if (this.#reader.hasInput) {
       session.holdsRecords = true;
@@ -157,7 +151,7 @@ export class RecordDelivery {
    * @returns to be called when that has been done. Another record may have been delivered meanwhile
    */
   failing(): () => void {
-    const session = this.#session();
+    const session = this.session;
     const fail = (): void => {
       session.failed = true;
     };
@@ -181,7 +175,7 @@ export class RecordDelivery {
   /** @param taken how many of the `missing` bytes the step has taken */
   #handOverCounted(step: Step, missing: number, taken: number): void {
     const owner = this.#owner;
-    const session = this.#session();
+    const session = this.session;
     const { complete } = this.#reader;
     const before = owner.terminator;
     let got = false;
@@ -213,7 +207,7 @@ export class RecordDelivery {
       return false;
     }
     if (start === end) return true;
-    const session = this.#session();
+    const session = this.session;
     const result = owner.collectIncomingData(keepable(input, start, end));
     if (result !== undefined) handleResult(owner, result);
     return !session.closed;
@@ -227,14 +221,14 @@ export class RecordDelivery {
       if (reader.hasInput) this.#handOver(reader.last(this.#owner.maxRecordLength));
     } finally {
       reader.clear();
-      this.#session().holdsRecords = false;
+      this.session.holdsRecords = false;
     }
   }
 
   /** Forgets all input. The record that is being delivered ends here. */
   reset(): void {
     this.#reader.reset();
-    this.#session().holdsRecords = false;
+    this.session.holdsRecords = false;
   }
 }
 

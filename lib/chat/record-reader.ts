@@ -77,7 +77,8 @@ export class RecordReader {
 
   /** Forgets the input and the current record. */
   reset(): void {
-    this.clear();
+    this.input = NOTHING;
+    this.at = 0;
     this.recordLength = 0;
     this.skipping = false;
   }
