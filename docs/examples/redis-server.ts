@@ -70,9 +70,9 @@ class RedisClient extends RequestChat {
     socket.setSockOpt(IPPROTO_TCP, TCP_KEEPCNT, 3);
   }
 
-  protected override foundRequest([called, ...words]: Request): void {
+  protected override foundRequest(request: Request): void {
     try {
-      const reply = this.#execute(called, words);
+      const reply = this.#execute(request[0], request.slice(1));
       if (reply !== undefined) this.reply(reply);
     } catch (error) {
       if (!(error instanceof ReplyError)) throw error;
@@ -82,13 +82,13 @@ class RedisClient extends RequestChat {
 
   #execute(called: string, words: string[]): Reply | undefined {
     const name = called.toLowerCase();
-    if (OF_HTTP.has(name)) {
+    const command = COMMANDS.get(name);
+    if (command === undefined) {
+      if (!OF_HTTP.has(name)) throw unknownCommand(called, words);
       this.server.warnOfAttack(this);
       this.close();
       return undefined;
     }
-    const command = COMMANDS.get(name);
-    if (command === undefined) throw unknownCommand(called, words);
     const { arity, run } = command;
     const count = words.length + 1;
     if (arity < 0 ? count < -arity : count !== arity) throw wrongNumber(name);
