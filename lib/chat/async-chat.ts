@@ -53,32 +53,32 @@ import { checkTerminator, refusedText, type Terminator } from './terminator';
  */
 export abstract class AsyncChat extends Dispatcher {
   /** How much a read event receives at most, in bytes. Default 64 KiB. Python's `ac_in_buffer_size`. */
-  declare acInBufferSize: number;
+  acInBufferSize = 65536;
   /**
    * How much is given to the kernel at a time, in bytes, 1 at least. Default 64 KiB. Python's
    * `ac_out_buffer_size`.
    */
-  declare acOutBufferSize: number;
+  acOutBufferSize = 65536;
   /**
    * Whether what is pushed while the loop delivers events leaves together after the reads of the tick.
    * Default true. With false each push sends at once, as in Python. Set it on a channel, or on a class.
    */
-  declare batchOutput: boolean;
+  batchOutput = true;
   /** Whether strings are accepted. Default true. Python's `use_encoding`, which is false by default. */
-  declare useEncoding: boolean;
+  useEncoding = true;
   /**
    * How strings become bytes. A character that it cannot hold is refused. Default `utf8`; Python's is
    * `latin-1`.
    */
-  declare encoding: BufferEncoding;
+  encoding: BufferEncoding = 'utf8';
   /** `push` returns false while more bytes than these wait. Default 1 MiB. Python has none. */
-  declare highWaterMark: number;
+  highWaterMark = 1024 * 1024;
   /**
    * How long a record may be, in bytes without its terminator. Beyond that `handleOverflow` is called.
    * Default: no limit. Python has none. Set one on an open network, where an endless record uses up the
    * memory.
    */
-  declare maxRecordLength: number;
+  maxRecordLength = Infinity;
   /** What `_collectIncomingData` has collected. */
   incoming: Buffer[] = [];
 
@@ -478,16 +478,6 @@ export abstract class AsyncChat extends Dispatcher {
     this.closeWhenDone();
   }
 }
-
-Object.assign(AsyncChat.prototype, {
-  acInBufferSize: 65536,
-  acOutBufferSize: 65536,
-  batchOutput: true,
-  useEncoding: true,
-  encoding: 'utf8',
-  highWaterMark: 1024 * 1024,
-  maxRecordLength: Infinity,
-} satisfies Partial<AsyncChat>);
 
 // Taken once: a program that patches a prototype, to trace or to inject faults, has overridden the method.
 const { handleWrite: STOCK_HANDLE_WRITE, push: STOCK_PUSH } = AsyncChat.prototype;

@@ -124,8 +124,8 @@ export class OutputQueue implements Sender {
     const buffer = this.#buffer;
     const segment = this.#segment;
     // In the common case there is a segment, and nothing behind it: all else has been looked at.
-    const extendable = segment.length > 0 && buffer.changes === this.#changes && owner.batchOutput;
-    if (extendable && segment.extend(data, length, owner)) return true;
+    const last = segment.length > 0 && buffer.changes === this.#changes && !this.session.gone;
+    if (last && owner.batchOutput && segment.extend(data, length, owner)) return true;
     const size = this.#chunkSize();
     const empty = this.isEmpty();
     if (this.session.gone) return this.#refuse('push', CLOSED);

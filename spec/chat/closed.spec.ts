@@ -15,7 +15,7 @@ import {
   type Socket,
 } from 'asyncore';
 import { keep } from '../support/keep';
-import { bareListener, pair, received, willReset } from '../support/sockets';
+import { bareListener, connection, pair, received, willReset } from '../support/sockets';
 
 class Chat extends AsyncChat {
   readonly logged: string[] = [];
@@ -167,6 +167,25 @@ describe('AsyncChat, a push that finds that the peer is gone', () => {
     poll(1000, map);
     expect(answers).toEqual([false]);
     expect(chat.writableLength).toBe(left);
+  });
+
+  it('returns false within a tick, too, where a push of the same tick waits', () => {
+    const map = new ChannelMap();
+    const [theirs, mine] = connection();
+    const chat = keep(new Chat(mine, map));
+    const answers: boolean[] = [];
+    chat.closes = false;
+    chat.foundTerminator = () => {
+      answers.push(chat.push('first'));
+      willReset(theirs);
+      theirs.close();
+      expect(chat.recv(10)).toBeNull();
+      answers.push(chat.push('second'));
+    };
+    theirs.send(Buffer.from('\n'));
+    poll(1000, map);
+    expect(answers).toEqual([true, false]);
+    expect(chat.writableLength).toBe('first'.length);
   });
 
   it('closes its producer, though handleClose does not close the channel', () => {
