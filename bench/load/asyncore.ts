@@ -18,7 +18,7 @@ const [, , which, port, seconds, ...rest] = process.argv;
 
 /** How long the server may be silent while an answer is due, in ms. */
 const PATIENCE = 10_000;
-const WARM_UP = 0.3;
+const WARM_UP = 1;
 const OVER = new Error('over');
 
 function die(what: string): never {

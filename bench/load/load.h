@@ -24,7 +24,7 @@
 
 // How long a server is warmed up at least, in s. Each load has a number of operations besides, by
 // which a JavaScript server is compiled: as seen in its CPU time, which falls until then.
-#define WARM_UP 0.3
+#define WARM_UP 1.0
 
 #define die(...) (fprintf(stderr, __VA_ARGS__), fputc('\n', stderr), exit(1))
 
