@@ -21,7 +21,7 @@ import type { Handled } from '../channels/handlers';
 import { drainInput, type Session } from '../channels/session';
 import { badInstance, badRange, badType, declareAbstract } from '../errors';
 import { flushPending } from '../kernel/socket';
-import { beforeError, onlyCloses, takesUpInput } from '../loop/channel';
+import { beforeError, takesUpInput } from '../loop/channel';
 import { handleResult, routeError } from '../loop/dispatch';
 import { declarePredicates, declareState } from '../loop/interest';
 import { outbox } from '../loop/outbox';
@@ -222,11 +222,6 @@ export abstract class AsyncChat extends Dispatcher {
   /** Whether `pauseReading` has kept records back, or an error has left some. @internal */
   get hasBufferedInput(): boolean {
     return sessionOf(this).holdsRecords;
-  }
-
-  /** @internal */
-  get [onlyCloses](): boolean {
-    return this.connected && this.handleWrite === STOCK_HANDLE_WRITE && this.#out.onlyCloses;
   }
 
   /** @internal */
@@ -480,8 +475,7 @@ export abstract class AsyncChat extends Dispatcher {
 }
 
 // Taken once: a program that patches a prototype, to trace or to inject faults, has overridden the method.
-const { handleWrite: STOCK_HANDLE_WRITE, push: STOCK_PUSH } = AsyncChat.prototype;
-const { initiateSend, refillBuffer, send, writable } = AsyncChat.prototype;
+const { initiateSend, push: STOCK_PUSH, refillBuffer, send, writable } = AsyncChat.prototype;
 const STOCK_STEPS = { initiateSend, refillBuffer, send, writable };
 
 declareAbstract(AsyncChat.prototype, 'collectIncomingData', 'foundTerminator');

@@ -103,12 +103,6 @@ export class OutputBuffer implements FifoWatcher {
     return sendsItself ? (head as SelfSending) : null;
   }
 
-  /** Whether nothing is left to be sent, and closing the channel is what comes next. */
-  get onlyCloses(): boolean {
-    if (this.#data.length > 0 || !this.#fifoFilled || this.#failure !== null) return false;
-    return this.#fifo.first() === null;
-  }
-
   /** Whether closing the channel is what comes next. Takes that off the fifo. */
   takeClose(): boolean {
     if (this.#data.length > 0 || this.#failure !== null) return false;

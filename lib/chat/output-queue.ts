@@ -105,12 +105,6 @@ export class OutputQueue implements Sender {
     return (!mayHaveSegment || this.#segment.length === 0) && this.#buffer.isEmpty();
   }
 
-  /** Whether the next write event only closes the channel, as all is with the kernel. */
-  get onlyCloses(): boolean {
-    const mayHaveSegment = this.#listed || this.#sending;
-    return !mayHaveSegment && this.#buffer.onlyCloses && this.#usesStockSteps();
-  }
-
   // -------------------------------------------------------------------------------------------
   // Pushing.
 

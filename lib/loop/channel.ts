@@ -17,12 +17,6 @@ export const takesUpInput = Symbol('takesUpInput');
  */
 export const beforeError = Symbol('beforeError');
 
-/**
- * The next write event only closes the channel: all output is with the kernel. That event need not wait until
- * the kernel has room for more. @internal
- */
-export const onlyCloses = Symbol('onlyCloses');
-
 /** Calls `handleClose`, unless that is running. @internal */
 export const peerGone = Symbol('peerGone');
 
@@ -56,8 +50,6 @@ export interface Channel {
    * true needs a call of `interestChanged`, like a change of a predicate. @internal
    */
   readonly hasBufferedInput?: boolean;
-  /** @internal */
-  readonly [onlyCloses]?: boolean;
   /** A channel without this is not watched while it wants nothing. @internal */
   readonly [hearsReset]?: boolean;
   /** If it returns true, `handleClose` is called. @internal */

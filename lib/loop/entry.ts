@@ -45,8 +45,6 @@ export class Entry {
   fired: PollBits = 0;
   /** By the library itself: software readiness. */
   ready: PollBits = 0;
-  /** Its place among the entries with software readiness; -1: none. */
-  softwareIndex = -1;
 
   /** Waits to be asked, see `Registry.interestChanged`. */
   stale = true;

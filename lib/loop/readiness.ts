@@ -4,7 +4,6 @@
 // as in mio: an entry is reported by every tick for as long as its reason holds, and drops out when a
 // tick finds that it no longer does. The reasons:
 //
-//   the end            all output is with the kernel, and the write event that is due only closes
 //   buffered input     the channel holds bytes that the kernel has already handed over, and wants input
 //   a closed socket    until the channel has left the map, as poll(2) reports POLLNVAL
 //   a lost number      the same, where the number already belongs to another channel; delivered once
@@ -13,7 +12,7 @@
 // As the set is a level, a tick that ExitNow cuts short loses nothing: the next one reports it again.
 
 import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from '../kernel/platform/constants';
-import { type Channel, isOver, onlyCloses } from './channel';
+import { type Channel, isOver } from './channel';
 import { Entry, EXCEPTION, INVALID, type PollBits, READ, type SelectSets, WRITE } from './entry';
 
 /** Below this size a snapshot is sorted in place. Most are, and nearly sorted at that. */
@@ -141,47 +140,19 @@ function isReset({ wants, channel }: Entry, fired: PollBits): boolean {
   return wants === 0 && ended && channel[isOver]?.() === true;
 }
 
-/**
- * The entries that may be ready although the kernel does not report them: a set, in no order. An array, as
- * V8's Set keeps what it has held under churn, see channel-map.ts.
- */
-export class SoftwareReadiness {
+/** The entries that may be ready although the kernel does not report them. */
+export class SoftwareReadiness extends Set<Entry> {
   readonly #channels: ReadonlyMap<number, Channel>;
-  readonly #entries: Entry[] = [];
-  /** To be read only. A field, as each tick reads it several times. */
-  size = 0;
 
   /** @param channels maps a descriptor number to its channel */
   constructor(channels: ReadonlyMap<number, Channel>) {
+    super();
     this.#channels = channels;
-  }
-
-  add(entry: Entry): void {
-    if (entry.softwareIndex !== -1) return;
-    entry.softwareIndex = this.size;
-    this.#entries.push(entry);
-    this.size += 1;
-  }
-
-  /** @returns whether the entry was in the set */
-  delete(entry: Entry): boolean {
-    const index = entry.softwareIndex;
-    if (index === -1) return false;
-    // The last one takes its place.
-    const last = this.#entries.pop() as Entry;
-    this.size -= 1;
-    if (last !== entry) this.#entries[index] = last;
-    last.softwareIndex = index;
-    entry.softwareIndex = -1;
-    return true;
   }
 
   /** Whether an entry is ready, so that a wait would be pointless. */
   any(): boolean {
-    // From the end, so that what takes the place of a deleted entry has been looked at.
-    for (let index = this.size - 1; index >= 0; index -= 1) {
-      const entry = this.#entries[index];
-      if (entry === undefined) continue;
+    for (const entry of this) {
       if (this.#of(entry) !== 0) return true;
       this.delete(entry);
     }
@@ -190,14 +161,12 @@ export class SoftwareReadiness {
 
   /**
    * Sets `ready` of each entry, and drops the entries that are not ready. Runs code of the program
-   * (`fileno`, `hasBufferedInput`), which may throw, and may change the set: so it comes before the kernel's
-   * events are marked in the entries.
+   * (`fileno`, `hasBufferedInput`), which may throw: so it comes before the kernel's events are marked in
+   * the entries.
    * @returns whether an entry is ready, so that a wait would be pointless
    */
   refresh(): boolean {
-    for (let index = this.size - 1; index >= 0; index -= 1) {
-      const entry = this.#entries[index];
-      if (entry === undefined) continue;
+    for (const entry of this) {
       entry.ready = this.#of(entry);
       if (entry.ready === 0) this.delete(entry);
     }
@@ -210,7 +179,7 @@ export class SoftwareReadiness {
    */
   mergeInto(snapshot: Snapshot): boolean {
     const before = snapshot.count;
-    for (const entry of this.#entries) {
+    for (const entry of this) {
       if (entry.fired === 0) {
         snapshot.entries[snapshot.count] = entry;
         snapshot.count += 1;
@@ -238,7 +207,6 @@ export class SoftwareReadiness {
     if (entry.invalid) return POLLNVAL;
     let ready = entry.alwaysReady ? entry.mask & (POLLIN | POLLOUT) : 0;
     if ((entry.wants & READ) !== 0 && entry.channel.hasBufferedInput === true) ready |= POLLIN;
-    if ((entry.wants & WRITE) !== 0 && entry.channel[onlyCloses] === true) ready |= POLLOUT;
     return ready;
   }
 }

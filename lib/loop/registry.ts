@@ -12,7 +12,7 @@ import { codeOf } from '../errors';
 import { POLLERR, POLLIN, POLLOUT, POLLPRI } from '../kernel/platform/constants';
 import { createSelector, type Selector } from '../kernel/selectors';
 import { isOpen } from '../kernel/syscalls';
-import { type Channel, hearsReset, onlyCloses, type Report } from './channel';
+import { type Channel, hearsReset, type Report } from './channel';
 import {
   Entry,
   type Interest,
@@ -344,7 +344,6 @@ export class Registry {
       if (readable && inputWanted) wants |= READ;
       if (writable && channel.accepting !== true) wants |= WRITE;
       if ((wants & READ) !== 0 && channel.hasBufferedInput === true) this.software.add(entry);
-      if ((wants & WRITE) !== 0 && channel[onlyCloses] === true) this.software.add(entry);
       // A predicate may have closed its channel.
       if (entry.live) this.#apply(entry, wants);
     } catch (error) {
@@ -366,9 +365,7 @@ export class Registry {
 
   #maskOf({ wants, channel, pauses }: Entry): PollBits {
     if (wants === 0 && channel[hearsReset] !== true) return 0;
-    // Reported by the library itself.
-    const waits = (wants & WRITE) !== 0 && channel[onlyCloses] === true ? wants & ~WRITE : wants;
-    const mask = MASKS[this.#order][waits] as PollBits;
+    const mask = MASKS[this.#order][wants] as PollBits;
     return pauses?.urgentMuted ? mask & ~POLLPRI : mask;
   }
 
