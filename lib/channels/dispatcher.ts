@@ -47,7 +47,7 @@ export const endInput = Symbol('endInput');
 /** The channel is about to close. @internal */
 export const beforeClose = Symbol('beforeClose');
 
-/** Another session takes the place of the one before. @internal */
+/** The channel has another session, or has its first socket in the one that it had. @internal */
 export const sessionBegins = Symbol('sessionBegins');
 
 /** The session of a channel. @internal */
@@ -91,7 +91,7 @@ export class Dispatcher implements Channel, Handlers {
   /** The types that `logInfo` does not print. Default `warning`. Python's `ignore_log_types`. */
   declare ignoreLogTypes: ReadonlySet<string>;
   /** What `createSocket` was asked for. Python's `family_and_type`. */
-  declare familyAndType: [family: number, type: number] | null;
+  familyAndType: [family: number, type: number] | null = null;
   /** When the peer ends its stream, `handleEof` is called instead of `handleClose`. Default false. */
   declare allowHalfOpen: boolean;
   /** The map that this channel stands in while it has a socket. Python's `_map`. */
@@ -591,8 +591,8 @@ export class Dispatcher implements Channel, Handlers {
     // Another channel's handler may have paused reading in this very tick.
     if (session.readingPaused || (session.preparation?.lookup && session.awaitsLookup())) return;
     session.idle?.touch();
-    if (session.accepting) return this.handleAccept();
-    if (session.connecting && hasFailed(this, session)) return;
+    if (this.accepting) return this.handleAccept();
+    if (this.connecting && hasFailed(this, session)) return;
     // handleConnect may have paused it.
     if (session.replaced || session.readingPaused) return;
     const result = this.handleRead();
@@ -603,8 +603,8 @@ export class Dispatcher implements Channel, Handlers {
   handleWriteEvent(): Handled {
     // The loop never waits for a listener to become writable.
     const session = this.#session;
-    if (session.accepting || (session.preparation?.lookup && session.awaitsLookup())) return;
-    if (session.connecting && hasFailed(this, session)) return;
+    if (this.accepting || (session.preparation?.lookup && session.awaitsLookup())) return;
+    if (this.connecting && hasFailed(this, session)) return;
     if (!session.replaced) handleResult(this, this.handleWrite());
   }
 
@@ -720,7 +720,6 @@ Object.assign(Dispatcher.prototype, {
   debug: false,
   closing: false,
   ignoreLogTypes: new Set(['warning']),
-  familyAndType: null,
   allowHalfOpen: false,
 } satisfies Partial<Dispatcher>);
 

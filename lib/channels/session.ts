@@ -114,8 +114,8 @@ export class Session {
 
   /** The session of the next socket. As in Python, `setSocket` changes none of these. */
   next(socket: SocketLike, fd: number): Session {
-    // The first socket: no step can have begun without one, and compare sessions afterwards.
-    if (this.type === 0 && !this.closed) {
+    // The first socket: no step is under way that would compare sessions afterwards.
+    if (this.type === 0 && !this.closed && !this.handlesClose) {
       this.fd = fd;
       this.failed = false;
       this.attach(socket);

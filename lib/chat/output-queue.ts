@@ -196,7 +196,7 @@ export class OutputQueue implements Sender {
     const owner = this.#owner;
     // Re-entrant pushes wait for the outer send.
     if (this.#sending || this.#buffer.refilling) return false;
-    if (!this.#usesStockSteps() || !this.session.connected) return false;
+    if (!this.#usesStockSteps() || !owner.connected) return false;
     this.#changes = this.#buffer.changes;
     return this.#segment.open(data, length, owner, Math.min(size, owner.highWaterMark));
   }
@@ -275,12 +275,12 @@ export class OutputQueue implements Sender {
 
   /** @returns whether this is all for now: nothing else waits, or the kernel takes no more */
   #sendSegment(): boolean {
-    const session = this.session;
-    if (!session.connected) {
+    const owner = this.#owner;
+    if (!owner.connected) {
       this.#endSegment(0);
       return false;
     }
-    const owner = this.#owner;
+    const { session } = this;
     const segment = this.#segment;
     const { length } = segment;
     let sent = 0;

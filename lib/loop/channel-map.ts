@@ -3,12 +3,13 @@
 // A ChannelMap is a Map, and a program may treat it as one: size, get, set, delete, iteration in order
 // of insertion. What the loop knows about its channels stands in the map's registry.
 //
-// The Map itself holds the numbers alone, and the channels are the registry's. V8 renews the table of a Map
+// The Map itself holds the numbers alone, and the channels are the registry's, so Map's own methods see no
+// channels when they are called past this class. The reason: V8 renews the table of a Map
 // as keys come and go. It leaves the old table as it was, with a pointer to the new one; and from one old
 // table that only a full collection frees, a scavenge goes through all that followed. So a Map of channels
 // kept most of the closed ones alive, with all that they refer to.
 
-import { type InspectOptions, inspect } from 'node:util';
+import { inspect } from 'node:util';
 import { badInstance, badRange, badType } from '../errors';
 import type { Channel } from './channel';
 import { Registry } from './registry';
@@ -33,6 +34,8 @@ export let registryOf: (map: ChannelMap) => Registry;
  */
 export class ChannelMap extends Map<number, Channel> {
   readonly #registry = new Registry(this);
+  /** What `inspect` shows, while it is at work. */
+  #shown: object | null = null;
 
   static {
     registryOf = (map) => map.#registry;
@@ -59,7 +62,7 @@ export class ChannelMap extends Map<number, Channel> {
   }
 
   override get(fd: number): Channel | undefined {
-    return this.#registry.entries[fd]?.channel;
+    return typeof fd === 'number' ? this.#registry.entries[fd]?.channel : undefined;
   }
 
   /** Takes a channel out: none of its handlers is called any more. @returns whether there was one */
@@ -74,15 +77,16 @@ export class ChannelMap extends Map<number, Channel> {
     for (const fd of [...this.keys()]) this.delete(fd);
   }
 
-  override *entries(): Generator<[number, Channel], undefined> {
-    for (const fd of this.keys()) yield [fd, this.get(fd) as Channel];
+  override *entries(): ReturnType<Map<number, Channel>['entries']> {
+    const { entries } = this.#registry;
+    for (const fd of this.keys()) yield [fd, entries[fd]?.channel as Channel];
   }
 
-  override *values(): Generator<Channel, undefined> {
-    for (const [, channel] of this) yield channel;
+  override *values(): ReturnType<Map<number, Channel>['values']> {
+    for (const [, channel] of this.entries()) yield channel;
   }
 
-  override [Symbol.iterator](): Generator<[number, Channel], undefined> {
+  override [Symbol.iterator](): ReturnType<Map<number, Channel>['entries']> {
     return this.entries();
   }
 
@@ -90,13 +94,28 @@ export class ChannelMap extends Map<number, Channel> {
     callback: (channel: Channel, fd: number, map: Map<number, Channel>) => void,
     thisArg?: unknown,
   ): void {
-    for (const [fd, channel] of this) callback.call(thisArg, channel, fd, this);
+    for (const [fd, channel] of this.entries()) callback.call(thisArg, channel, fd, this);
   }
 
-  /** As any Map is shown. @internal */
-  [inspect.custom](_depth: number, options: InspectOptions): string {
-    const { name } = this.constructor;
-    return inspect(new Map(this), options).replace(/^Map(\(\d+\))/, `${name}$1 [Map]`);
+  /**
+   * As any Map is shown: by a copy that has the channels in it. Channels may refer to the map, so nested
+   * calls get the same copy, in which `inspect` sees the circle. @internal
+   */
+  [inspect.custom](): object {
+    if (this.#shown === null) {
+      this.#shown = Object.setPrototypeOf(new Map(this), Object.getPrototypeOf(this)) as object;
+      const entries = { value: Map.prototype.entries };
+      Object.defineProperties(this.#shown, {
+        ...Object.getOwnPropertyDescriptors(this),
+        entries,
+        [Symbol.iterator]: entries,
+        [inspect.custom]: { value: undefined },
+      });
+      queueMicrotask(() => {
+        this.#shown = null;
+      });
+    }
+    return this.#shown;
   }
 
   /**

@@ -12,7 +12,8 @@
 //
 // The loop compares the predicates when a channel enters the map, after each of its events, and when it
 // calls interestChanged(). So a predicate that is assigned at any other time takes effect with the next
-// interestChanged().
+// interestChanged(). Accessors are looked for once in a class, when its first channel enters: an accessor
+// that replaces a predicate, or state, in a prototype later is not noticed.
 
 const predicateNames = new Set<string>();
 const ownPredicates = new WeakSet<object>();

@@ -190,6 +190,38 @@ describe('ChannelMap as a Map', () => {
     expect(inspect(map)).toMatch(/^ChannelMap\(2\) \[Map\] \{.*7 => .*Probe.*3 => .*Probe/s);
   });
 
+  it('is shown with the circles that channels make, to the usual depth, and with its own fields', () => {
+    class Named extends ChannelMap {
+      label = 'mine';
+    }
+    const map = new Named();
+    for (const fd of [4, 5]) map.set(fd, { fd, map } as unknown as Channel);
+    const shown = inspect(map, { depth: Infinity });
+    expect(shown).toMatch(/^<ref \*1> Named\(2\) \[Map\] \{/);
+    expect(shown.match(/map: \[Circular \*1\]/g)).toHaveLength(2);
+    expect(shown).toContain("label: 'mine'");
+    expect(inspect({ a: { b: { c: map } } })).toBe('{ a: { b: { c: [Named [Map]] } } }');
+    expect(map.get(4)).toBe([...map.values()][0]);
+  });
+
+  it('has channels under numbers alone, and iterates past an override of get', () => {
+    class Counting extends ChannelMap {
+      calls = 0;
+      override get(fd: number): Channel | undefined {
+        this.calls += 1;
+        return super.get(fd);
+      }
+    }
+    const map = new Counting([[5, {} as Channel]]);
+    const { calls } = map;
+    expect([...map, ...map.values(), ...map.entries()]).toHaveLength(3);
+    expect(map.calls).toBe(calls);
+    expect(map.get(5)).toEqual({});
+    for (const key of ['5', [5], 'length', -1, 5.5, NaN]) {
+      expect([map.get(key as number), map.has(key as number)]).toEqual([undefined, false]);
+    }
+  });
+
   it('lets a scavenge collect the channels that have left', () => {
     setFlagsFromString('--expose-gc');
     const gc: (options?: { type: 'minor' }) => void = runInNewContext('gc');
