@@ -55,8 +55,8 @@ export abstract class AsyncChat extends Dispatcher {
   /** How much a read event receives at most, in bytes. Default 64 KiB. Python's `ac_in_buffer_size`. */
   acInBufferSize = 65536;
   /**
-   * How much is given to the kernel at a time, in bytes, 1 at least. Default 64 KiB. Python's
-   * `ac_out_buffer_size`.
+   * How much is given to the kernel at a time, in bytes, 1 at least; of a `FileProducer`'s file, up to 32 times
+   * as much. Default 64 KiB. Python's `ac_out_buffer_size`.
    */
   acOutBufferSize = 65536;
   /**

@@ -5,7 +5,7 @@ import { Buffer } from 'node:buffer';
 import { badType } from '../errors';
 import { Fifo, type FifoWatcher } from './fifo';
 import type { Producer } from './producers';
-import { type SelfSending, sendItself } from './producers/producer';
+import { type FileProducer, sendsItself } from './producers/file';
 import { encodeText } from './producers/text';
 import { refusedText } from './terminator';
 
@@ -96,11 +96,10 @@ export class OutputBuffer implements FifoWatcher {
   }
 
   /** What is sent next, if it can send itself. */
-  get selfSending(): SelfSending | null {
+  get selfSending(): FileProducer | null {
     if (this.#data.length > 0 || this.#failure !== null || this.#fifo.isEmpty()) return null;
     const head = this.#fifo.first();
-    const sendsItself = typeof head === 'object' && head !== null && sendItself in head;
-    return sendsItself ? (head as SelfSending) : null;
+    return sendsItself(head) ? head : null;
   }
 
   /** Whether closing the channel is what comes next. Takes that off the fifo. */
@@ -164,7 +163,7 @@ export class OutputBuffer implements FifoWatcher {
    * @param report told of an exception out of a producer's `close`. Only ExitNow may come out of it
    */
   abandon(report: (error: unknown) => void): void {
-    if (this.#fifo.isEmpty()) return;
+    if (this.hasStockFifo && !this.#fifoFilled) return;
     const items = [...this.#fifo];
     const closable = items.filter(isClosable);
     this.#refillFifo(items.filter((item) => item !== null && !isClosable(item)));

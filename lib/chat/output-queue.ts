@@ -20,12 +20,14 @@ import { logFor } from '../channels/channel-log';
 import { Dispatcher, sessionOf } from '../channels/dispatcher';
 import type { Session } from '../channels/session';
 import { badRange, isExit, isSystemError } from '../errors';
-import { Socket, type SocketLike } from '../kernel/socket';
+import { Socket } from '../kernel/socket';
+import type { Memory } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { routeError, runHandler } from '../loop/dispatch';
 import { outbox, type Sender } from '../loop/outbox';
 import type { OutputBuffer } from './output-buffer';
 import type { Producer } from './producers';
+import { sendsItself } from './producers/file';
 import { PIECE, sendItself } from './producers/producer';
 import { LONGEST_COPIED, Segment } from './segment';
 
@@ -75,7 +77,7 @@ export class OutputQueue implements Sender {
   #listed = false;
   /** The outbox sends. Closing is left to a later write event. */
   #flushing = false;
-  /** The owner's `send` is running. */
+  /** The owner's `send` is running, or a file is being sent. */
   #sending = false;
   /** A producer that can send itself has been pushed: others are not looked at for it. */
   #hasFiles = false;
@@ -136,7 +138,7 @@ export class OutputQueue implements Sender {
       waiting = this.byteLength;
     }
     // What waits since before this tick is tried again at each push, as in Python.
-    const canWait = putOff && waiting < size && (bytes === null || waiting <= owner.highWaterMark);
+    const canWait = putOff && waiting < size && waiting <= owner.highWaterMark;
     if (canWait && (empty || this.#listed)) {
       this.#list();
       return true;
@@ -167,7 +169,7 @@ export class OutputQueue implements Sender {
       return this.#refuse('pushWithProducer', gone ? CLOSED : CLOSING);
     }
     const empty = this.isEmpty();
-    if (sendItself in producer) this.#hasFiles = true;
+    if (sendsItself(producer)) this.#hasFiles = true;
     buffer.fifo.push(producer);
     owner.initiateSend();
     if (this.session.gone) {
@@ -275,21 +277,23 @@ export class OutputQueue implements Sender {
 
   /** @returns whether this is all for now: nothing else waits, or the kernel takes no more */
   #sendSegment(): boolean {
-    const owner = this.#owner;
-    if (!owner.connected) {
+    const { session } = this;
+    if (!session.connected) {
       this.#endSegment(0);
       return false;
     }
-    const { session } = this;
+    const owner = this.#owner;
     const segment = this.#segment;
     const { length } = segment;
     let sent = 0;
     this.#sending = true;
     try {
-      if (owner.send !== this.#stock.send) sent = checkSent(owner.send(segment.giveAway()), length);
-      else if (isKernels(session.socket)) {
-        sent = session.sendRange(owner, segment.memory, segment.offset, length);
-      } else sent = checkSent(session.send(owner, segment.giveAway()), length);
+      const { socket } = session;
+      const isKernels = socket instanceof Socket && socket.send === SOCKET_SEND;
+      if (isKernels && owner.send === this.#stock.send) {
+        segment.locate();
+        sent = session.sendRange(owner, segment.memory as Memory, segment.offset, length);
+      } else sent = checkSent(owner.send(segment.copy(0)), length);
     } catch (error) {
       this.#sendFailed(error);
     } finally {
@@ -333,9 +337,10 @@ export class OutputQueue implements Sender {
    */
   #sendPastMemory(sends: number): number | null {
     const owner = this.#owner;
-    const source = this.#buffer.selfSending;
     const session = this.session;
-    if (source === null || !isKernels(session.socket) || !this.#usesStockSteps()) return 0;
+    const source = this.#usesStockSteps() ? this.#buffer.selfSending : null;
+    const { socket } = session;
+    if (source === null || !(socket instanceof Socket) || socket.send !== SOCKET_SEND) return 0;
     const piece = FILE_FACTOR * Math.min(Math.trunc(this.#chunkSize()), PIECE);
     this.#sending = true;
     try {
@@ -431,11 +436,6 @@ export class OutputQueue implements Sender {
       routeError(this.#owner, error);
     }
   }
-}
-
-/** Whether a socket is the kernel's own, with the library's own method. */
-function isKernels(socket: SocketLike | null): boolean {
-  return socket?.send === SOCKET_SEND && socket instanceof Socket;
 }
 
 /** What an override of send() has returned. */

@@ -5,7 +5,7 @@ import { Buffer } from 'node:buffer';
 import { type Dispatcher, sessionOf } from '../channels/dispatcher';
 import type { Session } from '../channels/session';
 import { isExit, isSystemError } from '../errors';
-import { keepable } from '../kernel/buffers';
+import { forgetViewed, keepable } from '../kernel/buffers';
 import { handleResult, routeError } from '../loop/dispatch';
 import { type CheckedTerminator, RecordReader, Step } from './record-reader';
 import { checkTerminator, type Terminator } from './terminator';
@@ -123,6 +123,7 @@ export class RecordDelivery {
     }
     // So that nothing keeps memory that the program has let go of.
     reader.clear();
+    forgetViewed();
   }
 
   /**
@@ -189,7 +190,7 @@ export class RecordDelivery {
     }
     if (!complete || session.closed) return;
     // 0 means "for ever": a program that sets no new terminator now gets all that follows.
-    if (got || owner.terminator === missing) owner.terminator = 0;
+    if (got || owner.terminator === missing) this.#countDown(0);
     if (got) handleResult(owner, owner.foundTerminator());
   }
 
@@ -221,6 +222,7 @@ export class RecordDelivery {
       if (reader.hasInput) this.#handOver(reader.last(this.#owner.maxRecordLength));
     } finally {
       reader.clear();
+      forgetViewed();
       this.session.holdsRecords = false;
     }
   }
@@ -228,6 +230,7 @@ export class RecordDelivery {
   /** Forgets all input. The record that is being delivered ends here. */
   reset(): void {
     this.#reader.reset();
+    forgetViewed();
     this.session.holdsRecords = false;
   }
 }

@@ -4,8 +4,7 @@
 // What a chat pushes in its own read event stands side by side. Where other chats push in between, as in a
 // room in which many speak at once, a segment consists of several pieces.
 
-import { Buffer } from 'node:buffer';
-import { sendScratch } from '../kernel/buffers';
+import { copyOf, sendScratch } from '../kernel/buffers';
 import type { Memory } from '../kernel/syscalls';
 import { checkText } from './producers/text';
 
@@ -26,6 +25,9 @@ interface Encoder {
 export class Segment {
   /** All bytes; 0: there is no segment, or what there was has been dropped. */
   length = 0;
+  /** Where `locate` has found the bytes. */
+  memory: Memory | null = null;
+  offset = 0;
   /** The last piece. */
   #start = 0;
   #last = 0;
@@ -78,26 +80,24 @@ export class Segment {
     this.#last = 0;
   }
 
-  /** The bytes in one piece, at `offset` of this memory, until another segment is asked for its own. */
-  get memory(): Memory {
-    if (this.#earlier === null) return sendScratch.memory;
-    return sendScratch.join([...this.#earlier, this.#start, this.#last]);
+  /** Sets `memory` and `offset` to where all bytes are in one piece, until another segment is located. */
+  locate(): void {
+    const earlier = this.#earlier;
+    this.offset = earlier === null ? this.#start : 0;
+    this.memory =
+      earlier === null
+        ? sendScratch.memory
+        : sendScratch.join([...earlier, this.#start, this.#last]);
   }
 
-  get offset(): number {
-    return this.#earlier === null ? this.#start : 0;
-  }
-
-  /** For an override or a stand-in for a socket, which may keep it. */
-  giveAway(): Buffer {
-    if (this.#earlier !== null) return this.copy(0);
-    return sendScratch.giveAway(this.#start, this.length);
-  }
-
-  /** A copy, from `from` on. It may wait for long, and must not keep all of the shared memory. */
+  /**
+   * A copy, from `from` on: of what the kernel has not taken, and for an override or a stand-in for a socket,
+   * which may keep it. A view would keep all of the shared memory.
+   */
   copy(from: number): Buffer {
-    const start = this.offset;
-    return Buffer.from(this.memory.buffer.subarray(start + from, start + this.length));
+    this.locate();
+    const { memory, offset, length } = this;
+    return copyOf((memory as Memory).buffer, offset + from, offset + length);
   }
 
   /** Forgets the bytes. They may be on their way to the kernel at this moment, so their memory stays. */

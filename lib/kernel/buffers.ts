@@ -1,5 +1,5 @@
-// The memory that bytes are received into and sent from: one slab and one scratch a thread, both at fixed
-// addresses.
+// The memory that bytes are received into and sent from: one slab and one scratch a thread, and one more
+// memory to bring pieces of the scratch together, all at fixed addresses.
 
 import { Buffer } from 'node:buffer';
 import { bufferOf, byteLengthOf, byteOffsetOf } from './arguments';
@@ -48,10 +48,17 @@ export function receive(fd: number, size: number, flags: number): Buffer | numbe
   return keepable(memory.buffer, offset, offset + length);
 }
 
+const NO_MEMORY = new ArrayBuffer(0);
 /** The small read that pieces were last taken of, and its memory, asked once as that is slow. */
 let viewed: Buffer | null = null;
-let viewedMemory: ArrayBufferLike = new ArrayBuffer(0);
+let viewedMemory: ArrayBufferLike = NO_MEMORY;
 let viewedBase = 0;
+
+/** Forgets the small read, so that nothing keeps its memory. */
+export function forgetViewed(): void {
+  viewed = null;
+  viewedMemory = NO_MEMORY;
+}
 
 /**
  * A piece of what was received, for a program to keep: a view, or a copy where the piece is a small part
@@ -107,21 +114,29 @@ function keepsAscii(encoding: BufferEncoding): boolean {
   return encoding === 'utf8' || encoding === 'latin1' || encoding === 'ascii';
 }
 
+function copyRange(from: Buffer, start: number, end: number, to: Buffer, at: number): void {
+  if (end - start > HAND_JOINED) from.copy(to, at, start, end);
+  else for (let next = start; next < end; next += 1) to[at + next - start] = from[next] as number;
+}
+
+/** A part of `memory`, copied. */
+export function copyOf(memory: Buffer, start: number, end: number): Buffer {
+  const copy = Buffer.allocUnsafe(end - start);
+  copyRange(memory, start, end, copy, 0);
+  return copy;
+}
+
 /**
  * Small pieces of output, one behind the other, to be sent without a Buffer for each. What is appended is
  * copied, so the caller may change its own memory afterwards. The bytes stay until they are released: a
- * user remembers where its segment starts, and releases to there. Releasing to 0 ends all use.
+ * user remembers where its segment starts, and releases to there.
  */
 export class SendScratch {
   /** How many bytes are in use: where the next piece goes. */
   used = 0;
-  /** Bytes before this have been given away, and are not written again. */
-  #given = 0;
   #memory: Memory | null = null;
   #bytes: Buffer | null = null;
   #joined: Memory | null = null;
-  /** The memory of `#bytes`, asked once as that is slow. */
-  #backing: ArrayBufferLike | null = null;
 
   /** 256 KiB, allocated at the first use. */
   get memory(): Memory {
@@ -181,29 +196,15 @@ export class SendScratch {
     for (let index = 0; index < ranges.length; index += 2) {
       const start = ranges[index] as number;
       const end = start + (ranges[index + 1] as number);
-      if (end - start > HAND_JOINED) at += from.copy(to, at, start, end);
-      else for (let next = start; next < end; next += 1, at += 1) to[at] = from[next] as number;
+      copyRange(from, start, end, to, at);
+      at += end - start;
     }
     return this.#joined;
   }
 
-  /** `length` bytes as a view that its user may keep: they are never written again. */
-  giveAway(start: number, length: number): Buffer {
-    this.#given = this.used;
-    this.#backing ??= this.memory.buffer.buffer;
-    return new View(this.#backing, start, length);
-  }
-
-  /** Gives back all that was appended from `start` on, but for what was given away. */
+  /** Gives back all that was appended from `start` on. */
   release(start: number): void {
-    this.used = start > this.#given ? start : this.#given;
-    if (start === 0 && this.#given > SCRATCH_SIZE / 2) this.#replace();
-  }
-
-  /** Half has been given away: the next piece goes to new memory. */
-  #replace(): void {
-    this.used = this.#given = 0;
-    this.#memory = this.#bytes = this.#backing = null;
+    this.used = start;
   }
 
   #allocate(): Buffer {

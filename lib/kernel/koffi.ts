@@ -84,6 +84,7 @@ export const raw = {
   send: stub('intptr_t send(int, void *, size_t, int)'),
   sendFrom: stub('intptr_t send(int, uintptr_t, size_t, int)'),
   sendfile: stub(PLATFORM_SIGNATURES.sendfile),
+  sigaction: stub('int sigaction(int, void *, void *)'),
   sendto: stub('intptr_t sendto(int, void *, size_t, int, void *, uint32_t)'),
   recvmsg: stub('intptr_t recvmsg(int, uintptr_t, int)'),
   sendmsg: stub('intptr_t sendmsg(int, uintptr_t, int)'),

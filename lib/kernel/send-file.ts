@@ -1,9 +1,10 @@
 // A part of a file to a socket, by sendfile(2): it does not come into the program's memory.
 
+import { constants } from 'node:os';
 import { closedSocket } from './errno';
 import { ERRNO } from './platform/linux';
 import type { Socket } from './socket';
-import { failure, sendfile } from './syscalls';
+import { failure, ignoresSignal, sendfile } from './syscalls';
 
 /**
  * With these the kernel refuses the file, or a sandbox the call. A connection does not have them. To read the
@@ -35,6 +36,9 @@ export function sendFile(
 ): number | null {
   const fd = socket.fileno();
   if (fd === -1) throw closedSocket('sendfile');
+  // sendfile(2) has no MSG_NOSIGNAL. A program that has listened for SIGPIPE would hear of a peer that is gone;
+  // and once its listener is removed, the signal would end the process.
+  if (!ignoresSignal(constants.signals.SIGPIPE)) return 0;
   const result = sendfile(fd, file, offset, length);
   if (result >= 0) return result;
   if (result === -ERRNO.EAGAIN) return null;

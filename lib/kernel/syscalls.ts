@@ -25,6 +25,10 @@ export type { Memory, SockaddrSlot } from './koffi';
 
 const { EINTR } = ERRNO;
 
+/** In bytes, and more than any C library needs. */
+const LARGEST_SIGACTION = 512;
+const SIG_IGN = 1n;
+
 function answer(result: number): number {
   return result === -1 ? -raw.errno() : result;
 }
@@ -230,6 +234,15 @@ export function sendfile(fd: number, file: number, offset: number, length: numbe
   checkInteger('sendfile', 'a length', length, 0, 2 ** 31 - 1);
   fileOffset[0] = BigInt(offset);
   return call(raw.sendfile, fd, file, fileOffset, length);
+}
+
+/** Whether the process ignores a signal, as Node has SIGPIPE ignored until a program listens for it. */
+export function ignoresSignal(signal: number): boolean {
+  checkInt('sigaction', 'signal', signal);
+  // struct sigaction begins with the handler, everywhere.
+  const action = Buffer.alloc(LARGEST_SIGACTION);
+  check(call(raw.sigaction, signal, null, action), 'sigaction');
+  return action.readBigUInt64LE(0) === SIG_IGN;
 }
 
 export function sendto(fd: number, data: Uint8Array, flags: number, sockaddr: Uint8Array): number {

@@ -578,6 +578,37 @@ describe('An overridden step is called for every byte', () => {
   });
 });
 
+describe('An overridden connected', () => {
+  class Handshake extends Member {
+    ready = false;
+    override get connected(): boolean {
+      return this.ready && super.connected;
+    }
+    override set connected(value: boolean) {
+      super.connected = value;
+    }
+  }
+
+  it.each([
+    ['outside a tick', false],
+    ['within one', true],
+  ])('keeps what is pushed until there is a connection: %s', (_, within) => {
+    const map = new ChannelMap();
+    const { chat, peer } = place(map, Handshake);
+    delete (chat.socket as Partial<Socket>).send;
+    if (within) {
+      chat.onLine = () => chat.push('abc');
+      peer.send(LINE);
+      poll(1000, map);
+    } else chat.push('abc');
+    expect(received(peer)).toBe('');
+    expect(chat.writableLength).toBe(3);
+    chat.ready = true;
+    chat.initiateSend();
+    expect(received(peer)).toBe('abc');
+  });
+});
+
 describe('pushWithProducer() with data', () => {
   it('calls no override of push(), which may call it', () => {
     class Framed extends Member {

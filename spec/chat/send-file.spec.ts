@@ -8,6 +8,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
+import { join } from 'node:path';
 import {
   type ChannelMap,
   CompositeProducer,
@@ -26,6 +27,7 @@ import { drive, FAMILIES, temporaryPath, WAYS } from '../support/drive';
 import { makePipe } from '../support/files';
 import { keep, newMap } from '../support/keep';
 import { stopClock } from '../support/limits';
+import { Program, TYPESCRIPT } from '../support/program';
 import { QuietChat } from '../support/quiet-chat';
 import { connection, pair, received, willReset } from '../support/sockets';
 
@@ -123,6 +125,62 @@ it('A large file arrives, and no more than 2 MiB of it in an event', async () =>
   chat.closeWhenDone();
   expect((await untilEnd(chat, theirs)).equals(LARGE)).toBe(true);
   expect(Math.max(...calls.map(([, length]) => length))).toBe(2 * MIB);
+});
+
+it.each([
+  ['listens for SIGPIPE', "process.on('SIGPIPE', () => console.log('heard'));"],
+  [
+    'no longer listens',
+    "const no = () => {}; process.on('SIGPIPE', no); process.off('SIGPIPE', no);",
+  ],
+])('A peer that is gone is no signal, where the program %s', async (_, listen) => {
+  const program = new Program(process.execPath, [
+    ...TYPESCRIPT,
+    '-e',
+    `
+    const { openSync } = require('node:fs');
+    const { AsyncChat, FileProducer, Socket } = require(${JSON.stringify(join(__dirname, '..', '..', 'lib', 'index.ts'))});
+    ${listen}
+    const [mine, theirs] = Socket.pair();
+    const chat = new (class extends AsyncChat {})(mine);
+    theirs.close();
+    console.log(chat.pushWithProducer(new FileProducer(openSync(process.execPath, 'r'))));
+    setTimeout(() => chat.close(), 50);
+    `,
+  ]);
+  expect(await program.ended()).toBe(0);
+  expect(program.output).toBe('false\n');
+});
+
+it.each<[string, (file: FileProducer) => Producer]>([
+  [
+    'a Proxy',
+    (file) =>
+      new Proxy(file, {
+        get: (target, name) =>
+          name === 'more'
+            ? () => String(target.more()).toUpperCase()
+            : Reflect.get(target, name).bind(target),
+      }),
+  ],
+  [
+    'an object that inherits from it',
+    (file) =>
+      Object.assign(Object.create(file), {
+        more: () => String(file.more()).toUpperCase(),
+        close: () => file.close(),
+      }),
+  ],
+])('A wrapped FileProducer is asked: %s', (_, wrap) => {
+  const [theirs, mine] = pair();
+  const calls = watchSendfile();
+  const chat = new Sender(mine);
+  chat.pushWithProducer(new FileProducer(fileWith('first ')));
+  chat.pushWithProducer(wrap(new FileProducer(fileWith('hello file'))));
+  expect(received(theirs)).toBe('first HELLO FILE');
+  // Both for the first file, the second of them to find its end.
+  expect(calls.map(([offset]) => offset)).toEqual([0, 6]);
+  chat.close();
 });
 
 it('The cap follows acOutBufferSize', () => {

@@ -90,6 +90,7 @@ const MEMORY: Record<string, Pairs> = {
   sendmsg: [[1, fixed(MSGHDR)]],
   send: [[1, 2]],
   sendfile: [[2, fixed(8)]],
+  sigaction: [[2, fixed(152)]],
   sendto: [
     [1, 2],
     [4, 5],

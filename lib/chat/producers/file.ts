@@ -5,6 +5,12 @@ import { badNumber, checkOptions } from '../../errors';
 import { ACTION, type FileSender, NOTHING, PIECE, type Producer, sendItself } from './producer';
 
 /**
+ * Whether what stands on a fifo is a FileProducer that need not yield its file. A subclass, a wrapper or a
+ * program that patches the prototype may yield something else. @internal
+ */
+export let sendsItself: (item: unknown) => item is FileProducer;
+
+/**
  * Yields a file, or a part of it. Owns the descriptor: closes it when all has been read, when a read
  * fails, and by `close`. Medusa's `file_producer`.
  *
@@ -18,6 +24,11 @@ import { ACTION, type FileSender, NOTHING, PIECE, type Producer, sendItself } fr
  * chat.pushWithProducer(new FileProducer(openSync('page.html', 'r')));
  */
 export class FileProducer implements Producer {
+  static {
+    sendsItself = (item): item is FileProducer =>
+      typeof item === 'object' && item !== null && #fd in item && item.more === STOCK_MORE;
+  }
+
   #fd: number | null;
   #at: number;
   readonly #end: number;
@@ -72,13 +83,13 @@ export class FileProducer implements Producer {
 
   /** @internal */
   [sendItself](send: FileSender, room: number): number | null {
-    if (this.#fd === null || this.#mustBeRead || this.more !== STOCK_MORE) return 0;
+    // At the end more() closes the file, so that an error of that is the producer's.
+    if (this.#fd === null || this.#mustBeRead || this.#at === this.#end) return 0;
     const sent = send(this.#fd, this.#at, Math.min(room, this.#end - this.#at));
     if (sent === null) return null;
     this.#at += sent;
-    if (this.#at === this.#end) this.close();
     // more() finds out why.
-    else if (sent === 0) this.#mustBeRead = true;
+    if (sent === 0) this.#mustBeRead = true;
     return sent;
   }
 
@@ -90,5 +101,5 @@ export class FileProducer implements Producer {
   }
 }
 
-// Taken once: a subclass, or a program that patches the prototype, may yield something else.
+// Taken once, see `sendsItself`.
 const STOCK_MORE = FileProducer.prototype.more;
