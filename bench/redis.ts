@@ -4,8 +4,9 @@
 
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { promisify } from 'node:util';
+import { freePort } from '../spec/support/ports';
 import type { Bench, Contender, Figures } from './harness';
 import { missing } from './inside';
 import { beside, besideName } from './support/beside';
@@ -33,15 +34,6 @@ const WARM_UP = 100_000;
 const KEY = 'key:__rand_int__';
 /** In ms. */
 const LIMIT = 60_000;
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 /** Redis, which writes nothing to the disk. */
 async function startRedis(): Promise<Server> {
