@@ -109,7 +109,7 @@ export class Session {
   }
 
   get connectErrno(): number {
-    return this.preparation === null ? 0 : this.preparation.connectErrno;
+    return this.preparation?.connectErrno ?? 0;
   }
 
   /** The session of the next socket. As in Python, `setSocket` changes none of these. */

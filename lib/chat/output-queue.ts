@@ -20,15 +20,15 @@ import { logFor } from '../channels/channel-log';
 import { Dispatcher, sessionOf } from '../channels/dispatcher';
 import type { Session } from '../channels/session';
 import { badRange, isExit, isSystemError } from '../errors';
-import { Socket } from '../kernel/socket';
+import { Socket, type SocketLike } from '../kernel/socket';
 import type { Memory } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { routeError, runHandler } from '../loop/dispatch';
 import { outbox, type Sender } from '../loop/outbox';
 import type { OutputBuffer } from './output-buffer';
 import type { Producer } from './producers';
-import { sendsItself } from './producers/file';
-import { PIECE, sendItself } from './producers/producer';
+import { sendItself, sendsItself } from './producers/file';
+import { PIECE } from './producers/producer';
 import { LONGEST_COPIED, Segment } from './segment';
 
 /** So that one fast reader of a long answer leaves the other channels their turn. */
@@ -288,9 +288,7 @@ export class OutputQueue implements Sender {
     let sent = 0;
     this.#sending = true;
     try {
-      const { socket } = session;
-      const isKernels = socket instanceof Socket && socket.send === SOCKET_SEND;
-      if (isKernels && owner.send === this.#stock.send) {
+      if (isKernels(session.socket) && owner.send === this.#stock.send) {
         segment.locate();
         sent = session.sendRange(owner, segment.memory as Memory, segment.offset, length);
       } else sent = checkSent(owner.send(segment.copy(0)), length);
@@ -339,8 +337,7 @@ export class OutputQueue implements Sender {
     const owner = this.#owner;
     const session = this.session;
     const source = this.#usesStockSteps() ? this.#buffer.selfSending : null;
-    const { socket } = session;
-    if (source === null || !(socket instanceof Socket) || socket.send !== SOCKET_SEND) return 0;
+    if (source === null || !isKernels(session.socket)) return 0;
     const piece = FILE_FACTOR * Math.min(Math.trunc(this.#chunkSize()), PIECE);
     this.#sending = true;
     try {
@@ -436,6 +433,11 @@ export class OutputQueue implements Sender {
       routeError(this.#owner, error);
     }
   }
+}
+
+/** Whether a socket is the kernel's own, with the library's own method. */
+function isKernels(socket: SocketLike | null): boolean {
+  return socket instanceof Socket && socket.send === SOCKET_SEND;
 }
 
 /** What an override of send() has returned. */

@@ -283,6 +283,7 @@ export class SockaddrSlot {
     return Math.min(this.#length[0] as number, LAYOUT.sockaddrStorage);
   }
 
+  /** The bytes themselves. */
   get written(): Buffer {
     return this.bytes.subarray(0, this.length);
   }

@@ -19,7 +19,10 @@ export interface Sender {
 class Outbox {
   /** The loop is delivering events: output is to be put off. To be read only. */
   open = false;
-  /** How many senders wait for the flush. To be read only. */
+  /**
+   * How many senders wait for the flush. To be read only. It is always `#end - #next`, and a plain field
+   * because each tick reads it several times.
+   */
   size = 0;
   /** The list is from `#next` to `#end`. The array never shrinks, because that costs more than a push. */
   readonly #senders: (Sender | null)[] = [];

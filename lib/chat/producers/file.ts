@@ -2,7 +2,16 @@
 
 import { closeSync, readSync } from 'node:fs';
 import { badNumber, checkOptions } from '../../errors';
-import { ACTION, type FileSender, NOTHING, PIECE, type Producer, sendItself } from './producer';
+import { ACTION, NOTHING, PIECE, type Producer } from './producer';
+
+/**
+ * Sends up to `length` bytes of a file, from `offset` on: how many; null when nothing more can be sent now; 0
+ * when the file has to be read, as it ends there or cannot be sent so.
+ */
+type FileSender = (file: number, offset: number, length: number) => number | null;
+
+/** How a FileProducer has its file sent, instead of yielding it. @internal */
+export const sendItself = Symbol('sendItself');
 
 /**
  * Whether what stands on a fifo is a FileProducer that need not yield its file. A subclass, a wrapper or a
@@ -81,7 +90,7 @@ export class FileProducer implements Producer {
     throw new Error(`Cannot read a file up to byte ${this.#end}: it ends at ${this.#at}`);
   }
 
-  /** @internal */
+  /** @returns as `send`. After a 0 `more` is asked. @internal */
   [sendItself](send: FileSender, room: number): number | null {
     // At the end more() closes the file, so that an error of that is the producer's.
     if (this.#fd === null || this.#mustBeRead || this.#at === this.#end) return 0;

@@ -17,21 +17,6 @@ export interface Producer {
   close?(): void;
 }
 
-/**
- * Sends up to `length` bytes of a file, from `offset` on: how many; null when nothing more can be sent now; 0
- * when the file has to be read, as it ends there or cannot be sent so.
- */
-export type FileSender = (file: number, offset: number, length: number) => number | null;
-
-/** How a producer of a file has it sent, instead of yielding it. */
-export const sendItself = Symbol.for('asyncore.sendItself');
-
-/** A producer that may need no memory of the program. */
-export interface SelfSending extends Producer {
-  /** @returns as `send`. After a 0 `more` is asked */
-  [sendItself](send: FileSender, room: number): number | null;
-}
-
 /** What a producer is made from: another producer, or data. A string is encoded as UTF-8. */
 export type Source = Producer | Uint8Array | string;
 
