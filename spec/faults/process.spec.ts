@@ -5,10 +5,13 @@
 // Covered elsewhere (loop): two loops on one map, a map that is emptied from outside, a signal that
 // aborts before, during and after.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { ChannelMap, closeAll, Dispatcher, type Handled, loopSync, Socket } from 'asyncore';
 import { registryOf } from '../../lib/loop/channel-map';
+import { withBuild } from '../support/build';
 import { DIAGONAL, drive, WAYS, type Way } from '../support/drive';
 import { keep } from '../support/keep';
 import { stopClock } from '../support/limits';
@@ -434,6 +437,58 @@ describe.each(WAYS.filter(([, { sync }]) => sync))('A wait (%s)', (_, how) => {
 });
 
 describe('Worker threads', () => {
+  // The raw call waits in C until this thread has called terminate(), and opens its descriptor then.
+  it.each([
+    ['socket', 'Socket.socket(AF_INET, SOCK_STREAM)'],
+    ['socketpair', 'Socket.pair()'],
+    ['epoll_create1', 'loopSync({ map, count: 1, timeout: 0 })'],
+    ['accept4', 'listener.accept()'],
+    ['recvmsg', 'recvFds(receiver, 1, 4)'],
+  ])('that are terminated within %s leave no descriptor behind', async (call, statement) => {
+    const worker = `
+      const { workerData: fd, parentPort } = require('node:worker_threads');
+      const koffi = require('koffi');
+      const { AF_INET, ChannelMap, Dispatcher, SOCK_STREAM, Socket, loopSync, recvFds, sendFds } =
+        require('./index.js');
+      const { raw } = require('./kernel/koffi.js');
+      const listener = Socket.socket(AF_INET, SOCK_STREAM);
+      listener.bind({ host: '127.0.0.1', port: 0 });
+      listener.listen();
+      Socket.socket(AF_INET, SOCK_STREAM).connect(listener.getSockName());
+      const [sender, receiver] = Socket.pair();
+      sendFds(sender, [Buffer.from('x')], [0, 1]);
+      const map = new ChannelMap();
+      new Dispatcher(sender, map);
+      const poll = koffi.load(null).func('int poll(void *, unsigned long, int)');
+      const terminated = new Int32Array([fd, 1]);
+      const real = raw.${call};
+      raw.${call} = (a, b, c, d) => {
+        parentPort.postMessage('in the call');
+        poll(terminated, 1, -1);
+        return real(a, b, c, d);
+      };
+      ${statement};
+    `;
+    const openDescriptors = () =>
+      readdirSync('/proc/self/fd').filter((fd) => existsSync(`/proc/self/fd/${fd}`)).length;
+    const [terminated, waker] = Socket.pair();
+    await withBuild({ 'worker.js': worker }, async (directory) => {
+      const before = openDescriptors();
+      const thread = new Worker(join(directory, 'worker.js'), {
+        workerData: terminated.fileno(),
+        execArgv: [],
+      });
+      const message = await Promise.race([once(thread, 'message'), once(thread, 'exit')]);
+      const exit = thread.terminate();
+      waker.send(Buffer.from('x'));
+      await exit;
+      expect(message).toEqual(['in the call']);
+      expect(openDescriptors()).toBe(before);
+    });
+    terminated.close();
+    waker.close();
+  });
+
   it('that run loops can be terminated at any moment', async () => {
     const program = new Program(process.execPath, [
       ...TYPESCRIPT,

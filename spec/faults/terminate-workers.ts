@@ -9,8 +9,7 @@
 // alone with the add-on is the hard case (`pinAddon` in lib/kernel/platform/linux.ts).
 //
 // A worker that is terminated runs no code any more: what it has open is closed by Node
-// (lib/kernel/thread-cleanup.ts). Only what is terminated between socket(2) and the next statement stays
-// open, once in many thousand workers.
+// (lib/kernel/thread-cleanup.ts).
 //
 // One moment is spared. A worker that is terminated while it loads koffi takes the process along, koffi's
 // loading being unable to throw then, and nothing here can help that: so there is a lock around it.
