@@ -5,6 +5,7 @@ import { badRange } from '../../errors';
 import { Memory } from '../koffi';
 import { LAYOUT } from '../platform/linux';
 import { check, poll } from '../syscalls';
+import { milliseconds } from '../wait';
 import type { Selector } from './selector';
 
 // struct pollfd { int fd; short events; short revents; }
@@ -72,6 +73,19 @@ export class PollSelector implements Selector {
       count += 1;
     }
     return count;
+  }
+
+  /**
+   * As `select`, but for any timeout, a fraction of a millisecond and Infinity included, and a signal does not
+   * end the wait.
+   */
+  wait(timeout: number): number {
+    const end = performance.now() + timeout;
+    for (let left = timeout; ; left = Math.max(0, end - performance.now())) {
+      const count = this.select(milliseconds(left));
+      // The last look is one without a wait: a signal may have ended the wait before anything was looked at.
+      if (count > 0 || left === 0) return count;
+    }
   }
 
   close(): void {
