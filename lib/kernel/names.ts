@@ -25,7 +25,7 @@ export interface AddrInfo {
   readonly family: number;
   readonly type: number;
   readonly protocol: number;
-  /** With `AI_CANONNAME`: the host's canonical name, in the first answer. `''` in any other. */
+  /** With `AI_CANONNAME`, the host's canonical name, in the first answer at least. Otherwise `''`. */
   readonly canonName: string;
   readonly address: InternetAddress;
 }

@@ -2,12 +2,11 @@
 
 import { canWatch, PollHandle } from '../kernel/poll-handle';
 import { IntervalPoller } from '../kernel/selectors/interval';
-import { milliseconds } from '../kernel/wait';
 import { routeError } from './dispatch';
 import type { TickOrder } from './entry';
 import { type CheckedOptions, checkLoop, type LoopOptions } from './loop';
 import type { Registry } from './registry';
-import { expire, step } from './tick';
+import { expire, milliseconds, step } from './tick';
 
 /**
  * Runs the channels until the map is empty. Python's `asyncore.loop`, inside Node: it never blocks,

@@ -1,13 +1,13 @@
 // The orderly end of a server: no new connections, no new requests, and queued output leaves first.
 
 import { badRange, badType, checkOptions } from '../errors';
-import { LONGEST_WAIT } from '../kernel/wait';
 import type { Channel } from './channel';
 import { type ChannelMap, checkMap, registryOf, socketMap } from './channel-map';
 import { runHandler } from './dispatch';
 import { closeAll } from './loop';
 import { loop } from './node-loop';
 import type { Registry } from './registry';
+import { LONGEST_WAIT } from './tick';
 import { Deadline } from './timers';
 
 /** Options of `shutdown`. */

@@ -26,7 +26,6 @@
 
 import { beforeBlocking } from '../kernel/blocking';
 import { progress } from '../kernel/progress';
-import { milliseconds } from '../kernel/wait';
 import { deliver, exception, hangUp, read, routeError, write } from './dispatch';
 import {
   type Entry,
@@ -43,6 +42,19 @@ import { outbox } from './outbox';
 import type { Snapshot } from './readiness';
 import type { Registry } from './registry';
 import { mainEvent, SUSPICIOUS, suspect } from './spin';
+
+/** The longest wait that the kernel and Node's timers can count, in ms. */
+export const LONGEST_WAIT = 2 ** 31 - 1;
+
+/**
+ * The timeout argument of epoll_wait(2): whole milliseconds, rounded up so that a short wait does not
+ * spin, and -1 for no limit.
+ */
+export function milliseconds(timeout: number): number {
+  if (timeout <= 0) return 0;
+  if (timeout <= LONGEST_WAIT) return Math.ceil(timeout);
+  return timeout === Infinity ? -1 : LONGEST_WAIT;
+}
 
 /** One pass, which blocks the thread for up to `timeout` ms. */
 export function blockingPass(registry: Registry, order: TickOrder, timeout: number): void {

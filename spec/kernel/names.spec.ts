@@ -91,13 +91,10 @@ describe('getAddrInfo', () => {
     expect(udp.map(({ type, protocol }) => [type, protocol])).toEqual([[SOCK_DGRAM, IPPROTO_UDP]]);
   });
 
-  it('tells the canonical name with AI_CANONNAME, once', () => {
-    const answers = getAddrInfo('127.0.0.1', 80, { flags: AI_CANONNAME });
-    expect(answers.length).toBeGreaterThan(1);
-    expect(answers.map(({ canonName }) => canonName)).toEqual([
-      '127.0.0.1',
-      ...answers.slice(1).map(() => ''),
-    ]);
+  it('tells the canonical name with AI_CANONNAME', () => {
+    const [first] = getAddrInfo('127.0.0.1', 80, { flags: AI_CANONNAME });
+    expect(first?.canonName).toBe('127.0.0.1');
+    for (const { canonName } of getAddrInfo('127.0.0.1', 80)) expect(canonName).toBe('');
   });
 
   it('looks a name of other letters up as the DNS has it', () => {

@@ -5,7 +5,6 @@ import { badRange } from '../../errors';
 import { Memory } from '../koffi';
 import { LAYOUT } from '../platform/linux';
 import { check, poll } from '../syscalls';
-import { milliseconds } from '../wait';
 import type { Selector } from './selector';
 
 // struct pollfd { int fd; short events; short revents; }
@@ -13,6 +12,8 @@ const SIZE = LAYOUT.pollfd;
 const EVENTS = 4;
 const REVENTS = 6;
 const FIRST_ROOM = 64;
+/** In ms: the timeout of poll(2) is an int. */
+const LONGEST_WAIT = 2 ** 31 - 1;
 
 /** Whether a descriptor is ready now, without a selector. */
 export function isReady(fd: number, mask: number): boolean {
@@ -82,7 +83,8 @@ export class PollSelector implements Selector {
   wait(timeout: number): number {
     const end = performance.now() + timeout;
     for (let left = timeout; ; left = Math.max(0, end - performance.now())) {
-      const count = this.select(milliseconds(left));
+      const whole = left === Infinity ? -1 : Math.min(Math.ceil(left), LONGEST_WAIT);
+      const count = this.select(whole);
       // The last look is one without a wait: a signal may have ended the wait before anything was looked at.
       if (count > 0 || left === 0) return count;
     }
