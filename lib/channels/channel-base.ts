@@ -70,7 +70,7 @@ export abstract class ChannelBase {
    */
   setNoDelay(on = true): void {
     checkBoolean('setNoDelay', 'true or false', on);
-    this.setSockOpt(IPPROTO_TCP, TCP_NODELAY, on);
+    setOption(this, 'setNoDelay', IPPROTO_TCP, TCP_NODELAY, on);
   }
 
   /**
@@ -88,9 +88,10 @@ export abstract class ChannelBase {
     if (!(initialDelay >= 0 && initialDelay <= LONGEST_KEEPIDLE * 1000)) {
       throw badRange('setKeepAlive', expected, initialDelay);
     }
-    this.setSockOpt(SOL_SOCKET, SO_KEEPALIVE, on);
+    setOption(this, 'setKeepAlive', SOL_SOCKET, SO_KEEPALIVE, on);
     if (initialDelay === 0) return;
-    this.setSockOpt(IPPROTO_TCP, TCP_KEEPIDLE, Math.ceil(initialDelay / 1000));
+    const seconds = Math.ceil(initialDelay / 1000);
+    setOption(this, 'setKeepAlive', IPPROTO_TCP, TCP_KEEPIDLE, seconds);
   }
 
   /**
@@ -116,11 +117,7 @@ export abstract class ChannelBase {
    * @throws {TypeError} without a socket, and for a stand-in that has no options
    */
   setSockOpt(level: number, option: number, value: number | boolean | Uint8Array): void {
-    const socket = socketOf(this, 'setSockOpt');
-    if (typeof socket.setSockOpt !== 'function') {
-      throw badType('setSockOpt', 'a socket that has options', socket);
-    }
-    socket.setSockOpt(level, option, value);
+    setOption(this, 'setSockOpt', level, option, value);
   }
 
   // -------------------------------------------------------------------------------------------
@@ -154,4 +151,18 @@ function socketOf(channel: ChannelBase, method: string): SocketLike {
   const { socket } = channel;
   if (socket === null) throw badType(method, 'a channel with a socket', channel, NO_SOCKET);
   return socket;
+}
+
+function setOption(
+  channel: ChannelBase,
+  method: string,
+  level: number,
+  option: number,
+  value: number | boolean | Uint8Array,
+): void {
+  const socket = socketOf(channel, method);
+  if (typeof socket.setSockOpt !== 'function') {
+    throw badType(method, 'a socket that has options', socket);
+  }
+  socket.setSockOpt(level, option, value);
 }
