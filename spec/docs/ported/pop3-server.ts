@@ -1,0 +1,137 @@
+// A POP3 server that has an answer to every command and no mailbox: what CPython's test_poplib starts, and
+// drives by its own client.
+
+import { type Address, AsyncChat, type ChannelMap, Dispatcher, type Socket } from 'asyncore';
+
+const LIST = '1 1\r\n2 2\r\n3 3\r\n4 4\r\n5 5\r\n.\r\n';
+const MESSAGE = [
+  ...['From: postmaster@python.org', 'Content-Type: text/plain', 'MIME-Version: 1.0'],
+  ...['Subject: Dummy', '', 'line1', 'line2', 'line3', '.', ''],
+].join('\r\n');
+
+type Command = (argument: string) => void;
+
+export class Pop3Handler extends AsyncChat {
+  // An attribute of the class, which the test case sets.
+  static enableUtf8 = false;
+  override encoding: BufferEncoding = 'latin1';
+  #line: Buffer[] = [];
+
+  constructor(socket: Socket, map: ChannelMap) {
+    super(socket, map);
+    this.setTerminator('\r\n');
+    this.say('+OK dummy pop3 server ready. <timestamp>');
+  }
+
+  // Python's overrides push, and calls the base class's by name. `super.push` would do here; but the
+  // closing of a line is better kept out of a method that others call.
+  say(line: string): void {
+    this.push(`${line}\r\n`);
+  }
+
+  override collectIncomingData(data: Buffer) {
+    this.#line.push(data);
+  }
+
+  override foundTerminator() {
+    const line = Buffer.concat(this.#line).toString('latin1');
+    this.#line = [];
+    // partition(), and not split(' ', 1), which drops the rest in JavaScript.
+    const space = line.indexOf(' ');
+    const name = (space < 0 ? line : line.slice(0, space)).toLowerCase();
+    const command = this.#commands.get(name);
+    if (command === undefined) this.say(`-ERR unrecognized POP3 command "${name}".`);
+    else command(space < 0 ? '' : line.slice(space + 1));
+  }
+
+  // `raise` leaves Python's loop, so that the test fails.
+  override handleError(error: unknown) {
+    throw error;
+  }
+
+  readonly #list: Command = (argument) => {
+    if (argument !== '') return this.say(`+OK ${argument} ${argument}`);
+    this.say('+OK');
+    this.push(LIST);
+  };
+
+  readonly #retrieve: Command = () => {
+    this.say(`+OK ${MESSAGE.length} bytes`);
+    this.push(MESSAGE);
+  };
+
+  readonly #nothing: Command = () => this.say('+OK done nothing.');
+
+  // getattr(self, 'cmd_' + name): a Map finds nothing that was not put into it.
+  readonly #commands = new Map<string, Command>([
+    ['echo', (argument) => this.say(argument)],
+    [
+      'user',
+      (argument) => {
+        if (argument !== 'guido') this.say('-ERR no such user');
+        this.say('+OK password required');
+      },
+    ],
+    [
+      'pass',
+      (argument) => {
+        if (argument !== 'python') this.say('-ERR wrong password');
+        this.say('+OK 10 messages');
+      },
+    ],
+    ['stat', () => this.say('+OK 10 100')],
+    ['list', this.#list],
+    ['uidl', this.#list],
+    ['retr', this.#retrieve],
+    ['top', this.#retrieve],
+    ['dele', () => this.say('+OK message marked for deletion.')],
+    ['noop', this.#nothing],
+    ['rpop', this.#nothing],
+    ['apop', this.#nothing],
+    [
+      'quit',
+      () => {
+        this.say('+OK closing.');
+        this.closeWhenDone();
+      },
+    ],
+    [
+      'capa',
+      () => {
+        const capabilities = ['UIDL', 'IMPLEMENTATION python-testlib-pop-server'];
+        for (const line of ['+OK Capability list follows', ...capabilities, '.']) this.say(line);
+      },
+    ],
+    ['utf8', () => this.say(Pop3Handler.enableUtf8 ? '+OK I know RFC6856' : '-ERR What is UTF8?!')],
+  ]);
+}
+
+export class Pop3Server extends Dispatcher {
+  constructor(address: Address, map: ChannelMap) {
+    super(null, map);
+    this.createSocket();
+    this.bind(address);
+    this.listen(5);
+  }
+
+  override handleAccepted(socket: Socket) {
+    new Pop3Handler(socket, this.map);
+  }
+
+  override handleConnect() {
+    this.close();
+  }
+
+  // `handle_read = handle_connect`: a class field cannot take the place of a method in TypeScript.
+  override handleRead() {
+    this.handleConnect();
+  }
+
+  override writable() {
+    return false;
+  }
+
+  override handleError(error: unknown) {
+    throw error;
+  }
+}
