@@ -122,10 +122,7 @@ export class Pop3Server extends Dispatcher {
     this.close();
   }
 
-  // `handle_read = handle_connect`: a class field cannot take the place of a method in TypeScript.
-  override handleRead() {
-    this.handleConnect();
-  }
+  override handleRead = this.handleConnect;
 
   override writable() {
     return false;
