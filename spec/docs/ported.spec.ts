@@ -1,23 +1,26 @@
-// Five programs that were ported line by line, and that docs/porting.md judges: each talks to a client, or
+// Programs that were ported line by line, and that docs/porting.md judges: each talks to a client, or
 // to a server, in Python, which knows nothing of this library.
 
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type Address,
   type ChannelMap,
+  closeAll,
   Dispatcher,
   type InternetAddress,
+  loop,
   type Socket,
 } from 'asyncore';
 import { DIAGONAL, drive, temporaryPath, type Way } from '../support/drive';
 import { newMap } from '../support/keep';
-import { Program } from '../support/program';
+import { Program, until } from '../support/program';
 import { itWithPython, PYTHON } from '../support/python';
 import { CommandServer } from './ported/command-server';
 import { Forwarder } from './ported/forwarder';
 import { IrcBot, type Origin } from './ported/irc-bot';
+import { TailChannel } from './ported/log-tail';
 import { Pop3Server } from './ported/pop3-server';
 import { SizedMessageConnection } from './ported/sized-messages';
 
@@ -161,6 +164,21 @@ describe.each([false, true])('Beside Node’s timers, with usePoll %s', (usePoll
   });
 });
 
+// A channel that is to be asked again after a while needs passes that end: here, as in Python, by a timeout.
+itWithPython('the log tail shows what is added, when its producer had said "not yet"', async () => {
+  const map = newMap();
+  const bell = new Bell(map);
+  const path = temporaryPath('log');
+  writeFileSync(path, '');
+  const server = new TailServer(map, path);
+  const program = start('tail.py', bell, portOf(server), path);
+  const running = loop({ map, timeout: 20 });
+  await succeeded(program);
+  await until(() => map.size === 2);
+  closeAll(map);
+  await running;
+});
+
 function hasTests(): boolean {
   const probe = ['-c', 'import test.test_poplib'];
   return PYTHON !== null && spawnSync(PYTHON, [...OPTIONS, ...probe]).status === 0;
@@ -218,5 +236,21 @@ class Robot extends IrcBot {
   override dispatch(origin: Origin, [text = '', command = '']: string[]) {
     if (command !== 'PRIVMSG' || !text.startsWith('say ')) return;
     this.msg(origin.sender, `${origin.nick}: ${text.slice(4)}`);
+  }
+}
+
+class TailServer extends Dispatcher {
+  readonly #path: string;
+
+  constructor(map: ChannelMap, path: string) {
+    super(null, map);
+    this.#path = path;
+    this.createSocket();
+    this.bind(ANY);
+    this.listen();
+  }
+
+  override handleAccepted(socket: Socket) {
+    new TailChannel(socket, this.#path, this.map);
   }
 }

@@ -9,7 +9,7 @@ const MESSAGE = [
   ...['Subject: Dummy', '', 'line1', 'line2', 'line3', '.', ''],
 ].join('\r\n');
 
-type Command = (argument: string) => void;
+type Command = (argument: string) => unknown;
 
 export class Pop3Handler extends AsyncChat {
   // An attribute of the class, which the test case sets.
@@ -20,13 +20,11 @@ export class Pop3Handler extends AsyncChat {
   constructor(socket: Socket, map: ChannelMap) {
     super(socket, map);
     this.setTerminator('\r\n');
-    this.say('+OK dummy pop3 server ready. <timestamp>');
+    this.push('+OK dummy pop3 server ready. <timestamp>');
   }
 
-  // Python's overrides push, and calls the base class's by name. `super.push` would do here; but the
-  // closing of a line is better kept out of a method that others call.
-  say(line: string): void {
-    this.push(`${line}\r\n`);
+  override push(line: string): boolean {
+    return super.push(`${line}\r\n`);
   }
 
   override collectIncomingData(data: Buffer) {
@@ -40,7 +38,7 @@ export class Pop3Handler extends AsyncChat {
     const space = line.indexOf(' ');
     const name = (space < 0 ? line : line.slice(0, space)).toLowerCase();
     const command = this.#commands.get(name);
-    if (command === undefined) this.say(`-ERR unrecognized POP3 command "${name}".`);
+    if (command === undefined) this.push(`-ERR unrecognized POP3 command "${name}".`);
     else command(space < 0 ? '' : line.slice(space + 1));
   }
 
@@ -50,48 +48,51 @@ export class Pop3Handler extends AsyncChat {
   }
 
   readonly #list: Command = (argument) => {
-    if (argument !== '') return this.say(`+OK ${argument} ${argument}`);
-    this.say('+OK');
-    this.push(LIST);
+    if (argument !== '') {
+      this.push(`+OK ${argument} ${argument}`);
+      return;
+    }
+    this.push('+OK');
+    super.push(LIST);
   };
 
   readonly #retrieve: Command = () => {
-    this.say(`+OK ${MESSAGE.length} bytes`);
-    this.push(MESSAGE);
+    this.push(`+OK ${MESSAGE.length} bytes`);
+    super.push(MESSAGE);
   };
 
-  readonly #nothing: Command = () => this.say('+OK done nothing.');
+  readonly #nothing: Command = () => this.push('+OK done nothing.');
 
   // getattr(self, 'cmd_' + name): a Map finds nothing that was not put into it.
   readonly #commands = new Map<string, Command>([
-    ['echo', (argument) => this.say(argument)],
+    ['echo', (argument) => this.push(argument)],
     [
       'user',
       (argument) => {
-        if (argument !== 'guido') this.say('-ERR no such user');
-        this.say('+OK password required');
+        if (argument !== 'guido') this.push('-ERR no such user');
+        this.push('+OK password required');
       },
     ],
     [
       'pass',
       (argument) => {
-        if (argument !== 'python') this.say('-ERR wrong password');
-        this.say('+OK 10 messages');
+        if (argument !== 'python') this.push('-ERR wrong password');
+        this.push('+OK 10 messages');
       },
     ],
-    ['stat', () => this.say('+OK 10 100')],
+    ['stat', () => this.push('+OK 10 100')],
     ['list', this.#list],
     ['uidl', this.#list],
     ['retr', this.#retrieve],
     ['top', this.#retrieve],
-    ['dele', () => this.say('+OK message marked for deletion.')],
+    ['dele', () => this.push('+OK message marked for deletion.')],
     ['noop', this.#nothing],
     ['rpop', this.#nothing],
     ['apop', this.#nothing],
     [
       'quit',
       () => {
-        this.say('+OK closing.');
+        this.push('+OK closing.');
         this.closeWhenDone();
       },
     ],
@@ -99,10 +100,13 @@ export class Pop3Handler extends AsyncChat {
       'capa',
       () => {
         const capabilities = ['UIDL', 'IMPLEMENTATION python-testlib-pop-server'];
-        for (const line of ['+OK Capability list follows', ...capabilities, '.']) this.say(line);
+        for (const line of ['+OK Capability list follows', ...capabilities, '.']) this.push(line);
       },
     ],
-    ['utf8', () => this.say(Pop3Handler.enableUtf8 ? '+OK I know RFC6856' : '-ERR What is UTF8?!')],
+    [
+      'utf8',
+      () => this.push(Pop3Handler.enableUtf8 ? '+OK I know RFC6856' : '-ERR What is UTF8?!'),
+    ],
   ]);
 }
 
