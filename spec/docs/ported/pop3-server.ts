@@ -1,7 +1,14 @@
 // A POP3 server that has an answer to every command and no mailbox: what CPython's test_poplib starts, and
 // drives by its own client.
 
-import { type Address, AsyncChat, type ChannelMap, Dispatcher, type Socket } from 'asyncore';
+import {
+  type Address,
+  AsyncChat,
+  type ChannelMap,
+  Dispatcher,
+  ExitNow,
+  type Socket,
+} from 'asyncore';
 
 const LIST = '1 1\r\n2 2\r\n3 3\r\n4 4\r\n5 5\r\n.\r\n';
 const MESSAGE = [
@@ -42,9 +49,9 @@ export class Pop3Handler extends AsyncChat {
     else command(space < 0 ? '' : line.slice(space + 1));
   }
 
-  // `raise` leaves Python's loop, so that the test fails.
+  // `raise` leaves Python's loop, so that the test fails. Here ExitNow does.
   override handleError(error: unknown) {
-    throw error;
+    throw new ExitNow('a handler failed', { cause: error });
   }
 
   readonly #list: Command = (argument) => {
@@ -133,6 +140,6 @@ export class Pop3Server extends Dispatcher {
   }
 
   override handleError(error: unknown) {
-    throw error;
+    throw new ExitNow('a handler failed', { cause: error });
   }
 }
