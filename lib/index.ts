@@ -4,8 +4,11 @@
 export type { Accepted, ListenLimits } from './channels/accept';
 export { Dispatcher } from './channels/dispatcher';
 export { DispatcherWithSend } from './channels/dispatcher-with-send';
+export type { CloseReason } from './channels/ending';
 export { FileDispatcher, FileWrapper } from './channels/file-dispatcher';
 export type { Handled, Handlers } from './channels/handlers';
+export type { IdleTimeoutOptions } from './channels/idle-timeout';
+export { type AcceptHandler, type ListenOptions, listen } from './channels/listen';
 export { AsyncChat } from './chat/async-chat';
 export { Fifo } from './chat/fifo';
 export type { FifoItem } from './chat/output-buffer';

@@ -69,7 +69,7 @@ export class HttpRequestHandler extends AsyncChat {
 
   constructor(
     socket: Socket,
-    readonly address: Address,
+    readonly client: Address,
     readonly sessions: Sessions,
     map: ChannelMap,
     timeLimit = TIME_LIMIT,
@@ -148,7 +148,7 @@ export class HttpRequestHandler extends AsyncChat {
 
   /** The request is complete. Answers with the request itself; override this to do something else. */
   handleRequest({ method, target, body }: HttpRequest): void {
-    const client = 'host' in this.address ? this.address.host : 'local';
+    const client = 'host' in this.client ? this.client.host : 'local';
     const count = (this.sessions.get(client) ?? 0) + 1;
     this.sessions.set(client, count);
     this.respond(200, `${method} ${target}\n${body.length} bytes: ${body}\nrequest ${count}\n`);

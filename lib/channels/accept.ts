@@ -17,9 +17,9 @@ import type { Session } from './session';
 /** Limits of a listener. */
 export interface ListenLimits {
   /** Connections that may be open at a time. Default: no limit. */
-  maxConnections?: number;
+  maxConnections?: number | undefined;
   /** The same for one address. Unix sockets do not count. Default: no limit. */
-  maxConnectionsPerAddress?: number;
+  maxConnectionsPerAddress?: number | undefined;
 }
 
 const LIMITS = { maxConnections: true, maxConnectionsPerAddress: true } as const;

@@ -35,6 +35,7 @@ import { failure } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
 import { handleResult, routeErrorOutside } from '../loop/dispatch';
+import { Ending } from './ending';
 import type { Session } from './session';
 
 /** What this file needs of a channel. */
@@ -211,7 +212,7 @@ export function hasFailed(channel: Connecting, session: Session): boolean {
     channel.handleConnectEvent();
     return false;
   }
-  session.peerGone(channel);
+  session.peerGone(channel, new Ending('error', connectFailure(channel, session.connectErrno)));
   // handleClose may have closed the channel, or begun to connect anew.
   if (session.replaced || session.connectErrno === 0) return true;
   channel.connecting = false;
@@ -226,8 +227,11 @@ function isConnected(channel: Connecting, session: Session): boolean {
   const errno = session.connectErrno || socket.getSockOpt(SOL_SOCKET, SO_ERROR);
   if (errno === 0) return true;
   session.preparing.connectErrno = errno;
-  const address = channel.addr === null ? undefined : formatAddress(channel.addr);
-  throw failure(-errno, 'connect', address);
+  throw connectFailure(channel, errno);
+}
+
+function connectFailure({ addr }: Connecting, errno: number): Error {
+  return failure(-errno, 'connect', addr === null ? undefined : formatAddress(addr));
 }
 
 /** The connection state of a socket that was opened elsewhere. */

@@ -9,14 +9,14 @@
 //   handler runs after that. A step that calls two handlers looks in between whether its session has
 //   ended (session.ts).
 
-import { inspect } from 'node:util';
-import { badRange, badType, checkBoolean, codeOf } from '../errors';
+import { badRange, badType, codeOf } from '../errors';
 import type { Address } from '../kernel/address';
 import { closedSocket } from '../kernel/errno';
-import { printLine } from '../kernel/output';
 import { AF_INET, SO_ERROR, SOCK_STREAM, SOL_SOCKET } from '../kernel/platform/constants';
 import { flushPending, Socket, type SocketLike, socketClosing } from '../kernel/socket';
+import { failure } from '../kernel/syscalls';
 import {
+  beforeError,
   type Channel,
   explainSpin,
   hearsReset,
@@ -28,15 +28,15 @@ import { type ChannelMap, checkMap, registryOf, socketMap } from '../loop/channe
 import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
-import { bindSocket, listenOn, reuseAddress } from './bind';
-import { describeChannel, describeError, logFor } from './channel-log';
+import { bindSocket, listenOn } from './bind';
+import { ChannelBase, NO_SOCKET } from './channel-base';
+import { describeError, logFor } from './channel-log';
 import { finishConnect, hasFailed, inspectSocket, startConnect } from './connect';
+import { type CloseReason, END, Ending, LOCAL, mayCloseFor } from './ending';
 import type { Handled, Handlers } from './handlers';
-import { IdleTimeout } from './idle-timeout';
+import { checkIdleOptions, IdleTimeout, type IdleTimeoutOptions } from './idle-timeout';
 import { dropUrgent, Session } from './session';
 import { reasonOfSpin } from './spin';
-
-const NO_SOCKET = 'call createSocket() first';
 
 const FLAGS = ['connected', 'accepting', 'connecting'] as const;
 
@@ -57,27 +57,20 @@ export let sessionOf: (channel: Dispatcher) => Session;
  * A channel around one socket. Python's `asyncore.dispatcher`.
  *
  * @example
- * class EchoHandler extends DispatcherWithSend {
+ * class Echo extends DispatcherWithSend {
  *   override handleRead() {
  *     const data = this.recv(8192);
  *     if (data !== null) this.send(data);
  *   }
+ *   override handleClose() {
+ *     this.close();
+ *   }
  * }
  *
- * class EchoServer extends Dispatcher {
- *   constructor(address: Address) {
- *     super();
- *     this.createSocket();
- *     this.setReuseAddr();
- *     this.bind(address);
- *     this.listen(5);
- *   }
- *   override handleAccepted(socket: Socket) {
- *     new EchoHandler(socket);
- *   }
- * }
+ * listen({ host: '127.0.0.1', port: 8007 }, (socket) => new Echo(socket));
+ * await loop();
  */
-export class Dispatcher implements Channel, Handlers {
+export class Dispatcher extends ChannelBase implements Channel, Handlers {
   static {
     sessionOf = (channel) => channel.#session;
   }
@@ -86,10 +79,6 @@ export class Dispatcher implements Channel, Handlers {
   declare debug: boolean;
   /** For the program; the library never sets it. Default false. */
   declare closing: boolean;
-  /** The peer's address, a listener's own, or the target of a connect. Null until there is one. */
-  addr: Address | null = null;
-  /** The types that `logInfo` does not print. Default `warning`. Python's `ignore_log_types`. */
-  declare ignoreLogTypes: ReadonlySet<string>;
   /** What `createSocket` was asked for. Python's `family_and_type`. */
   familyAndType: [family: number, type: number] | null = null;
   /** When the peer ends its stream, `handleEof` is called instead of `handleClose`. Default false. */
@@ -109,6 +98,7 @@ export class Dispatcher implements Channel, Handlers {
    */
   constructor(socket: SocketLike | null = null, map: ChannelMap = socketMap) {
     checkMap('make a channel', map);
+    super();
     this.map = map;
     this.#session = new Session(null, map, null);
     if (socket === null || socket === undefined) return;
@@ -162,6 +152,25 @@ export class Dispatcher implements Channel, Handlers {
     return this.#session.inputEnded;
   }
 
+  /**
+   * Why the channel has closed, or is about to: `handleClose` can already tell a reset from an orderly end.
+   * Null while the channel is open, and again when it has another socket.
+   *
+   * @example
+   * override handleClose() {
+   *   if (this.closeReason === 'reset') console.log('lost the connection:', this.closeError);
+   *   this.close();
+   * }
+   */
+  get closeReason(): CloseReason | null {
+    return this.#session.ending?.reason ?? null;
+  }
+
+  /** The error that came with `closeReason`: always for `error`, usually for `reset`; otherwise null. */
+  get closeError(): unknown {
+    return this.#session.ending?.error ?? null;
+  }
+
   /** Whether `pauseReading` was called, and `resumeReading` not yet. */
   get readingPaused(): boolean {
     return this.#session.readingPaused;
@@ -198,15 +207,19 @@ export class Dispatcher implements Channel, Handlers {
    * nothing sent. A connect that is under way counts as idle. The cost does not grow with the number of
    * channels that have a timeout.
    * @param duration in milliseconds; 0, the default of a channel: never
-   * @throws {RangeError|TypeError} when it is negative or no number
+   * @throws {RangeError|TypeError} when it is negative or no number, and for an unknown option
+   *
+   * @example
+   * this.setIdleTimeout(90_000, { direction: 'input' }); // our own PINGs do not count
    */
-  setIdleTimeout(duration: number): void {
+  setIdleTimeout(duration: number, options: IdleTimeoutOptions = {}): void {
     const action = 'set an idle timeout';
     if (typeof duration !== 'number') throw badType(action, 'milliseconds', duration);
     if (!(duration >= 0)) throw badRange(action, '0 milliseconds or more', duration);
+    const direction = checkIdleOptions(action, options);
     const session = this.#session;
     session.idle?.stop();
-    session.idle = duration === 0 ? null : new IdleTimeout(this, duration);
+    session.idle = duration === 0 ? null : new IdleTimeout(this, duration, direction);
     if (session.fd !== null) session.idle?.start(session.map);
   }
 
@@ -329,17 +342,6 @@ export class Dispatcher implements Channel, Handlers {
     if (fd !== null) registryOf(map).invalidate(fd);
   }
 
-  /**
-   * Lets the next server use this address again at once: call it before `bind`. Errors of the kernel are
-   * ignored, as in Python. Python's `set_reuse_addr`.
-   * @param on false takes it back. Python can only turn it on
-   * @throws {TypeError} without a socket, and when `on` is no boolean
-   */
-  setReuseAddr(on = true): void {
-    checkBoolean('setReuseAddr', 'true or false', on);
-    reuseAddress(this.#need('setReuseAddr'), on);
-  }
-
   // -------------------------------------------------------------------------------------------
   // Predicates, asked at every tick.
 
@@ -367,7 +369,7 @@ export class Dispatcher implements Channel, Handlers {
 
   /**
    * Becomes a listener. When this throws, a channel that was none is out of the map; see `bind`.
-   * @param backlog how many connections may wait unaccepted; not the port. Default 128; the kernel's limit
+   * @param backlog how many connections may wait unaccepted; not the port. Default 511; the kernel's limit
    *   is net.core.somaxconn, usually 4096. Python has no default
    * @param limits how many connections may be open: those that `accept` has returned and that are not
    *   closed. Beyond `maxConnections` new ones wait in the backlog, beyond `maxConnectionsPerAddress` they
@@ -377,9 +379,9 @@ export class Dispatcher implements Channel, Handlers {
    *   for a backlog that must be a port: 1024 to 65535 before `bind`
    *
    * @example
-   * this.listen(128, { maxConnections: 10_000, maxConnectionsPerAddress: 50 });
+   * this.listen(511, { maxConnections: 10_000, maxConnectionsPerAddress: 50 });
    */
-  listen(backlog = 128, limits: ListenLimits = {}): void {
+  listen(backlog = 511, limits: ListenLimits = {}): void {
     const socket = this.#need('listen');
     const { connected, accepting } = this;
     this.#session.setUp(this, connected || accepting, () => {
@@ -393,7 +395,7 @@ export class Dispatcher implements Channel, Handlers {
 
   /**
    * Gives the socket a local address. Blocks for the look-up of a host name. `''` is every address of this
-   * machine; port 0 is one that the kernel chooses (`socket.getSockName()` tells). The file of a Unix path
+   * machine; port 0 is one that the kernel chooses (`address()` tells). The file of a Unix path
    * goes when the channel closes; a file that a dead process has left there is removed first.
    *
    * When this throws, the channel is out of the map with its socket open: close it, or try another address.
@@ -485,7 +487,7 @@ export class Dispatcher implements Channel, Handlers {
     } catch (error) {
       session.checkGone(error);
       this.#deliverHeldInput();
-      this.#session.peerGone(this);
+      this.#session.peerGone(this, new Ending('reset', error));
       return null;
     }
     if (data === null || data.length > 0 || session.isDatagram) return data;
@@ -496,7 +498,7 @@ export class Dispatcher implements Channel, Handlers {
   #inputOver(session: Session): void {
     if (!this.allowHalfOpen) {
       this.#deliverHeldInput();
-      this.#session.peerGone(this);
+      this.#session.peerGone(this, END);
       return;
     }
     if (session.inputEnded) return;
@@ -557,32 +559,6 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   // -------------------------------------------------------------------------------------------
-  // Logging.
-
-  /** Prints `log: message` to stderr, if it can be written. For hits; override it. Python's `log`. */
-  log(message: unknown): void {
-    printLine(process.stderr, 'log', message);
-  }
-
-  /**
-   * Prints `type: message` to stdout, if it can be written, unless `ignoreLogTypes` has the type. Python's
-   * `log_info`.
-   * @param type default `info`; the library's own are `error`, `warning` and `info`
-   */
-  logInfo(message: unknown, type = 'info'): void {
-    if (!this.ignoreLogTypes.has(type)) printLine(process.stdout, type, message);
-  }
-
-  /** `<EchoServer listening 127.0.0.1:8007 at 0x1>`. The number tells channels apart. Python's repr. */
-  toString(): string {
-    return describeChannel(this);
-  }
-
-  [inspect.custom](): string {
-    return this.toString();
-  }
-
-  // -------------------------------------------------------------------------------------------
   // Events: steps of the loop, which end in handlers.
 
   /** There is input, a connection to accept, or the end of a connect. Python's `handle_read_event`. */
@@ -590,7 +566,7 @@ export class Dispatcher implements Channel, Handlers {
     const session = this.#session;
     // Another channel's handler may have paused reading in this very tick.
     if (session.readingPaused || (session.preparation?.lookup && session.awaitsLookup())) return;
-    session.idle?.touch();
+    session.idle?.received();
     if (this.accepting) return this.handleAccept();
     if (this.connecting && hasFailed(this, session)) return;
     // handleConnect may have paused it.
@@ -621,8 +597,9 @@ export class Dispatcher implements Channel, Handlers {
   /** An error on the socket, or urgent data. Python's `handle_expt_event`. */
   handleExptEvent(): Handled {
     const session = this.#session;
-    if (this.#need('look for an error').getSockOpt(SOL_SOCKET, SO_ERROR) !== 0) {
-      session.peerGone(this);
+    const errno = this.#need('look for an error').getSockOpt(SOL_SOCKET, SO_ERROR);
+    if (errno !== 0) {
+      session.peerGone(this, new Ending('reset', failure(-errno, 'recv')));
       return;
     }
     handleResult(this, this.handleExpt());
@@ -645,8 +622,23 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   /** @internal */
-  [peerGone](): void {
-    this.#session.peerGone(this);
+  [peerGone](error?: unknown): void {
+    const session = this.#session;
+    const ending = error === undefined ? session.endingOfHangUp() : new Ending('reset', error);
+    session.peerGone(this, ending);
+  }
+
+  /** @internal */
+  [mayCloseFor](ending: Ending): () => void {
+    return this.#session.mayCloseFor(ending);
+  }
+
+  /** @internal */
+  [beforeError](error: unknown): (pending: boolean) => void {
+    const settled = this.#session.mayCloseFor(new Ending('error', error, true));
+    return (pending) => {
+      if (!pending) settled();
+    };
   }
 
   // -------------------------------------------------------------------------------------------
@@ -655,7 +647,7 @@ export class Dispatcher implements Channel, Handlers {
   handleError(error: unknown): Handled {
     const nonFatal = this.#acceptor?.isNonFatal(error) ?? false;
     logFor(this, describeError(this, error, nonFatal ? 'keeping' : 'closing'), 'error');
-    return nonFatal ? undefined : this.#closeUnlessClosed();
+    return nonFatal ? undefined : this.#closeFor(new Ending('error', error));
   }
 
   handleExpt(): Handled {
@@ -697,20 +689,23 @@ export class Dispatcher implements Channel, Handlers {
   }
 
   handleEof(): Handled {
-    return this.#closeUnlessClosed();
+    return this.#closeFor(END);
   }
 
   /** An override may have closed the channel before it calls the method that it overrides. */
-  #closeUnlessClosed(): Handled {
-    return this.#session.closed ? undefined : this.handleClose();
+  #closeFor(ending: Ending): Handled {
+    const session = this.#session;
+    if (session.closed) return;
+    session.closesFor(ending);
+    return this.handleClose();
   }
 
   handleTimeout(): Handled {
-    return this.#closeUnlessClosed();
+    return this.#closeFor(new Ending('timeout'));
   }
 
   handleShutdown(): Handled {
-    if (!this.accepting) return this.#closeUnlessClosed();
+    if (!this.accepting) return this.#closeFor(LOCAL);
     this.close();
   }
 }

@@ -9,6 +9,7 @@ import { codeOf, DISCONNECTED } from '../errors';
 import {
   MSG_OOB,
   MSG_PEEK,
+  SO_ERROR,
   SO_OOBINLINE,
   SOCK_DGRAM,
   SOCK_STREAM,
@@ -17,10 +18,11 @@ import {
 import { noteProgress } from '../kernel/progress';
 import { sendFile } from '../kernel/send-file';
 import { Socket, type SocketLike, sendRange } from '../kernel/socket';
-import type { Memory } from '../kernel/syscalls';
+import { failure, type Memory } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
 import { handleResult, isPromise } from '../loop/dispatch';
+import { END, Ending, LOCAL } from './ending';
 import type { IdleTimeout } from './idle-timeout';
 
 /** What this file needs of a channel. */
@@ -80,6 +82,8 @@ export class Session {
   isStream = true;
   /** As set by `setIdleTimeout`. */
   idle: IdleTimeout | null = null;
+  /** Why the channel closes; null while it does not. */
+  ending: Ending | null = null;
 
   constructor(
     public socket: SocketLike | null,
@@ -92,7 +96,10 @@ export class Session {
   /** Puts a socket in place of the one before, within the same session: `channel.socket = …`. */
   attach(socket: SocketLike | null): void {
     this.socket = socket;
-    if (socket !== null) this.closed = this.gone = this.closeHandled = false;
+    if (socket !== null) {
+      this.closed = this.gone = this.closeHandled = false;
+      this.ending = null;
+    }
     this.type = socket instanceof Socket ? socket.type : SOCK_STREAM;
     this.isStream = this.type === SOCK_STREAM;
   }
@@ -139,6 +146,7 @@ export class Session {
     const next = new Session(this.socket, this.map, null);
     next.closed = true;
     next.gone = true;
+    next.ending = this.ending ?? LOCAL;
     next.inputEnded = this.inputEnded;
     next.idle = this.idle;
     this.replaced = true;
@@ -222,7 +230,7 @@ export class Session {
   sendFile(channel: Wrapper, file: number, offset: number, length: number): number | null {
     try {
       const size = sendFile(this.socket as Socket, file, offset, length);
-      if (size !== null && size > 0) this.idle?.touch();
+      if (size !== null && size > 0) this.idle?.sent();
       return size;
     } catch (error) {
       this.sendFailed(channel, error);
@@ -234,13 +242,13 @@ export class Session {
 
   sent(size: number | null): number {
     if (size === null) return 0;
-    this.idle?.touch();
+    this.idle?.sent();
     return size;
   }
 
   sendFailed(channel: Wrapper, error: unknown): number {
     this.checkGone(error);
-    this.peerGone(channel);
+    this.peerGone(channel, new Ending('reset', error));
     return 0;
   }
 
@@ -251,9 +259,40 @@ export class Session {
     if (this.connected) this.gone = true;
   }
 
+  /** The channel closes for this reason, unless there is one already. */
+  closesFor(ending: Ending): void {
+    if (this.ending === null) this.ending = ending;
+    else this.ending.tentative = false;
+  }
+
+  /**
+   * A handler is about to run that may close the channel for this reason.
+   * @returns called when the handler has returned, or its promise is settled
+   */
+  mayCloseFor(ending: Ending): () => void {
+    this.ending ??= ending;
+    return () => {
+      if (this.ending === ending && ending.tentative) this.ending = null;
+    };
+  }
+
+  /** What a hang-up means. Asking the kernel for the error takes it from the kernel. */
+  endingOfHangUp(): Ending {
+    try {
+      const errno = (this.socket as SocketLike).getSockOpt(SOL_SOCKET, SO_ERROR);
+      return errno === 0 ? END : new Ending('reset', failure(-errno, 'recv'));
+    } catch {
+      // The descriptor was closed without the channel.
+      return LOCAL;
+    }
+  }
+
   /** Calls `handleClose`, but not for a closed channel, and not while it is running. */
-  peerGone(channel: Wrapper): void {
+  peerGone(channel: Wrapper, ending: Ending): void {
     if (this.closed || this.handlesClose) return;
+    // What the program wanted to send before it closed the channel itself does not arrive.
+    if (this.ending === LOCAL) this.ending = ending;
+    else this.closesFor(ending);
     this.handlesClose = true;
     this.closeHandled = true;
     let pending = false;
@@ -278,8 +317,9 @@ export class Session {
     if (!this.hearsReset) return false;
     try {
       return peek(this.socket as Socket, 0)?.length === 0;
-    } catch {
+    } catch (error) {
       // The reset itself: it came after all input.
+      this.closesFor(new Ending('reset', error));
       return true;
     }
   }

@@ -17,6 +17,7 @@ import {
   sessionBegins,
   sessionOf,
 } from '../channels/dispatcher';
+import { LOCAL } from '../channels/ending';
 import type { Handled } from '../channels/handlers';
 import { drainInput, type Session } from '../channels/session';
 import { badInstance, badRange, badType, declareAbstract } from '../errors';
@@ -230,8 +231,13 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   /** @internal */
-  [beforeError](): () => void {
-    return this.#input.failing();
+  override [beforeError](error: unknown): (pending: boolean) => void {
+    const settled = super[beforeError](error);
+    const failed = this.#input.failing();
+    return (pending) => {
+      failed();
+      settled(pending);
+    };
   }
 
   override handleReadEvent(): Handled {
@@ -361,7 +367,10 @@ export abstract class AsyncChat extends Dispatcher {
    * `close_when_done`.
    */
   closeWhenDone(): void {
-    if (!sessionOf(this).gone && !this.#buffer.closes) this.#buffer.fifo.push(null);
+    const session = sessionOf(this);
+    if (session.gone || this.#buffer.closes) return;
+    session.closesFor(LOCAL);
+    this.#buffer.fifo.push(null);
   }
 
   /** All has been sent, after a `push` returned false. Does nothing, unless overridden. */
@@ -388,8 +397,10 @@ export abstract class AsyncChat extends Dispatcher {
    */
   refillBuffer(): void {
     if (!this.#out.refill()) return;
+    const session = sessionOf(this);
+    session.closesFor(LOCAL);
     // An async handleClose closes later.
-    sessionOf(this).closeHandled = true;
+    session.closeHandled = true;
     drainInput(this.socket);
     handleResult(this, this.handleClose());
   }

@@ -9,7 +9,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { inspect } from 'node:util';
 import { badRange, badType, checkInteger } from '../errors';
-import { AF_INET, AF_INET6, AF_UNIX } from './platform/constants';
+import { AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, SOCK_STREAM } from './platform/constants';
 import { LAYOUT } from './platform/linux';
 import { getaddrinfo, ifIndexToName, ifNameToIndex, inetNtop, inetPton } from './resolver';
 
@@ -133,7 +133,10 @@ function scopeId(suffix: string, action: string): number {
 function encodeUnix(address: UnixAddress | InternetAddress, action: string): Buffer {
   const { path, raw } = address as UnixAddress;
   if (typeof path !== 'string') {
-    const hint = 'host' in address ? `use createSocket(${familyOf(address.host)})` : undefined;
+    const hint =
+      'host' in address
+        ? `use createSocket(${familyOf(address.host) === AF_INET6 ? 'AF_INET6' : 'AF_INET'})`
+        : undefined;
     throw badType(action, 'a Unix address { path }', address, hint);
   }
   const name = raw === undefined ? Buffer.from(path) : Buffer.from(raw);
@@ -149,9 +152,9 @@ function encodeUnix(address: UnixAddress | InternetAddress, action: string): Buf
   return sockaddr;
 }
 
-/** The name of the family that a host's address belongs to, for a hint. */
-function familyOf(host: unknown): string {
-  return typeof host === 'string' && isIPv6(withoutScope(host)) ? 'AF_INET6' : 'AF_INET';
+/** The family that a host's address belongs to; of a name: IPv4. */
+export function familyOf(host: unknown): number {
+  return typeof host === 'string' && isIPv6(withoutScope(host)) ? AF_INET6 : AF_INET;
 }
 
 /**
@@ -211,6 +214,25 @@ export function resolveAddress(
   checkNamed(address, family, action);
   const host = lookUpHost(address.host, family, type);
   return encodeAddress({ ...address, host }, family, action);
+}
+
+/**
+ * Where an address is, for a socket yet to be made: its family, and a literal in place of a host name, which
+ * is looked up, blocking the thread.
+ * @throws {TypeError|RangeError} as `encodeAddress`
+ * @throws {SocketError} `ENOTFOUND`, `EAI_AGAIN`, …
+ */
+export function locate(address: Address, action: string): { family: number; address: Address } {
+  if (!needsLookup(address)) {
+    const { path, host } = Object(address) as Partial<UnixAddress & InternetAddress>;
+    const family = path === undefined ? familyOf(host) : AF_UNIX;
+    encodeAddress(address, family, action);
+    return { family, address };
+  }
+  checkNamed(address, AF_INET, action);
+  const [first] = getaddrinfo(address.host, AF_UNSPEC, SOCK_STREAM);
+  const { host } = decodeAddress(first as Buffer) as InternetAddress;
+  return { family: familyOf(host), address: { ...address, host } };
 }
 
 /** The first address of a host as a literal, blocking the thread. */

@@ -1,10 +1,8 @@
 // A listening socket in one call.
 
-import { isIPv6 } from 'node:net';
 import { badRange, badType, checkBoolean, checkInteger, checkOptions } from '../errors';
-import { type Address, withoutScope } from './address';
+import { type Address, familyOf } from './address';
 import {
-  AF_INET,
   AF_INET6,
   AF_UNIX,
   IPPROTO_IPV6,
@@ -32,7 +30,6 @@ export interface CreateServerOptions {
 
 const OPTIONS = { family: true, backlog: true, reusePort: true, dualStackIPv6: true } as const;
 const ACTION = 'create a server';
-const DEFAULT_BACKLOG = 511;
 
 /**
  * A socket that listens, with `SO_REUSEADDR`. Python's `socket.create_server`. It stands in no channel map:
@@ -56,11 +53,11 @@ export function createServer(address: Address, options: CreateServerOptions = {}
   if (typeof address !== 'object' || address === null) {
     throw badType(ACTION, '{ host, port } or { path }', address);
   }
-  const { backlog = DEFAULT_BACKLOG, reusePort = false, dualStackIPv6 = false } = options;
-  checkInteger(ACTION, 'a backlog', backlog, 0, 2 ** 31 - 1);
+  const { backlog, reusePort = false, dualStackIPv6 = false } = options;
+  if (backlog !== undefined) checkInteger(ACTION, 'a backlog', backlog, 0, 2 ** 31 - 1);
   checkBoolean(ACTION, 'reusePort to be true or false', reusePort);
   checkBoolean(ACTION, 'dualStackIPv6 to be true or false', dualStackIPv6);
-  const { family = familyOf(address, dualStackIPv6) } = options;
+  const { family = inferredFamily(address, dualStackIPv6) } = options;
   if (dualStackIPv6 && family !== AF_INET6) {
     throw badRange(ACTION, 'the family AF_INET6 for dualStackIPv6', family);
   }
@@ -78,9 +75,7 @@ export function createServer(address: Address, options: CreateServerOptions = {}
   }
 }
 
-function familyOf(address: Address, dualStackIPv6: boolean): number {
+function inferredFamily(address: Address, dualStackIPv6: boolean): number {
   if (!('host' in address)) return AF_UNIX;
-  const { host } = address;
-  if (typeof host === 'string' && isIPv6(withoutScope(host))) return AF_INET6;
-  return host === '' && dualStackIPv6 ? AF_INET6 : AF_INET;
+  return address.host === '' && dualStackIPv6 ? AF_INET6 : familyOf(address.host);
 }

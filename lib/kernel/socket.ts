@@ -242,11 +242,11 @@ export class Socket implements SocketLike, Disposable {
   }
 
   /**
-   * Accepts connections, with `backlog` of them waiting at most (128 by default).
+   * Accepts connections, with `backlog` of them waiting at most (511 by default).
    * @throws {SocketError} `EADDRINUSE`; `ENOTSUP`, the same as `EOPNOTSUPP`, of a datagram socket
    * @throws {RangeError|TypeError} for a backlog that is no 32-bit integer
    */
-  listen(backlog = 128): void {
+  listen(backlog = 511): void {
     syscalls.check(syscalls.listen(this.#fd('listen'), backlog), 'listen');
   }
 

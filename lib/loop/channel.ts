@@ -12,12 +12,12 @@ export const isOver = Symbol('isOver');
  */
 export const takesUpInput = Symbol('takesUpInput');
 /**
- * `handleError` is about to be called. What this returns is called when `handleError` has returned, and
- * again when its promise is settled. @internal
+ * `handleError` is about to be called with an error. What this returns is called when `handleError` has
+ * returned, and told whether its promise is pending; then again when that is settled. @internal
  */
 export const beforeError = Symbol('beforeError');
 
-/** Calls `handleClose`, unless that is running. @internal */
+/** Calls `handleClose`, unless that is running. Told of the error that says so, if there is one. @internal */
 export const peerGone = Symbol('peerGone');
 
 /**
@@ -55,7 +55,7 @@ export interface Channel {
   /** If it returns true, `handleClose` is called. @internal */
   [isOver]?(): boolean;
   /** Without this, `handleClose` is called. @internal */
-  [peerGone]?(): void;
+  [peerGone]?(error?: unknown): void;
   /** @internal */
   [explainSpin]?(event: number, signs: SpinSigns): string | undefined;
   /** There is input, a connection to accept, the end of a connect, or an error. */
@@ -87,7 +87,7 @@ export interface Channel {
   /** @internal */
   [takesUpInput]?(): boolean;
   /** @internal */
-  [beforeError]?(): () => void;
+  [beforeError]?(error: unknown): (pending: boolean) => void;
 }
 
 /** Called with an error of a channel. */

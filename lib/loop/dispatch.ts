@@ -18,8 +18,8 @@ type Handler = (channel: Channel) => unknown;
 const onRead: Handler = (channel) => channel.handleReadEvent();
 const onWrite: Handler = (channel) => channel.handleWriteEvent();
 const onException: Handler = (channel) => channel.handleExptEvent();
-const onHangUp: Handler = (channel) =>
-  channel[peerGone] === undefined ? channel.handleClose() : channel[peerGone]();
+const onHangUp = (channel: Channel, error?: unknown): unknown =>
+  channel[peerGone] === undefined ? channel.handleClose() : channel[peerGone](error);
 
 /** A read event. Python's `asyncore.read`. @throws {ExitNow} and nothing else */
 export function read(channel: Channel): void {
@@ -37,9 +37,13 @@ export function exception(channel: Channel): void {
   runHandler(channel, onException);
 }
 
-/** The descriptor is of no more use. @throws {ExitNow} and nothing else */
-export function hangUp(channel: Channel): void {
-  runHandler(channel, onHangUp);
+/**
+ * The descriptor is of no more use.
+ * @param error what a handler has thrown because of that
+ * @throws {ExitNow} and nothing else
+ */
+export function hangUp(channel: Channel, error?: unknown): void {
+  runHandler(channel, (gone) => onHangUp(gone, error));
 }
 
 /**
@@ -76,7 +80,7 @@ export function deliver(channel: Channel, flags: number, entry: Entry | undefine
       if (channel[takesUpInput]?.() === true) read(channel);
     }
     // The handler has closed the channel: ignore the disconnect.
-    else if (entry?.live !== false) hangUp(channel);
+    else if (entry?.live !== false) hangUp(channel, error);
   }
 }
 
@@ -132,12 +136,13 @@ export function routeError(channel: Channel, error: unknown): void {
   const entry = registryFor(channel)?.entryOf(channel, channel.fileno?.() ?? -1);
   if (entry !== undefined) entry.failed = true;
   try {
-    const handled = channel[beforeError]?.();
-    handleResult(channel, channel.handleError(error), giveUp, () => {
-      handled?.();
+    const handled = channel[beforeError]?.(error);
+    const result = channel.handleError(error);
+    handleResult(channel, result, giveUp, () => {
+      handled?.(false);
       wake(channel);
     });
-    handled?.();
+    handled?.(isPromise(result));
   } catch (second) {
     giveUp(channel, second);
   }

@@ -548,13 +548,13 @@ describe('Dispatcher', () => {
       caller?.socket.close();
     });
 
-    it('listens with a backlog of 128, unless told otherwise', () => {
+    it('listens with a backlog of 511, unless told otherwise', () => {
       const backlogs: unknown[] = [];
       const socket = standIn({ listen: (backlog) => backlogs.push(backlog) });
       const channel = new Dispatcher(socket, new ChannelMap());
       channel.listen();
       channel.listen(7);
-      expect(backlogs).toEqual([128, 7]);
+      expect(backlogs).toEqual([511, 7]);
     });
 
     it.each([[null], [5], ['text'], [[]], [new Map()]])(

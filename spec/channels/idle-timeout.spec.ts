@@ -57,6 +57,34 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     expect(chat.events).toEqual(['timeout', 'close']);
   });
 
+  it.each<['input' | 'output' | 'both', string]>([
+    ['input', 'output'],
+    ['output', 'input'],
+  ])('about %s alone is not put off by %s', async (direction, other) => {
+    const clock = stopClock();
+    const { chat, map, peer } = patient();
+    const flow = async (way: string) => {
+      if (way === 'input') peer.send(text('x\n'));
+      else chat.push('x\n');
+      await tick(how, map, 1);
+      received(peer);
+    };
+    chat.setIdleTimeout(1000, { direction });
+    clock.advance(900);
+    await flow(other);
+    clock.advance(100);
+    await tick(how, map, 1);
+    expect(chat.events.filter((event) => event === 'timeout')).toEqual(['timeout']);
+    clock.advance(900);
+    await flow(direction);
+    clock.advance(100);
+    await tick(how, map, 1);
+    expect(chat.events.filter((event) => event === 'timeout')).toEqual(['timeout']);
+    clock.advance(900);
+    await tick(how, map, 1);
+    expect(chat.events.filter((event) => event === 'timeout')).toEqual(['timeout', 'timeout']);
+  });
+
   it('is about inactivity, not about age: whatever comes in puts it off', async () => {
     const clock = stopClock();
     const { chat, peer, map } = patient();
@@ -549,5 +577,18 @@ describe('A Dispatcher', () => {
     poll(0, map);
     expect(map.size).toBe(0);
     expect(log).toEqual(['warning: unhandled close event']);
+  });
+});
+
+describe('The direction of an idle timeout', () => {
+  it.each([
+    ['an unknown direction', { direction: 'in' }, "the direction 'input', 'output' or 'both'"],
+    ['an unknown option', { directions: 'input' }, 'did you mean direction?'],
+    ['a direction in place of options', 'input', "expected options, received 'input'"],
+  ])('refuses %s, and keeps the timeout that there is', (_, options, message) => {
+    const channel = new Dispatcher(null, newMap());
+    channel.setIdleTimeout(7);
+    expect(() => channel.setIdleTimeout(9, options as never)).toThrow(message);
+    expect(channel.idleTimeout).toBe(7);
   });
 });

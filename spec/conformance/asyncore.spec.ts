@@ -489,7 +489,7 @@ class BaseServer extends Dispatcher {
     this.bind(localAddress(family));
     this.listen(5);
   }
-  get address(): Address {
+  get ownAddress(): Address {
     return socketOf(this).getSockName();
   }
   override handleAccepted(socket: Socket): void {
@@ -517,7 +517,7 @@ class BaseListener extends BaseTestHandler {
     this.bind(localAddress(family));
     this.listen(5);
   }
-  get address(): Address {
+  get ownAddress(): Address {
     return socketOf(this).getSockName();
   }
 }
@@ -568,7 +568,7 @@ describe.each(API)('%s', (_, testClass, variant, family, how) => {
     }
 
     const server = new BaseServer(family);
-    await loopWaitingForFlag(new TestClient(family, server.address));
+    await loopWaitingForFlag(new TestClient(family, server.ownAddress));
   });
 
   test('test_handle_accept', async () => {
@@ -579,7 +579,7 @@ describe.each(API)('%s', (_, testClass, variant, family, how) => {
     }
 
     const server = new TestListener(family);
-    new BaseClient(family, server.address);
+    new BaseClient(family, server.ownAddress);
     await loopWaitingForFlag(server);
   });
 
@@ -597,7 +597,7 @@ describe.each(API)('%s', (_, testClass, variant, family, how) => {
     }
 
     const server = new TestListener(family);
-    const client = new BaseClient(family, server.address);
+    const client = new BaseClient(family, server.ownAddress);
     await loopWaitingForFlag(server);
   });
 
@@ -616,7 +616,7 @@ describe.each(API)('%s', (_, testClass, variant, family, how) => {
     }
 
     const server = new BaseServer(family, (socket) => new TestHandler(socket));
-    const client = new TestClient(family, server.address);
+    const client = new TestClient(family, server.ownAddress);
     await loopWaitingForFlag(client);
     expect(client.recv(2048)).toEqual(Buffer.alloc(1024, 'x'));
   });
@@ -629,7 +629,7 @@ describe.each(API)('%s', (_, testClass, variant, family, how) => {
     }
 
     const server = new BaseServer(family);
-    await loopWaitingForFlag(new TestClient(family, server.address));
+    await loopWaitingForFlag(new TestClient(family, server.ownAddress));
   });
 
   test('test_handle_close', async () => {
@@ -652,7 +652,7 @@ describe.each(API)('%s', (_, testClass, variant, family, how) => {
     }
 
     const server = new BaseServer(family, (socket) => new TestHandler(socket));
-    await loopWaitingForFlag(new TestClient(family, server.address));
+    await loopWaitingForFlag(new TestClient(family, server.ownAddress));
   });
 
   test('test_handle_close_after_conn_broken', async () => {
@@ -683,7 +683,7 @@ describe.each(API)('%s', (_, testClass, variant, family, how) => {
     }
 
     const server = new BaseServer(family, (socket) => new TestHandler(socket));
-    await loopWaitingForFlag(new TestClient(family, server.address));
+    await loopWaitingForFlag(new TestClient(family, server.ownAddress));
   });
 
   test('test_handle_expt', async () => {
@@ -704,7 +704,7 @@ describe.each(API)('%s', (_, testClass, variant, family, how) => {
     }
 
     const server = new BaseServer(family, (socket) => new TestHandler(socket));
-    await loopWaitingForFlag(new TestClient(family, server.address));
+    await loopWaitingForFlag(new TestClient(family, server.ownAddress));
     expect(urgent).toEqual(Buffer.from([244]));
   });
 
@@ -724,7 +724,7 @@ describe.each(API)('%s', (_, testClass, variant, family, how) => {
     }
 
     const server = new BaseServer(family);
-    const client = new TestClient(family, server.address);
+    const client = new TestClient(family, server.ownAddress);
     await loopWaitingForFlag(client);
     expect(client.error).toBeInstanceOf(RangeError);
     expect(client.error).toMatchObject({ message: 'Division by zero' });
@@ -732,7 +732,7 @@ describe.each(API)('%s', (_, testClass, variant, family, how) => {
 
   test('test_connection_attributes', async () => {
     const server = new BaseServer(family);
-    const client = new BaseClient(family, server.address);
+    const client = new BaseClient(family, server.ownAddress);
     const attributes = (channel: Dispatcher): unknown => {
       const { connected, accepting } = channel;
       return { connected, accepting };
@@ -809,7 +809,7 @@ describe.each(API)('%s', (_, testClass, variant, family, how) => {
       const linger = Buffer.alloc(8);
       linger.writeInt32LE(1, 0);
       caller.setSockOpt(SOL_SOCKET, SO_LINGER, linger);
-      caller.connect(server.address);
+      caller.connect(server.ownAddress);
       caller.close();
     };
 
@@ -822,7 +822,7 @@ describe.each(API)('%s', (_, testClass, variant, family, how) => {
     expect([...socketMap.values()]).toEqual([server]);
 
     // And the listener goes on.
-    const client = new BaseClient(family, server.address);
+    const client = new BaseClient(family, server.ownAddress);
     await drive(how, () => client.connected && socketMap.size === 3);
     expect(server.accepting).toBe(true);
   });

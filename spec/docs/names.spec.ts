@@ -62,7 +62,7 @@ describe('Our names', () => {
     const pattern =
       owner === null
         ? `^export (?:abstract )?(?:async )?(?:class|const|function) ${name}\\b`
-        : `^ +(?:abstract |override |readonly |get )*${name}\\b`;
+        : `^ +(?:abstract |declare |override |readonly |get )*${name}\\b`;
     expect(source).toMatch(new RegExp(pattern, 'm'));
   });
 

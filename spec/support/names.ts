@@ -77,17 +77,21 @@ export const GROUPS: Group[] = [
     ours: 'Dispatcher',
     names: [
       renamed('channels/dispatcher.ts', '__init__()', 'constructor()'),
-      renamed('channels/dispatcher.ts', '__repr__()', 'toString()'),
+      renamed('channels/channel-base.ts', '__repr__()', 'toString()'),
       ...translated(
         'channels/dispatcher.ts',
-        'debug connected accepting connecting closing addr ignore_log_types socket family_and_type',
+        'debug connected accepting connecting closing socket family_and_type',
+      ),
+      ...translated(
+        'channels/channel-base.ts',
+        'addr ignore_log_types set_reuse_addr() log() log_info()',
       ),
       renamed('channels/dispatcher.ts', '_map', 'map'),
       renamed('channels/dispatcher.ts', '_fileno', 'fileno()'),
       ...translated(
         'channels/dispatcher.ts',
-        `add_channel() del_channel() create_socket() set_socket() set_reuse_addr() readable() writable()
-         listen() bind() connect() accept() send() recv() close() log() log_info()
+        `add_channel() del_channel() create_socket() set_socket() readable() writable()
+         listen() bind() connect() accept() send() recv() close()
          handle_read_event() handle_connect_event() handle_write_event() handle_expt_event()
          handle_error() handle_expt() handle_read() handle_write() handle_connect() handle_accept()
          handle_accepted() handle_close()`,

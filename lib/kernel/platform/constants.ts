@@ -113,7 +113,7 @@ export const MSG_MORE = 0x8000;
 export const MSG_CMSG_CLOEXEC = 0x40000000;
 
 // How to shut down, and the longest accept queue that Linux allows unless it is told otherwise; `listen`
-// asks for 128 by default.
+// asks for 511 by default.
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
