@@ -22,11 +22,15 @@ export interface AddrInfoOptions {
 
 /** One answer of `getAddrInfo`: the arguments of `Socket.socket`, and where to connect or bind. */
 export interface AddrInfo {
+  /** `AF_INET` or `AF_INET6`. */
   readonly family: number;
+  /** `SOCK_STREAM`, `SOCK_DGRAM`, … */
   readonly type: number;
+  /** `IPPROTO_TCP`, `IPPROTO_UDP`, … */
   readonly protocol: number;
   /** With `AI_CANONNAME`, the host's canonical name, in the first answer at least. Otherwise `''`. */
   readonly canonName: string;
+  /** The host as a literal, and the port. */
   readonly address: InternetAddress;
 }
 
@@ -91,9 +95,11 @@ export function getHostByName(name: string): string {
 
 /** What `getHostByAddr` has found. Python's `(hostname, aliaslist, ipaddrlist)`. */
 export interface HostNames {
+  /** The first name. */
   readonly name: string;
+  /** Its other names, from /etc/hosts for example. */
   readonly aliases: string[];
-  /** Literals. */
+  /** All that have this name, as literals. */
   readonly addresses: string[];
 }
 

@@ -25,6 +25,8 @@ const HANG_UP_PAUSE = 100;
  * sees only what the kernel has. Pending output of channels is sent before the wait.
  *
  * @param readers descriptors, or objects that have one: Sockets, channels, `fs.FileHandle`s. Any iterable
+ * @param writers likewise, to be waited for until they take output
+ * @param exceptional likewise, to be waited for until they have urgent data
  * @param timeout in milliseconds, rounded up; 0: only look. Default (and null): without limit
  * @returns three lists of the objects that were passed and are ready, in the order in which they were passed.
  *   All are empty when the time is over
