@@ -13,6 +13,7 @@ import { Ending, mayCloseFor } from './ending';
 interface IdleChannel extends Channel {
   fileno(): number | null;
   handleTimeout(): void | Promise<void>;
+  /** @internal */
   [mayCloseFor](ending: Ending): () => void;
 }
 
