@@ -2,7 +2,8 @@
 
 import { readdirSync } from 'node:fs';
 import { join, parse } from 'node:path';
-import { AF_INET, SOCK_DGRAM, SOCK_STREAM, Socket } from 'asyncore';
+import { Socket } from 'asyncore';
+import { temporaryPath } from '../support/drive';
 import { freePort } from '../support/ports';
 import { Client, ROOT, runTypeScript } from '../support/program';
 
@@ -27,36 +28,32 @@ it.each(NAMES)('%s tells its options', async (name) => {
 });
 
 describe('A port that is taken', () => {
-  const SERVERS = NAMES.filter((name) => name !== 'http-client');
+  const listener = Socket.socket();
   let port: number;
-  const taken: Socket[] = [];
 
   beforeAll(async () => {
     port = await freePort();
-    // The DNS relay takes its port for UDP first.
-    for (const type of [SOCK_STREAM, SOCK_DGRAM]) {
-      const socket = Socket.socket(AF_INET, type);
-      taken.push(socket);
-      socket.bind({ host: '127.0.0.1', port });
-      if (type === SOCK_STREAM) socket.listen();
-    }
+    listener.bind({ host: '127.0.0.1', port });
+    listener.listen();
   });
 
-  afterAll(() => {
-    for (const socket of taken) socket.close();
-  });
+  afterAll(() => listener.close());
 
-  it.each(SERVERS)('is told by %s in a line that says what to type', async (name) => {
-    // The demo's first server finds its port free, and its second one does not.
-    const first = name === 'demo' ? port - 1 : port;
-    const program = runTypeScript(`docs/examples/${name}.ts`, ['--port', String(first)]);
-    expect(await program.ended()).toBe(1);
-    const command = name === 'demo' ? 'npm start' : `npm run example ${name}`;
-    expect(program.output).toBe(
-      `${name}: 127.0.0.1:${port} is taken. Type: ${command} -- --port N, with another N, or 0 for ` +
-        'any free port\n',
-    );
-  });
+  it.each(NAMES.filter((name) => name !== 'http-client'))(
+    'is told by %s in a line that says what to type',
+    async (name) => {
+      // The demo's first server finds its port free, and the second one does not.
+      const args = ['--port', String(name === 'demo' ? port - 1 : port)];
+      if (name === 'smtp-server') args.push('--maildir', temporaryPath('maildir'));
+      const program = runTypeScript(`docs/examples/${name}.ts`, args);
+      expect(await program.ended()).toBe(1);
+      const command = name === 'demo' ? 'npm start' : `npm run example ${name}`;
+      expect(program.output).toBe(
+        `${name}: 127.0.0.1:${port} is taken. Type: ${command} -- --port N, with another N, or 0 for ` +
+          'any free port\n',
+      );
+    },
+  );
 });
 
 /** Runs an example, sends it something, and waits for what it answers. */
