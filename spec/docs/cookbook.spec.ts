@@ -6,11 +6,10 @@ import { readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { type InternetAddress, Socket } from 'asyncore';
-import { has } from '../support/clients';
 import { cookbook, runListing, writeListings } from '../support/listings';
 import { freePort } from '../support/ports';
 import { Client, Program, ROOT, until } from '../support/program';
-import { onlyIf } from '../support/skips';
+import { itWith } from '../support/skips';
 
 const PAGE = readFileSync(join(ROOT, 'docs', 'cookbook.md'), 'utf8');
 
@@ -251,7 +250,7 @@ describe('docs/cookbook.md', () => {
     );
   });
 
-  onlyIf(has('python3'), 'no python3')('serial: passes bytes on as they are', async () => {
+  itWith('python3')('serial: passes bytes on as they are', async () => {
     // A terminal whose other end is this program's stdin and stdout.
     const script = [
       'import os, pty, select',

@@ -4,8 +4,8 @@ import { AF_INET, ChannelMap, closeAll, loop } from 'asyncore';
 import { EchoServer } from '../../docs/examples/echo-server';
 import { HttpServer } from '../../docs/examples/http-request-handler';
 import { parseDate } from '../../docs/examples/support/http-date';
-import { has } from '../support/clients';
 import { Client, Program, runTypeScript } from '../support/program';
+import { itWith } from '../support/skips';
 
 const LOCAL = { host: '127.0.0.1', port: 0 };
 
@@ -23,26 +23,23 @@ describe('npm start', () => {
 
   afterAll(() => demo.kill());
 
-  (has('curl') ? it : it.skip)('answers curl (skipped where there is no curl)', async () => {
+  itWith('curl')('answers curl (skipped where there is no curl)', async () => {
     const curl = new Program('curl', ['-s', '-d', 'a=1', `http://127.0.0.1:${ports[0]}/form`]);
     expect(await curl.ended()).toBe(0);
     expect(curl.output).toBe('POST /form\n3 bytes: a=1\nrequest 1\n');
   });
 
-  (has('nc') ? it : it.skip)(
-    'lets two nc clients chat (skipped where there is no nc)',
-    async () => {
-      const clients = ['ann', 'bob'].map(() => new Program('nc', ['127.0.0.1', String(ports[2])]));
-      const [ann, bob] = clients as [Program, Program];
-      ann.child.stdin.write('ann\n');
-      await ann.printed(/Hello, ann/);
-      bob.child.stdin.write('bob\n');
-      await ann.printed(/\* bob has joined/);
-      ann.child.stdin.write('good morning\n');
-      await bob.printed(/ann: good morning/);
-      await Promise.all(clients.map((client) => client.kill()));
-    },
-  );
+  itWith('nc')('lets two nc clients chat (skipped where there is no nc)', async () => {
+    const clients = ['ann', 'bob'].map(() => new Program('nc', ['127.0.0.1', String(ports[2])]));
+    const [ann, bob] = clients as [Program, Program];
+    ann.child.stdin.write('ann\n');
+    await ann.printed(/Hello, ann/);
+    bob.child.stdin.write('bob\n');
+    await ann.printed(/\* bob has joined/);
+    ann.child.stdin.write('good morning\n');
+    await bob.printed(/ann: good morning/);
+    await Promise.all(clients.map((client) => client.kill()));
+  });
 
   describe('on Ctrl-C', () => {
     let own: Program;
