@@ -26,6 +26,7 @@ import {
   targetTable,
 } from '../bench/report';
 import { BENCHES, chooseBenches, PAGE, RESULTS } from '../bench/run';
+import { itIf } from './support/skips';
 
 // What shapes() does before anything is measured: it may take seconds, and build what others use.
 jest.mock('../bench/support/build', () => ({ freshBuild() {} }));
@@ -465,7 +466,7 @@ describe('docs/performance.md', () => {
     expect(() => renderPage(page, run, BENCHES)).not.toThrow();
   });
 
-  const itWithResults = existsSync(RESULTS) ? it : it.skip;
+  const itWithResults = itIf(existsSync(RESULTS), 'no results of a bench');
 
   itWithResults('is what the results come to', () => {
     expect(renderPage(page, JSON.parse(readFileSync(RESULTS, 'utf8')), BENCHES)).toBe(page);

@@ -31,6 +31,7 @@ import { makePipe } from './support/files';
 import { keep } from './support/keep';
 import { Recorder, RecordingListener } from './support/recorder';
 import { giveDescriptorsBack, takeDescriptors } from './support/shortage';
+import { itIf } from './support/skips';
 import { bareListener, call } from './support/sockets';
 
 /** Runs the map for `duration` ms, in which there is one pass at least. */
@@ -327,7 +328,7 @@ describe.each(WAYS)('A channel map (%s)', (_, how) => {
 
 describe.each(WAYS)('A listener (%s)', (_, how) => {
   // Promises do not run under loopSync, so that there it is over before anybody is told.
-  const itWithPromises = how.sync ? it.skip : it;
+  const itWithPromises = itIf(!how.sync, 'no promise runs under loopSync');
 
   describe('without a descriptor for a caller', () => {
     afterEach(giveDescriptorsBack);

@@ -7,6 +7,7 @@ import type * as asyncore from 'asyncore';
 import type * as pollHandle from '../lib/kernel/poll-handle';
 import { build } from './support/build';
 import { Program, ROOT } from './support/program';
+import { itIf } from './support/skips';
 
 type Func = (signature: string) => unknown;
 
@@ -158,9 +159,9 @@ describe("Node's permission model", () => {
     expect(worker).toContain('here: echo works');
   });
 
-  const itKnowsAllowNet = process.allowedNodeEnvironmentFlags.has('--allow-net') ? it : it.skip;
+  const knowsAllowNet = process.allowedNodeEnvironmentFlags.has('--allow-net');
 
-  itKnowsAllowNet(
+  itIf(knowsAllowNet, 'this Node has no --allow-net')(
     'needs --allow-net for a host name inside loop(), and for nothing else',
     async () => {
       const [without, beside] = await Promise.all([

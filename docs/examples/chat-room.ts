@@ -19,6 +19,7 @@ import {
   AsyncChat,
   type ChannelMap,
   Dispatcher,
+  type Handled,
   type InternetAddress,
   SO_KEEPALIVE,
   SOL_SOCKET,
@@ -237,6 +238,13 @@ export class Member extends AsyncChat {
     this.closeWhenDone();
   }
 
+  /** The program is stopping. Everybody leaves, so nobody is told that this member has left. */
+  override handleShutdown(): Handled {
+    this.#server.forget(this);
+    if (this.terminator !== null) this.#leave('The server is going down. Goodbye.');
+    return super.handleShutdown();
+  }
+
   /** Called however the connection ends. */
   override close(): void {
     super.close();
@@ -310,7 +318,12 @@ export class ChatServer extends Dispatcher {
   }
 
   leave(member: Member): void {
-    if (this.#rooms.get(member.room)?.members.delete(member)) this.say(member, 'moves', 'has left');
+    if (this.forget(member)) this.say(member, 'moves', 'has left');
+  }
+
+  /** Takes a member out of the room, and tells nobody. @returns whether the member was in it */
+  forget(member: Member): boolean {
+    return this.#rooms.get(member.room)?.members.delete(member) ?? false;
   }
 
   /** Tells every other member of the speaker's room. */

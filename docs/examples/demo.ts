@@ -2,85 +2,60 @@
 // server of plain dispatchers. `npm start` runs it; `npm start -- --help` lists the options.
 
 import { isIPv6 } from 'node:net';
-import { parseArgs } from 'node:util';
-import { AF_INET, AF_INET6, ChannelMap, closeAll, type Dispatcher, loop } from 'asyncore';
+import type { Dispatcher } from 'asyncore';
 import { ChatServer } from './chat-room';
 import { EchoServer } from './echo-server';
 import { HttpServer } from './http-request-handler';
-
-const USAGE = `Usage: npm start -- [--host ADDRESS] [--port N]
-  --host ADDRESS   an IPv4 or IPv6 address of this machine (default 127.0.0.1)
-  --port N         HTTP listens on N, echo on N+1, chat on N+2 (default 8080);
-                   0 lets the system choose
-`;
-
-function fail(message: string): never {
-  process.stderr.write(`${message}\n${USAGE}`);
-  process.exit(2);
-}
-
-function options(): { host: string; port: number } {
-  let values: { host: string; port: string; help: boolean };
-  try {
-    ({ values } = parseArgs({
-      options: {
-        host: { type: 'string', default: '127.0.0.1' },
-        port: { type: 'string', default: '8080' },
-        help: { type: 'boolean', default: false },
-      },
-    }));
-  } catch (error) {
-    fail((error as Error).message);
-  }
-  if (values.help) {
-    process.stdout.write(USAGE);
-    process.exit(0);
-  }
-  // An empty host would be every address of this machine.
-  if (values.host === '') fail('--host takes ADDRESS: ');
-  const port = Number(values.port);
-  if (!/^\d+$/.test(values.port) || port > 65533) fail(`--port takes 0 to 65533: ${values.port}`);
-  return { host: values.host, port };
-}
+import { type Closed, familyOf, listenOptions, run } from './support/program';
 
 function portOf(server: Dispatcher): number {
   const address = server.socket?.getSockName?.();
   return address !== undefined && 'port' in address ? address.port : 0;
 }
 
-async function main(): Promise<void> {
-  const { host, port } = options();
-  const family = isIPv6(host) ? AF_INET6 : AF_INET;
-  const map = new ChannelMap();
+function start({ host, port }: { host: string; port: number }): void {
+  const family = familyOf(host);
   const at = (offset: number) => ({ host, port: port === 0 ? 0 : port + offset });
 
-  const http = new HttpServer(at(0), family, map);
-  const echo = new EchoServer(at(1), family, map);
-  const chat = new ChatServer(at(2), family, map);
+  const http = new HttpServer(at(0), family);
+  const echo = new EchoServer(at(1), family);
+  const chat = new ChatServer(at(2), family);
 
-  const stop = new AbortController();
-  process.once('SIGINT', () => stop.abort());
-  process.once('SIGTERM', () => stop.abort());
-
-  const inUrl = family === AF_INET6 ? `[${host}]` : host;
   process.stdout.write(`Three servers in one loop. Try:
-  curl -d 'a=1' http://${inUrl}:${portOf(http)}/
+  curl -d 'a=1' http://${isIPv6(host) ? `[${host}]` : host}:${portOf(http)}/
   nc ${host} ${portOf(echo)}        what you type comes back
   nc ${host} ${portOf(chat)}        a chat room, better with two of them
-Ctrl-C stops it.
+Ctrl-C stops it, and a second one stops it at once.
 `);
-
-  try {
-    await loop({ map, signal: stop.signal });
-  } catch (error) {
-    if (error !== stop.signal.reason) throw error;
-  }
-  const open = map.size;
-  closeAll(map);
-  process.stdout.write(`Closed ${open} channels.\n`);
 }
 
-main().catch((error) => {
-  process.stderr.write(`${error}\n`);
-  process.exitCode = 1;
+const counted = (count: number, what: string): string =>
+  `${count} ${what}${count === 1 ? '' : 's'}`;
+
+function stopped({ listeners, connections, cut }: Closed): void {
+  const cutOff = cut === 0 ? '' : `; ${cut} cut off`;
+  process.stdout.write(
+    `Closed ${counted(listeners, 'listener')} and ${counted(connections, 'connection')}${cutOff}.\n`,
+  );
+}
+
+const options = listenOptions(8080);
+
+run({
+  name: 'demo',
+  command: 'npm start --',
+  about: 'Three servers in one loop: HTTP, an echo server and a chat room.',
+  options: {
+    ...options,
+    port: {
+      ...options.port,
+      most: 65533,
+      help: 'HTTP listens on N, echo on N+1, chat on N+2; 0 lets the system choose',
+    },
+  },
+  start: (values) => {
+    start(values);
+    return null;
+  },
+  stopped,
 });

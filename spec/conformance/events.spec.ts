@@ -3,6 +3,7 @@
 // that; where there is one, the recorded traces are asked of it again.
 
 import { PYTHON } from '../support/python';
+import { itIf } from '../support/skips';
 import type { Scenario, Traces } from './events/scenario';
 import { SCENARIOS } from './events/scenarios';
 import {
@@ -47,7 +48,7 @@ describe('The traces', () => {
   });
 
   if (PYTHON === null) console.warn('NO PYTHON WITH ASYNCORE: recorded traces are not checked');
-  const check = PYTHON === null ? it.skip : it;
+  const check = itIf(PYTHON !== null, 'no Python with asyncore');
 
   check('are what CPython gives', async () => {
     const now = await ask(events, SCENARIOS, PYTHON as string);

@@ -2,8 +2,8 @@
 
 import { writeFileSync } from 'node:fs';
 import * as fc from 'fast-check';
-import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
+import { describeWith } from '../support/skips';
 import { readCorpus, record, replay } from './harness/corpus';
 import { unknownRows } from './harness/differences';
 import { runSuite } from './harness/run';
@@ -55,7 +55,7 @@ const right = (n: number): number => 2 * Math.abs(n);
 const options = { scripts: 450, seed: 7, python: 'python3' };
 
 // Any Python will do.
-(has('python3') ? describe : describe.skip)('The conformance harness', () => {
+describeWith('python3')('The conformance harness', () => {
   it('counts what it runs, and the rows that were needed', async () => {
     const { run, seed, differences, rows } = await runSuite(doubling(right), options);
     expect({ run, seed, differences }).toEqual({ run: 450, seed: 7, differences: [] });

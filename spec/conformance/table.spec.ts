@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
+import { itIf } from '../support/skips';
 import { ONLY_IN_2_7, SKIPPED } from './cases';
 import {
   committedList,
@@ -22,7 +23,7 @@ describe('The list of CPython’s tests', () => {
     expect(new Set([...committedList(), ...ONLY_IN_2_7]).size).toBe(130);
   });
 
-  const itWithPython = ofPython === null ? it.skip : it;
+  const itWithPython = itIf(ofPython !== null, 'no Python with asyncore and its tests');
   itWithPython('is what Python 3.11 lists, where there is one with its tests', () => {
     expect(committedList()).toEqual(ofPython);
   });

@@ -3,9 +3,13 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
+import { type InternetAddress, Socket } from 'asyncore';
 import { cookbook, runListing, writeListings } from '../support/listings';
-import { Client, type Program, ROOT, until } from '../support/program';
+import { freePort } from '../support/ports';
+import { Client, Program, ROOT, until } from '../support/program';
+import { itWith } from '../support/skips';
 
 const PAGE = readFileSync(join(ROOT, 'docs', 'cookbook.md'), 'utf8');
 
@@ -42,12 +46,25 @@ function call(port: number): Client {
   return client;
 }
 
+function residentKilobytes({ child }: Program): number {
+  const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
+  return Number(/VmRSS:\s*(\d+) kB/.exec(status)?.[1]);
+}
+
+/** In ms. The kernel counts hundredths of a second. */
+function processorTime({ child }: Program): number {
+  const stat = readFileSync(`/proc/${child.pid}/stat`, 'utf8').replace(/^.*\) /s, '');
+  const [user, system] = stat.split(' ').slice(11);
+  return (Number(user) + Number(system)) * 10;
+}
+
 describe('docs/cookbook.md', () => {
   it('holds what is tested here, and links to it', () => {
     expect(names).toEqual([
       ...['listen.mts', 'lines.mts', 'frames.mts', 'udp.ts', 'sort.mts', 'count.mts'],
-      ...['database.mts', 'ask.mts', 'limits.mts', 'shutdown.mts', 'embed.mts', 'frame-loop.mts'],
-      'double.test.mts',
+      ...['database.mts', 'ask.mts', 'talk.mts', 'reconnect.mts', 'child.mts', 'serial.mts'],
+      ...['limits.mts', 'rate.mts', 'shutdown.mts', 'activated.mts', 'embed.mts', 'frame-loop.mts'],
+      ...['journal.mts', 'mixins.mts', 'double.test.mts'],
     ]);
     const headings = [...PAGE.matchAll(/^## (.*)$/gm)].map((match) => match[1] as string);
     const anchors = headings.map((heading) =>
@@ -121,9 +138,7 @@ describe('docs/cookbook.md', () => {
     // All of it is far more than a process may use.
     one.send('1000000000000\n');
     await new Promise((resolve) => setTimeout(resolve, 300));
-    const status = readFileSync(`/proc/${program.child.pid}/status`, 'utf8');
-    const kilobytes = Number(/VmRSS:\s*(\d+) kB/.exec(status)?.[1]);
-    expect(kilobytes).toBeLessThan(400_000);
+    expect(residentKilobytes(program)).toBeLessThan(400_000);
     one.socket.resume();
     await one.hears('1\n2\n3\n');
   });
@@ -145,6 +160,138 @@ describe('docs/cookbook.md', () => {
     expect(program.output).toBe('3 and 12\n15\nConnection closed\n');
   });
 
+  describe('talk', () => {
+    it('sends each line that is typed, when it is typed', async () => {
+      const { port } = await start('lines.mts');
+      const program = run('talk.mts', { PORT: String(port) });
+      program.child.stdin.write('add 1 2\nadd 3');
+      await program.printed(/^3\n$/);
+      program.child.stdin.write(' 4\nadd 5 6');
+      await program.printed(/^3\n7\n$/);
+      program.child.stdin.end();
+      expect(await program.ended()).toBe(0);
+      expect(program.output).toBe('3\n7\n11\nGoodbye.\n');
+    });
+
+    it('reads no more than the server does, and ends when the server ends', async () => {
+      const server = createServer((socket) => socket.pause());
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      try {
+        const accepted = once(server, 'connection');
+        const { port } = server.address() as AddressInfo;
+        const program = run('talk.mts', { PORT: String(port) });
+        // It ends with most of this unread.
+        program.child.stdin.on('error', () => {});
+        let taken = false;
+        program.child.stdin.write(`${'x'.repeat(999)}\n`.repeat(20_000), () => {
+          taken = true;
+        });
+        const [socket] = await accepted;
+        // Unpaused, it takes half as long to read all of it.
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        expect(taken).toBe(false);
+        socket.destroy();
+        expect(await program.ended()).toBe(0);
+      } finally {
+        server.close();
+      }
+    });
+  });
+
+  describe('reconnect', () => {
+    const DELAYS = /next attempt in (\d+) ms/g;
+    const delaysOf = (program: Program): number[] =>
+      [...program.output.matchAll(DELAYS)].map(([, delay]) => Number(delay));
+
+    it('waits twice as long after each failure, and anew after an answer', async () => {
+      const port = await freePort();
+      const program = run('reconnect.mts', { PORT: String(port) });
+      await until(() => delaysOf(program).length === 3);
+      for (const [index, delay] of delaysOf(program).entries()) {
+        expect(delay).toBeGreaterThanOrEqual(100 * 2 ** index);
+        expect(delay).toBeLessThanOrEqual(200 * 2 ** index);
+      }
+      expect(program.output).toMatch(/^(?:ECONNREFUSED: .*\nnext attempt in \d+ ms\n){3}$/);
+
+      const heard: string[] = [];
+      const server = createServer((socket) => {
+        socket.on('error', () => {});
+        socket.once('data', (data) => {
+          heard.push(String(data));
+          // The first one is told nothing.
+          if (heard.length > 1) socket.write(`news ${heard.length}\n`);
+          if (heard.length === 2) setTimeout(() => socket.resetAndDestroy(), 50);
+          else if (heard.length < 4) socket.end();
+        });
+      });
+      server.listen(port, '127.0.0.1');
+      try {
+        await program.printed(/news 4\n/);
+        expect(heard).toEqual(Array(4).fill('subscribe\n'));
+        const [unanswered, reset, ended] = delaysOf(program).slice(3);
+        expect(unanswered).toBeGreaterThanOrEqual(800);
+        for (const delay of [reset, ended]) {
+          expect(delay).toBeGreaterThanOrEqual(50);
+          expect(delay).toBeLessThanOrEqual(100);
+        }
+      } finally {
+        await program.kill();
+        server.close();
+      }
+    });
+  });
+
+  it('child: answers, and its end is told', async () => {
+    const program = run('child.mts');
+    expect(await program.ended()).toBe(0);
+    expect(program.output).toBe(
+      "[ 'colors', 'no color' ]\n[ 0, null ]\nThe child has ended\n[ 3, null ]\n",
+    );
+  });
+
+  itWith('python3')('serial: passes bytes on as they are', async () => {
+    // A terminal whose other end is this program's stdin and stdout.
+    const script = [
+      'import os, pty, select',
+      'ours, theirs = pty.openpty()',
+      'os.write(1, os.ttyname(theirs).encode() + b"\\n")',
+      'while True:',
+      '    for fd in select.select([0, ours], [], [])[0]:',
+      '        data = os.read(fd, 4096)',
+      '        if not data: os._exit(0)',
+      '        os.write(1 if fd == ours else ours, data)',
+    ];
+    const terminal = new Program('python3', ['-c', script.join('\n')]);
+    programs.push(terminal);
+    const [, device = ''] = await terminal.printed(/^(\/dev\/\S+)\n/);
+    const { program, port } = await start('serial.mts', { DEVICE: device, SPEED: '9600' });
+    terminal.output = '';
+    const [one, other] = [call(port), call(port)];
+    // What a terminal would echo, edit, translate, or turn into a signal.
+    const bytes = 'a\r\n\x03\x04\x7f\x11\x13';
+    one.send(bytes);
+    await until(() => terminal.output === bytes);
+    expect(one.received).toBe('');
+    terminal.child.stdin.write(bytes);
+    await other.hears(bytes);
+    await one.hears(bytes);
+    // More than the terminal takes at once.
+    terminal.output = '';
+    one.send('y'.repeat(100_000));
+    await until(() => terminal.output.length === 100_000);
+    await terminal.kill();
+    expect(await program.ended()).toBe(0);
+    expect(program.output).toMatch(/\nthe line is gone\n$/);
+    await one.ends();
+  });
+
+  it('serial: refuses what is no terminal', async () => {
+    const program = run('serial.mts', { DEVICE: '/dev/null', PORT: '0' });
+    expect(await program.ended()).toBe(1);
+    expect(program.output).toContain('/dev/null is no serial line');
+  });
+
   it('limits: keeps them', async () => {
     const { port } = await start('limits.mts', { IDLE: '700' });
     const one = call(port).send(`${'x'.repeat(5000)}\nhello\n`);
@@ -162,6 +309,20 @@ describe('docs/cookbook.md', () => {
     // Those beyond ten are turned away without a word.
     expect(crowd.filter((client) => client.received === '').length).toBeGreaterThanOrEqual(2);
     expect(crowd.some((client) => client.received.startsWith('421'))).toBe(true);
+  });
+
+  it('rate: keeps to it, and sleeps meanwhile', async () => {
+    const { program, port } = await start('rate.mts', { RATE: '20000' });
+    const all = [call(port), call(port)];
+    const begin = performance.now();
+    const used = processorTime(program);
+    for (const one of all) one.send('30000\n');
+    await until(() => all.every((one) => one.received.length === 30_000));
+    // 2000 bytes leave at once.
+    expect(performance.now() - begin).toBeGreaterThan(1400 - 20);
+    expect(processorTime(program) - used).toBeLessThan(500);
+    all[0]?.send('10\n');
+    await until(() => all[0]?.received.length === 30_010);
   });
 
   it('shutdown: has what waits sent', async () => {
@@ -188,6 +349,45 @@ describe('docs/cookbook.md', () => {
     expect(program.output).toMatch(/stopped, 1 connections were cut off\n$/);
   });
 
+  describe('activated', () => {
+    /** Runs it with a listener as descriptor 3, which is meant for the process `pid`. */
+    function activate(listener: Socket, pid: string, env: NodeJS.ProcessEnv): Program {
+      const command = `LISTEN_PID=${pid} LISTEN_FDS=1 exec '${process.execPath}' activated.mjs`;
+      const args = ['-c', `cd '${folder}' && ${command}`];
+      const program = new Program('sh', args, env, [listener.fileno()]);
+      programs.push(program);
+      return program;
+    }
+
+    it('serves those who call before it runs, at the port that it is given', async () => {
+      using listener = Socket.socket();
+      listener.bind({ host: '127.0.0.1', port: 0 });
+      listener.listen();
+      const { port } = listener.getSockName() as InternetAddress;
+      const early = call(port).send('Ann\n');
+      const program = activate(listener, '$$', { PORT: '1' });
+      await early.hears('Hello, Ann\n');
+      expect(program.output).toContain(`port: ${port}`);
+      await call(port).send('Bob\n').hears('Hello, Bob\n');
+    });
+
+    it('leaves sockets alone that are for another process', async () => {
+      using listener = Socket.socket();
+      listener.bind({ host: '127.0.0.1', port: 0 });
+      listener.listen();
+      const { port } = listener.getSockName() as InternetAddress;
+      const program = activate(listener, '1', { PORT: '0' });
+      const [, own] = await program.printed(/listening on .* port: (\d+)/);
+      expect(Number(own)).not.toBe(port);
+      await call(Number(own)).send('Ann\n').hears('Hello, Ann\n');
+    });
+
+    it('opens its own when it is started by hand', async () => {
+      const { port } = await start('activated.mts');
+      await call(port).send('Ann\n').hears('Hello, Ann\n');
+    });
+  });
+
   it('embed: serves beside a server of Node’s', async () => {
     const { program, port } = await start('embed.mts', { HTTP_PORT: '0' });
     const [, httpPort] = await program.printed(/http on .* port: (\d+)/);
@@ -208,9 +408,29 @@ describe('docs/cookbook.md', () => {
     await until(() => /^frame \d+\nframe \d+\n$/.test(one.received));
   });
 
+  it('journal: says that a line is stored when it is', async () => {
+    const file = join(folder, 'journal.txt');
+    const { port } = await start('journal.mts', { JOURNAL: file });
+    const one = call(port).send('first\n');
+    await one.hears('stored\n');
+    expect(readFileSync(file, 'utf8')).toBe('first\n');
+    const lines = Array.from({ length: 20_000 }, (_, index) => `line ${index}\n`).join('');
+    const other = call(port).send(lines);
+    await until(() => other.received.length === 20_000 * 'stored\n'.length);
+    expect(readFileSync(file, 'utf8')).toBe(`first\n${lines}`);
+  });
+
+  it('mixins: obeys commands, and nothing else', async () => {
+    const { port } = await start('mixins.mts');
+    const one = call(port).send('add 3\r\nADD -5\nclose\n\nconstructor\nquit\n');
+    expect(await one.ends()).toBe(
+      '200 3\r\n400 Overdrawn\r\n200 -2\r\n500 close?\r\n500 ?\r\n500 constructor?\r\n',
+    );
+  });
+
   it('test: passes', async () => {
     const program = run('double.test.mts');
     expect(await program.ended()).toBe(0);
-    expect(program.output).toMatch(/pass 2\n/);
+    expect(program.output).toMatch(/pass 4\n/);
   });
 });

@@ -10,6 +10,7 @@ import {
 } from '../support/listings';
 import { Client, Program } from '../support/program';
 import { PYTHON } from '../support/python';
+import { itIf } from '../support/skips';
 
 const PAGE = 'docs/porting.md';
 const PYTHON_LISTINGS = listingsOf(PAGE, 'python').slice(0, -namedListings(PAGE, 'python').size);
@@ -81,7 +82,7 @@ const LANGUAGES: [string, (() => Program) | null][] = [
 ];
 
 describe.each(LANGUAGES)('The program in %s', (_, begin) => {
-  const check = begin === null ? it.skip : it;
+  const check = itIf(begin !== null, 'no Python with asyncore');
   let program: Program;
   let port: number;
   const clients: Client[] = [];

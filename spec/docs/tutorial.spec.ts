@@ -1,10 +1,10 @@
 // The programs of docs/tutorial.md, as printed: each step is run and talked to.
 
 import { join } from 'node:path';
-import { has } from '../support/clients';
 import { runListing, tutorial, tutorialSteps, writeListings } from '../support/listings';
 import { freePort } from '../support/ports';
 import { Client, Program } from '../support/program';
+import { describeWith } from '../support/skips';
 
 const STEPS = tutorialSteps();
 const folder = writeListings(tutorial());
@@ -108,9 +108,7 @@ describe('docs/tutorial.md', () => {
   });
 });
 
-const hasRedis = has('redis-server');
-
-(hasRedis ? describe : describe.skip)(
+describeWith('redis-server')(
   'docs/tutorial.md, with a real redis-server (skipped where there is none)',
   () => {
     let redis: Program;

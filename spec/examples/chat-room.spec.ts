@@ -21,9 +21,9 @@ import {
   RequestChat,
   SimpleString,
 } from '../../docs/examples/support/resp';
-import { has } from '../support/clients';
 import { freePort } from '../support/ports';
 import { Client, Program, runTypeScript, until } from '../support/program';
+import { describeWith } from '../support/skips';
 
 const EXAMPLE = 'docs/examples/chat-room.ts';
 const LOCAL = { host: '127.0.0.1', port: 0 };
@@ -507,7 +507,7 @@ async function startServer(...args: string[]): Promise<{ program: Program; port:
   return { program, port: Number(port) };
 }
 
-(has('nc') ? describe : describe.skip)('nc (skipped where there is none)', () => {
+describeWith('nc')('nc (skipped where there is none)', () => {
   /** What `expect` does: sends a line, and waits for the answer, in turn. */
   async function converse(nc: Program, script: [say: string, expected: RegExp][]): Promise<void> {
     for (const [say, expected] of script) {
@@ -547,7 +547,7 @@ async function startServer(...args: string[]): Promise<{ program: Program; port:
   });
 });
 
-(has('redis-server') ? describe : describe.skip)(
+describeWith('redis-server')(
   'Two processes and a real redis-server (skipped where there is none)',
   () => {
     let folder: string;

@@ -8,12 +8,12 @@ import { AF_INET, AF_INET6, ChannelMap, closeAll, type InternetAddress, loop } f
 import fc from 'fast-check';
 import { DnsRelay } from '../../docs/examples/dns-relay';
 import { build, parse } from '../../docs/examples/support/dns';
-import { has } from '../support/clients';
 import { freePort } from '../support/ports';
 import { Program, runTypeScript, until } from '../support/program';
+import { itWith } from '../support/skips';
 
-const itWithDig = has('dig') ? it : it.skip;
-const itWithDnsmasq = has('dig') && has('dnsmasq') ? it : it.skip;
+const itWithDig = itWith('dig');
+const itWithDnsmasq = itWith('dig', 'dnsmasq');
 
 const [A, NS, SOA, TXT, OPT, HTTPS] = [1, 2, 6, 16, 41, 65];
 const [TRUNCATED, AUTHORITATIVE, RESPONSE] = [0x0200, 0x0400, 0x8000];

@@ -4,8 +4,8 @@ import { AF_INET, ChannelMap, closeAll, loop } from 'asyncore';
 import { EchoServer } from '../../docs/examples/echo-server';
 import { HttpServer } from '../../docs/examples/http-request-handler';
 import { parseDate } from '../../docs/examples/support/http-date';
-import { has } from '../support/clients';
 import { Client, Program, runTypeScript } from '../support/program';
+import { itWith } from '../support/skips';
 
 const LOCAL = { host: '127.0.0.1', port: 0 };
 
@@ -23,44 +23,95 @@ describe('npm start', () => {
 
   afterAll(() => demo.kill());
 
-  (has('curl') ? it : it.skip)('answers curl (skipped where there is no curl)', async () => {
+  itWith('curl')('answers curl (skipped where there is no curl)', async () => {
     const curl = new Program('curl', ['-s', '-d', 'a=1', `http://127.0.0.1:${ports[0]}/form`]);
     expect(await curl.ended()).toBe(0);
     expect(curl.output).toBe('POST /form\n3 bytes: a=1\nrequest 1\n');
   });
 
-  (has('nc') ? it : it.skip)(
-    'lets two nc clients chat (skipped where there is no nc)',
-    async () => {
-      const clients = ['ann', 'bob'].map(() => new Program('nc', ['127.0.0.1', String(ports[2])]));
-      const [ann, bob] = clients as [Program, Program];
-      ann.child.stdin.write('ann\n');
-      await ann.printed(/Hello, ann/);
-      bob.child.stdin.write('bob\n');
-      await ann.printed(/\* bob has joined/);
-      ann.child.stdin.write('good morning\n');
-      await bob.printed(/ann: good morning/);
-      await Promise.all(clients.map((client) => client.kill()));
-    },
-  );
+  itWith('nc')('lets two nc clients chat (skipped where there is no nc)', async () => {
+    const clients = ['ann', 'bob'].map(() => new Program('nc', ['127.0.0.1', String(ports[2])]));
+    const [ann, bob] = clients as [Program, Program];
+    ann.child.stdin.write('ann\n');
+    await ann.printed(/Hello, ann/);
+    bob.child.stdin.write('bob\n');
+    await ann.printed(/\* bob has joined/);
+    ann.child.stdin.write('good morning\n');
+    await bob.printed(/ann: good morning/);
+    await Promise.all(clients.map((client) => client.kill()));
+  });
 
-  it('closes everything on Ctrl-C', async () => {
-    const own = runTypeScript('docs/examples/demo.ts', ['--port', '0']);
-    await own.printed(/Ctrl-C/);
-    own.child.kill('SIGINT');
-    expect(await own.ended()).toBe(0);
-    expect(own.output).toMatch(/Closed 3 channels\.\n$/);
+  describe('on Ctrl-C', () => {
+    let own: Program;
+    let at: { http: number; echo: number; chat: number };
+
+    beforeEach(async () => {
+      own = runTypeScript('docs/examples/demo.ts', ['--port', '0']);
+      const [, ...found] = await own.printed(
+        /http:\/\/127\.0\.0\.1:(\d+)\/[\s\S]*127\.0\.0\.1 (\d+)[\s\S]*127\.0\.0\.1 (\d+)/,
+      );
+      const [http = 0, echo = 0, chat = 0] = found.map(Number);
+      at = { http, echo, chat };
+    });
+
+    afterEach(() => own.kill());
+
+    /** A client that has been answered and leaves its stream open, for whose end the server waits. */
+    async function servedByHttp(): Promise<Client> {
+      const one = client(at.http);
+      one.socket.removeAllListeners('end');
+      await one.send('GET / HTTP/1.0\r\n\r\n').hears('request 1\n');
+      return one;
+    }
+
+    it('tells the users of the chat, and counts the channels that it closes', async () => {
+      const echo = client(at.echo).send('hello');
+      await echo.hears('hello');
+      const [ann, bob, unnamed] = [client(at.chat), client(at.chat), client(at.chat)];
+      ann.send('ann\n');
+      await ann.hears('* you are in lobby\r\n');
+      bob.send('bob\n');
+      await ann.hears('* bob has joined\r\n');
+      await unnamed.hears('Welcome');
+      own.child.kill('SIGINT');
+      for (const one of [ann, bob, unnamed]) {
+        expect(await one.ends()).toMatch(/\r\nThe server is going down\. Goodbye\.\r\n$/);
+        expect(one.received).not.toContain('has left');
+      }
+      await echo.ends();
+      expect(await own.ended()).toBe(0);
+      expect(own.output).toMatch(/\nClosed 3 listeners and 4 connections\.\n$/);
+    });
+
+    it('ends in order when npm passes the signal on to a program that has had it', async () => {
+      const one = await servedByHttp();
+      own.child.kill('SIGINT');
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      own.child.kill('SIGINT');
+      one.socket.end();
+      expect(await own.ended()).toBe(0);
+      expect(own.output).toMatch(/\nClosed 3 listeners and 1 connection\.\n$/);
+    });
+
+    it('ends at once on a second one', async () => {
+      await servedByHttp();
+      own.child.kill('SIGINT');
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      own.child.kill('SIGINT');
+      expect(await own.ended()).toBe(130);
+      expect(own.output).toMatch(/\nClosed 3 listeners and 1 connection; 1 cut off\.\n$/);
+    });
   });
 
   it.each([
-    [['--port', '65536'], '--port takes 0 to 65533: 65536'],
+    [['--port', '65534'], '--port takes a number from 0 to 65533: 65534'],
     [['--prot', '1'], "Unknown option '--prot'"],
     [['--host='], '--host takes ADDRESS: '],
   ])('refuses %j', async (args, message) => {
     const own = runTypeScript('docs/examples/demo.ts', args);
     expect(await own.ended()).toBe(2);
     expect(own.output).toContain(message);
-    expect(own.output).toContain('Usage:');
+    expect(own.output).toContain('Usage: npm start -- [options]\n');
   });
 });
 

@@ -33,20 +33,20 @@ import {
 import { FtpServer } from '../../docs/examples/ftp-server';
 import { FileTree } from '../../docs/examples/support/file-tree';
 import { Download, PassiveListener } from '../../docs/examples/support/ftp-data';
-import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
 import { writeZeros } from '../support/files';
 import { Client, Program, runTypeScript, until } from '../support/program';
+import { itIf, itWith } from '../support/skips';
 
-const itWithCurl = has('curl') ? it : it.skip;
-const itWithLftp = has('lftp') ? it : it.skip;
-const itWithPython = has('python3') ? it : it.skip;
+const itWithCurl = itWith('curl');
+const itWithLftp = itWith('lftp');
+const itWithPython = itWith('python3');
 
 /** `fe80::1%eth0`: an address of this machine that needs its zone. */
 const [LINK_LOCAL] = Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
   addresses.filter(({ scopeid = 0 }) => scopeid !== 0).map(({ address }) => `${address}%${name}`),
 );
-const itWithLinkLocal = LINK_LOCAL === undefined ? it.skip : it;
+const itWithLinkLocal = itIf(LINK_LOCAL !== undefined, 'no link-local address');
 
 const TEXT = 'one\ntwo\r\n\nthree';
 const BINARY = Buffer.from(Array.from({ length: 300_000 }, (_, at) => (at * at) % 251));

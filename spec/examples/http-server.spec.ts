@@ -32,13 +32,10 @@ import {
 import { echo, HttpServer, type Limits } from '../../docs/examples/http-server';
 import { HttpError, type HttpRequest, type HttpResponse } from '../../docs/examples/support/http';
 import { StaticFiles } from '../../docs/examples/support/static-files';
-import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
 import { makePipe, writeZeros } from '../support/files';
 import { Client, LIMIT, Program, runTypeScript, until } from '../support/program';
-
-/** A test with a client that may not be there. */
-const itWith = (command: string) => (has(command) ? it : it.skip);
+import { itWith } from '../support/skips';
 
 const root = temporaryPath('root');
 const BIG = Buffer.from(Array.from({ length: 3_000_000 }, (_, at) => (at * at * 7919) >> 7));
@@ -1251,7 +1248,7 @@ describe('Load generators (skipped where there are none)', () => {
     return program.output;
   }
 
-  const itWithAb = has('ab') ? it : it.skip;
+  const itWithAb = itWith('ab');
   itWithAb.each([[['-k']], [[]], [['-k', '-i']], [['-k', '-H', 'Accept-Encoding: gzip']]])(
     'ab %j',
     async (options) => {

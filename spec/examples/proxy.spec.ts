@@ -20,17 +20,17 @@ import {
   shutdown,
 } from 'asyncore';
 import { type Limits, Side, TcpProxy } from '../../docs/examples/proxy';
-import { has } from '../support/clients';
 import { keep } from '../support/keep';
 import { freePort } from '../support/ports';
 import { Program, runTypeScript, until } from '../support/program';
+import { itWith } from '../support/skips';
 import { bareListener, call as callBare, received, willReset } from '../support/sockets';
 
 const EXAMPLE = 'docs/examples/proxy.ts';
 const MIB = 1024 * 1024;
 
-const itWithIperf = has('iperf3') ? it : it.skip;
-const itWithWrk = has('wrk') ? it : it.skip;
+const itWithIperf = itWith('iperf3');
+const itWithWrk = itWith('wrk');
 
 let map: ChannelMap;
 let running: Promise<void> | null;

@@ -13,13 +13,13 @@ import {
 import { createClient } from 'redis';
 import { RedisServer } from '../../docs/examples/redis-server';
 import { type Reply, ReplyChat, ReplyError, RequestChat } from '../../docs/examples/support/resp';
-import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
 import { Client, LIMIT, Program, until } from '../support/program';
+import { describeWith, itWith } from '../support/skips';
 
-const itWithCli = has('redis-cli') ? it : it.skip;
-const itWithBenchmark = has('redis-benchmark') ? it : it.skip;
-const describeWithRedis = has('redis-server') ? describe : describe.skip;
+const itWithCli = itWith('redis-cli');
+const itWithBenchmark = itWith('redis-benchmark');
+const describeWithRedis = describeWith('redis-server');
 
 let map: ChannelMap;
 let server: RedisServer;

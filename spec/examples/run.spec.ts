@@ -18,23 +18,31 @@ describe('npm run example', () => {
     }
   });
 
-  it.each([[[]], [['support/run']]])('tells what there is for %j', async (args) => {
+  it.each([
+    [[], 2, ''],
+    [['support/run'], 2, 'There is no example support/run.\n'],
+    [['--help'], 0, ''],
+    [['-h'], 0, ''],
+  ])('tells what there is for %j', async (args, code, complaint) => {
     const program = runTypeScript('docs/examples/support/run.ts', args);
-    expect(await program.ended()).toBe(2);
-    expect(program.output).toMatch(/^Usage: npm run example NAME[\s\S]*\n {2}redis-server\n/);
+    expect(await program.ended()).toBe(code);
+    expect(program.output.startsWith(`${complaint}Usage: npm run example NAME -- [`)).toBe(true);
+    expect(program.output).toMatch(
+      /\n {2}-h, --help {2}prints this.*\n[\s\S]*\n {2}redis-server\n/,
+    );
   });
 });
 
 describe('An example', () => {
-  it('tells its options', async () => {
-    const program = runTypeScript(EXAMPLE, ['--help']);
+  it.each(['-h', '--help'])('tells its options on %s', async (option) => {
+    const program = runTypeScript(EXAMPLE, [option]);
     expect(await program.ended()).toBe(0);
     expect(program.output).toBe(`A small Redis, which keeps everything in memory.
 
 Usage: npm run example redis-server -- [options]
   --host ADDRESS  an IPv4 or IPv6 address of this machine (default 127.0.0.1)
   --port N        0 lets the system choose (default 6380)
-  --help          prints this
+  -h, --help      prints this
 `);
   });
 

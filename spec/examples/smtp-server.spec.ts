@@ -19,15 +19,15 @@ import {
 } from 'asyncore';
 import { createTransport } from 'nodemailer';
 import { Maildir, SmtpServer } from '../../docs/examples/smtp-server';
-import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
 import { Client, Program, runTypeScript, TYPESCRIPT, until } from '../support/program';
+import { itIf, itWith } from '../support/skips';
 
-const itWithCurl = has('curl') ? it : it.skip;
-const itWithSwaks = has('swaks') ? it : it.skip;
-const itWithPython = has('python3') ? it : it.skip;
+const itWithCurl = itWith('curl');
+const itWithSwaks = itWith('swaks');
+const itWithPython = itWith('python3');
 /** It may be there, and not be allowed to trace. */
-const itWithStrace = spawnSync('strace', ['true']).status === 0 ? it : it.skip;
+const itWithStrace = itIf(spawnSync('strace', ['true']).status === 0, 'no strace that may trace');
 
 /** Addresses of this machine that need their zone, and as a message tells them. */
 const LINK_LOCAL = Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>

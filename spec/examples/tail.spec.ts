@@ -12,15 +12,15 @@ import {
   TCP_LINGER2,
 } from 'asyncore';
 import { LastLines } from '../../docs/examples/tail';
-import { has } from '../support/clients';
 import { temporaryPath } from '../support/drive';
 import { Client, Program, ROOT, runTypeScript, TYPESCRIPT, until } from '../support/program';
+import { itWith } from '../support/skips';
 
 const EXAMPLE = 'docs/examples/tail.ts';
 /** As a word of a shell's. */
 const TAIL = `'${process.execPath}' ${TYPESCRIPT.join(' ')} ${EXAMPLE} --port 0`;
 
-const itWithNc = has('nc') ? it : it.skip;
+const itWithNc = itWith('nc');
 
 const programs: Program[] = [];
 const clients: Client[] = [];

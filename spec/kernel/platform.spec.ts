@@ -5,6 +5,7 @@ import * as asyncore from 'asyncore';
 import * as names from '../../lib/kernel/platform/constants';
 import * as platform from '../../lib/kernel/platform/linux';
 import { temporaryPath } from '../support/drive';
+import { itIf } from '../support/skips';
 
 /** Runs `body` as if this were another machine. */
 function elsewhere(os: string, cpu: string, body: () => void): void {
@@ -168,11 +169,7 @@ describe.each(TOOLCHAINS)("The C headers' values on $cpu", (toolchain) => {
     (command) => spawnSync(command, ['--version']).status !== 0,
   );
 
-  /** Says at the test's name why it is skipped. */
-  function itWithCompiler(behaviour: string, body: () => void): void {
-    if (missing.length === 0) it(behaviour, body);
-    else it.skip(`${behaviour} (skipped: no ${missing[0]} on this machine)`, body);
-  }
+  const itWithCompiler = itIf(missing.length === 0, `no ${missing[0]}`);
 
   function expectAsInC(ours: Record<string, number>): void {
     expect(Object.keys(ours).length).toBeGreaterThan(0);

@@ -15,13 +15,20 @@ export class Program {
   output = '';
   readonly #exit: Promise<number | null>;
 
-  constructor(command: string, args: string[], env: NodeJS.ProcessEnv = {}) {
+  /** @param inherited descriptors of ours, which it has as 3, 4, … */
+  constructor(
+    command: string,
+    args: string[],
+    env: NodeJS.ProcessEnv = {},
+    inherited: readonly number[] = [],
+  ) {
     this.child = spawn(command, args, {
+      stdio: ['pipe', 'pipe', 'pipe', ...inherited],
       cwd: ROOT,
       env: { ...process.env, ...env },
       // A process group, so that what it has started (npm does) ends with it.
       detached: true,
-    });
+    }) as ChildProcessWithoutNullStreams;
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream.on('data', (data) => {
         this.output += data;

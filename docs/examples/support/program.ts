@@ -2,6 +2,7 @@
 // until Ctrl-C.
 
 import { isIPv6 } from 'node:net';
+import { constants } from 'node:os';
 import { parseArgs } from 'node:util';
 import {
   type Address,
@@ -11,6 +12,7 @@ import {
   type Dispatcher,
   type InternetAddress,
   loop,
+  type SocketError,
   shutdown,
   socketMap,
 } from 'asyncore';
@@ -47,6 +49,8 @@ export type Values<Given extends Options> = {
 export interface Program<Given extends Options> {
   /** The name of its file. */
   readonly name: string;
+  /** What to type before the options. Default: `npm run example NAME --` */
+  readonly command?: string;
   /** A sentence for the help. */
   readonly about: string;
   readonly options: Given;
@@ -56,6 +60,17 @@ export interface Program<Given extends Options> {
   readonly words?: string;
   /** Creates the channels, in the default map. @returns the listener; null: there is none */
   start(values: Values<Given>, words: readonly string[]): Dispatcher | null;
+  /** Called after a signal, when all channels are closed. */
+  stopped?(closed: Closed): void;
+}
+
+/** The channels that stood in the default map when the signal came. */
+export interface Closed {
+  readonly listeners: number;
+  /** All other channels. */
+  readonly connections: number;
+  /** Closed before all was sent: at the deadline, or by a second signal. */
+  readonly cut: number;
 }
 
 /** The options of a server. */
@@ -81,20 +96,17 @@ export function hostOf(address: Address | null): string {
 
 /** How long connections have to end after a signal, in ms. */
 const PATIENCE = 5000;
+/** npm and tsx pass Ctrl-C on to a program that has had it from the terminal already. In ms. */
+const SAME_SIGNAL = 200;
 
 /** Runs a program until its channels are closed: in order after a signal, at once after a second one. */
 export function run<Given extends Options>(program: Program<Given>): void {
   const { name, tellOn = process.stdout } = program;
   const { values, words } = read(program);
-  for (const signal of ['SIGINT', 'SIGTERM']) {
-    process.once(signal, () => {
-      process.once(signal, () => closeAll());
-      void shutdown(socketMap, { deadline: PATIENCE });
-    });
-  }
+  stopOnSignals(program);
 
   const serve = async (): Promise<void> => {
-    const address = program.start(values, words)?.socket?.getSockName?.();
+    const address = listen(program, values, words)?.socket?.getSockName?.();
     if (address !== undefined) tellOn.write(`${name}: listening on ${format(address)}\n`);
     await loop();
   };
@@ -104,13 +116,71 @@ export function run<Given extends Options>(program: Program<Given>): void {
       const { code = '', message, stack } = error as NodeJS.ErrnoException;
       // An invalid value of an option.
       const isMisused = code.startsWith('ERR_');
-      // An error of the system needs no stack trace either: the port is taken, a folder does not exist.
+      // An error of the system needs no stack trace either: a folder does not exist.
       const text = code === '' ? stack : message;
       process.stderr.write(`${name}: ${text}\n${isMisused ? usage(program) : ''}`);
       process.exitCode = isMisused ? 2 : 1;
     })
     .finally(() => closeAll());
 }
+
+function stopOnSignals({ stopped }: Pick<Program<Options>, 'stopped'>): void {
+  /** When the first signal came, and what was open then. */
+  let first: { readonly time: number; readonly open: Omit<Closed, 'cut'> } | null = null;
+
+  const stop = async (open: Omit<Closed, 'cut'>): Promise<void> => {
+    const cut = await shutdown(socketMap, { deadline: PATIENCE });
+    stopped?.({ ...open, cut });
+  };
+
+  for (const [signal, number] of [
+    ['SIGINT', constants.signals.SIGINT],
+    ['SIGTERM', constants.signals.SIGTERM],
+  ] as const) {
+    process.on(signal, () => {
+      const time = performance.now();
+      if (first === null) {
+        const channels = [...socketMap.values()] as Dispatcher[];
+        const listeners = channels.filter(({ accepting }) => accepting).length;
+        const open = { listeners, connections: channels.length - listeners };
+        first = { time, open };
+        void stop(open);
+      } else if (time - first.time > SAME_SIGNAL) {
+        const cut = socketMap.size;
+        closeAll(socketMap, true);
+        stopped?.({ ...first.open, cut });
+        process.exit(128 + number);
+      }
+    });
+  }
+}
+
+/** Starts the program. @throws {Error} which says what to type, when the port cannot be had */
+function listen<Given extends Options>(
+  program: Program<Given>,
+  values: Values<Given>,
+  words: readonly string[],
+): Dispatcher | null {
+  try {
+    return program.start(values, words);
+  } catch (error) {
+    const { code = '', syscall = '', address } = error as Partial<SocketError>;
+    const reason = syscall === 'bind' || syscall === 'listen' ? PORT_ERRORS[code] : undefined;
+    if (reason === undefined || !('port' in program.options)) throw error;
+    const what = `${address ?? 'the port'} ${reason}`;
+    const remedy = `${commandOf(program)} --port N, with another N, or 0 for any free port`;
+    throw Object.assign(new Error(`${what}. Type: ${remedy}`), { code });
+  }
+}
+
+/** Another port would help. */
+const PORT_ERRORS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'is taken',
+  EACCES: 'is for privileged users only',
+};
+
+const commandOf = ({ name, command }: Pick<Program<Options>, 'name' | 'command'>): string =>
+  command ?? `npm run example ${name} --`;
 
 function read<Given extends Options>(
   program: Program<Given>,
@@ -124,7 +194,8 @@ function read<Given extends Options>(
   let given: Record<string, unknown>;
   let words: string[];
   try {
-    const config = { ...Object.fromEntries(texts), help: { type: 'boolean' } } as const;
+    const help = { type: 'boolean', short: 'h' } as const;
+    const config = { ...Object.fromEntries(texts), help };
     const parsed = parseArgs({ options: config, allowPositionals: program.words !== undefined });
     ({ values: given, positionals: words } = parsed);
   } catch (error) {
@@ -154,18 +225,19 @@ function read<Given extends Options>(
   return { values: Object.fromEntries(values), words };
 }
 
-function usage({ name, about, options, words }: Omit<Program<Options>, 'start'>): string {
+function usage(program: Omit<Program<Options>, 'start'>): string {
+  const { about, options, words } = program;
   const rows = Object.entries(options).map(([key, { argument, default: value, help }]) => [
     `--${key} ${argument}`,
     value === '' || value === null
       ? help
       : `${help} (default ${typeof value === 'object' ? format(value) : value})`,
   ]);
-  const table = [...rows, ['--help', 'prints this']] as [string, string][];
+  const table = [...rows, ['-h, --help', 'prints this']] as [string, string][];
   const width = Math.max(...table.map(([option]) => option.length));
   return `${about}
 
-Usage: npm run example ${name} -- [options]${words === undefined ? '' : ` ${words}`}
+Usage: ${commandOf(program)} [options]${words === undefined ? '' : ` ${words}`}
 ${table.map(([option, help]) => `  ${option.padEnd(width)}  ${help}\n`).join('')}`;
 }
 

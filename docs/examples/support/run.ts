@@ -10,14 +10,20 @@ const names = readdirSync(EXAMPLES)
   .filter((file) => file.endsWith('.ts'))
   .map((file) => parse(file).name);
 
+const USAGE = `Usage: npm run example NAME -- [options]
+  -h, --help  prints this, or the options of NAME
+
+NAME is one of
+  ${names.join('\n  ')}
+`;
+
 const [, , name = '', ...rest] = process.argv;
 if (names.includes(name)) {
   process.argv = [process.execPath, join(EXAMPLES, `${name}.ts`), ...rest];
   Module.runMain();
+} else if (name === '--help' || name === '-h') {
+  process.stdout.write(USAGE);
 } else {
-  process.stderr.write(`Usage: npm run example NAME -- [options], where NAME is one of
-  ${names.join('\n  ')}
-Each lists its options with --help.
-`);
+  process.stderr.write(name === '' ? USAGE : `There is no example ${name}.\n${USAGE}`);
   process.exitCode = 2;
 }
