@@ -10,7 +10,7 @@ import {
   SO_REUSEPORT,
   SOL_SOCKET,
 } from '../kernel/platform/constants';
-import type { Socket } from '../kernel/socket';
+import { Socket } from '../kernel/socket';
 import { type ChannelMap, checkMap, socketMap } from '../loop/channel-map';
 import type { ListenLimits } from './accept';
 import { beforeClose, Dispatcher } from './dispatcher';
@@ -48,6 +48,9 @@ const OPTIONS = {
   signal: true,
 } as const;
 
+/** What a socket that is given has behind it. */
+const BEFORE_BIND = ['reuseAddr', 'reusePort', 'ipv6Only', 'unlink'] as const;
+
 /** What is called with each connection. */
 export type AcceptHandler = (socket: Socket, address: Address) => unknown;
 
@@ -84,7 +87,7 @@ class Listener extends Dispatcher {
  *
  * @param address `{ host, port }` or `{ path }`. The host `''` is every IPv4 address of this machine, `'::'`
  *   every address. Port 0 is one that the kernel chooses; `address()` of the listener tells which. A host
- *   name is looked up, which blocks. A file that a dead process has left at a Unix path is removed
+ *   name is looked up, which blocks. A file that a dead process has left at a Unix path is removed. Or a socket that is bound, or listens already, such as one that systemd has passed
  * @param accepted makes a channel of the socket, or closes it
  * @returns the listener. `close()` ends it
  * @throws {SocketError} `EADDRINUSE`, `EACCES`, `ENOTFOUND`, …
@@ -98,7 +101,7 @@ class Listener extends Dispatcher {
  * await loop();
  */
 export function listen(
-  address: Address,
+  address: Address | Socket,
   accepted: AcceptHandler,
   options: ListenOptions = {},
 ): Dispatcher {
@@ -115,16 +118,10 @@ export function listen(
     throw badType(ACTION, 'an AbortSignal', signal);
   }
   signal?.throwIfAborted();
-  const { family, address: located } = locate(address, ACTION);
   const listener = new Listener(accepted, map, signal);
   try {
-    listener.createSocket(family);
-    if (family !== AF_UNIX && reuseAddr) listener.setReuseAddr();
-    if (reusePort) listener.setSockOpt(SOL_SOCKET, SO_REUSEPORT, true);
-    if (family === AF_INET6) listener.setSockOpt(IPPROTO_IPV6, IPV6_V6ONLY, ipv6Only);
-    // The channel's own `bind` removes the file of a Unix path at the end.
-    if (unlink) listener.bind(located);
-    else (listener.socket as Socket).bind(located);
+    if (address instanceof Socket) take(listener, address, options);
+    else bind(listener, address, { reuseAddr, reusePort, ipv6Only, unlink });
     listener.listen(backlog, limits);
     listener.addr = listener.address();
   } catch (error) {
@@ -132,4 +129,27 @@ export function listen(
     throw error;
   }
   return listener;
+}
+
+function take(listener: Listener, socket: Socket, options: ListenOptions): void {
+  const late = BEFORE_BIND.find((name) => options[name] !== undefined);
+  if (late !== undefined) {
+    throw badType(ACTION, `no ${late} for a socket that is bound`, options[late]);
+  }
+  listener.setSocket(socket);
+}
+
+function bind(
+  listener: Listener,
+  wanted: Address,
+  { reuseAddr, reusePort, ipv6Only, unlink }: Record<(typeof BEFORE_BIND)[number], boolean>,
+): void {
+  const { family, address } = locate(wanted, ACTION);
+  listener.createSocket(family);
+  if (family !== AF_UNIX && reuseAddr) listener.setReuseAddr();
+  if (reusePort) listener.setSockOpt(SOL_SOCKET, SO_REUSEPORT, true);
+  if (family === AF_INET6) listener.setSockOpt(IPPROTO_IPV6, IPV6_V6ONLY, ipv6Only);
+  // The channel's own `bind` removes the file of a Unix path at the end.
+  if (unlink) listener.bind(address);
+  else (listener.socket as Socket).bind(address);
 }

@@ -193,6 +193,34 @@ describe('listen', () => {
     expect(existsSync(path)).toBe(true);
   });
 
+  it('takes a socket that is bound, or listens already', async () => {
+    const map = newMap();
+    const bound = Socket.socket();
+    bound.bind(LOCAL);
+    const ready = Socket.socket();
+    ready.bind(LOCAL);
+    ready.listen(3);
+    const callers = [bound, ready].map((socket) => {
+      const server = listen(socket, (accepted) => keep(accepted).send(text('hello')), { map });
+      expect(server.addr).toEqual(socket.getSockName());
+      return call(server.address() as Address);
+    });
+    const heard = new Set<Socket>();
+    const hear = () => callers.every((one) => heard.has(one) || (one.recv(10) && heard.add(one)));
+    await drive({ usePoll: false, sync: true }, () => Boolean(hear()), { map });
+  });
+
+  it('refuses an option that comes too late for a bound socket, which stays open', () => {
+    const socket = keep(Socket.socket());
+    socket.bind(LOCAL);
+    const map = newMap();
+    expect(() => listen(socket, nothing, { map, reusePort: true })).toThrow(
+      'Cannot listen: expected no reusePort for a socket that is bound, received true',
+    );
+    expect(map.size).toBe(0);
+    expect(socket.closed).toBe(false);
+  });
+
   it('closes when its signal is aborted, and forgets the signal when it closes before', () => {
     const map = newMap();
     const stop = new AbortController();
