@@ -3,10 +3,10 @@
 
 import { isIPv6 } from 'node:net';
 import { parseArgs } from 'node:util';
-import { AF_INET, AF_INET6, ChannelMap, closeAll, type Dispatcher, loop } from 'asyncore';
+import { ChannelMap, closeAll, type Dispatcher, loop } from 'asyncore';
 import { ChatServer } from './chat-room';
-import { EchoServer } from './echo-server';
-import { HttpServer } from './http-request-handler';
+import { echoServer } from './echo-server';
+import { httpServer } from './http-request-handler';
 
 const USAGE = `Usage: npm start -- [--host ADDRESS] [--port N]
   --host ADDRESS   an IPv4 or IPv6 address of this machine (default 127.0.0.1)
@@ -44,25 +44,24 @@ function options(): { host: string; port: number } {
 }
 
 function portOf(server: Dispatcher): number {
-  const address = server.socket?.getSockName?.();
-  return address !== undefined && 'port' in address ? address.port : 0;
+  const address = server.address();
+  return address !== null && 'port' in address ? address.port : 0;
 }
 
 async function main(): Promise<void> {
   const { host, port } = options();
-  const family = isIPv6(host) ? AF_INET6 : AF_INET;
   const map = new ChannelMap();
   const at = (offset: number) => ({ host, port: port === 0 ? 0 : port + offset });
 
-  const http = new HttpServer(at(0), family, map);
-  const echo = new EchoServer(at(1), family, map);
-  const chat = new ChatServer(at(2), family, map);
+  const http = httpServer(at(0), map);
+  const echo = echoServer(at(1), map);
+  const chat = new ChatServer(at(2), map);
 
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
   process.once('SIGTERM', () => stop.abort());
 
-  const inUrl = family === AF_INET6 ? `[${host}]` : host;
+  const inUrl = isIPv6(host) ? `[${host}]` : host;
   process.stdout.write(`Three servers in one loop. Try:
   curl -d 'a=1' http://${inUrl}:${portOf(http)}/
   nc ${host} ${portOf(echo)}        what you type comes back

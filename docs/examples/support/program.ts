@@ -94,8 +94,8 @@ export function run<Given extends Options>(program: Program<Given>): void {
   }
 
   const serve = async (): Promise<void> => {
-    const address = program.start(values, words)?.socket?.getSockName?.();
-    if (address !== undefined) tellOn.write(`${name}: listening on ${format(address)}\n`);
+    const address = program.start(values, words)?.address() ?? null;
+    if (address !== null) tellOn.write(`${name}: listening on ${format(address)}\n`);
     await loop();
   };
 
