@@ -178,6 +178,7 @@ const DEEDS: ReadonlyMap<string, string> = new Map([
   ['getsockname', "get the socket's address"],
   ['getsockopt', 'get a socket option'],
   ['loopSync', 'run a loop'],
+  ['pipe2', 'open a pipe'],
   ['pushWithProducer', 'push a producer'],
   ['recvfrom', 'receive a datagram'],
   ['recvmsg', 'receive a message'],

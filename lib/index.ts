@@ -5,7 +5,7 @@ export type { Accepted, ListenLimits } from './channels/accept';
 export { Dispatcher } from './channels/dispatcher';
 export { DispatcherWithSend } from './channels/dispatcher-with-send';
 export type { CloseReason } from './channels/ending';
-export { FileDispatcher, FileWrapper, type HasDescriptor } from './channels/file-dispatcher';
+export { FileDispatcher, FileWrapper } from './channels/file-dispatcher';
 export type { Handled, Handlers } from './channels/handlers';
 export type { IdleTimeoutOptions } from './channels/idle-timeout';
 export { type AcceptHandler, type ListenOptions, listen } from './channels/listen';
@@ -33,10 +33,25 @@ export {
   SocketError,
 } from './errors';
 export type { Address, InternetAddress, UnixAddress } from './kernel/address';
+export { addressKey } from './kernel/address-key';
+export { type CreateServerOptions, createServer } from './kernel/create-server';
 export { errorCode } from './kernel/errno';
+export type { HasDescriptor } from './kernel/has-descriptor';
 export { CMSG_LEN, CMSG_SPACE, type ControlMessage, type Message } from './kernel/messages';
+export {
+  type AddrInfo,
+  type AddrInfoOptions,
+  getAddrInfo,
+  getFqdn,
+  getHostByAddr,
+  getHostByName,
+  type HostNames,
+} from './kernel/names';
+export { pipe } from './kernel/pipe';
 export * from './kernel/platform/constants';
+export { Poller } from './kernel/poller';
 export { type ReceivedDescriptors, recvFds, sendFds } from './kernel/rights';
+export { select } from './kernel/select';
 export { Socket, type SocketLike } from './kernel/socket';
 export { strerror } from './kernel/syscalls';
 export type { Channel } from './loop/channel';

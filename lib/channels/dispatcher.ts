@@ -57,25 +57,18 @@ export let sessionOf: (channel: Dispatcher) => Session;
  * A channel around one socket. Python's `asyncore.dispatcher`.
  *
  * @example
- * class EchoHandler extends DispatcherWithSend {
+ * class Echo extends DispatcherWithSend {
  *   override handleRead() {
  *     const data = this.recv(8192);
  *     if (data !== null) this.send(data);
  *   }
+ *   override handleClose() {
+ *     this.close();
+ *   }
  * }
  *
- * class EchoServer extends Dispatcher {
- *   constructor(address: Address) {
- *     super();
- *     this.createSocket();
- *     this.setReuseAddr();
- *     this.bind(address);
- *     this.listen(5);
- *   }
- *   override handleAccepted(socket: Socket) {
- *     new EchoHandler(socket);
- *   }
- * }
+ * listen({ host: '127.0.0.1', port: 8007 }, (socket) => new Echo(socket));
+ * await loop();
  */
 export class Dispatcher extends ChannelBase implements Channel, Handlers {
   static {

@@ -3,10 +3,11 @@
 // dispatcher needs.
 
 import { inspect } from 'node:util';
-import { badRange, badType, checkInteger } from '../errors';
+import { badRange, checkInteger } from '../errors';
 import { shortened } from '../kernel/buffers';
 import { Descriptor } from '../kernel/descriptor';
 import { closedSocket } from '../kernel/errno';
+import { descriptorOf, type HasDescriptor } from '../kernel/has-descriptor';
 import { SO_ERROR, SOL_SOCKET } from '../kernel/platform/constants';
 import { ERRNO } from '../kernel/platform/linux';
 import { type SocketLike, type SocketOwner, setNonBlocking, socketClosing } from '../kernel/socket';
@@ -108,9 +109,6 @@ export class FileWrapper implements SocketLike, Disposable {
   }
 }
 
-/** A descriptor, or an object that has one: an `fs.FileHandle`, a stream, a Socket. */
-export type HasDescriptor = number | { readonly fd: number } | { fileno(): number };
-
 /**
  * A channel around a pipe, a terminal or a file. Python's `asyncore.file_dispatcher`.
  *
@@ -139,7 +137,7 @@ export class FileDispatcher extends Dispatcher {
   constructor(file: HasDescriptor, map?: ChannelMap) {
     super(null, map);
     this.connected = true;
-    const fd = descriptorOf(file);
+    const fd = descriptorOf('make a file channel', file);
     this.setFile(fd);
     setNonBlocking(fd);
   }
@@ -152,14 +150,4 @@ export class FileDispatcher extends Dispatcher {
   setFile(fd: number): void {
     this.setSocket(new FileWrapper(fd));
   }
-}
-
-function descriptorOf(file: HasDescriptor): number {
-  if (typeof file === 'number') return file;
-  if (typeof (file as { fileno?: unknown } | null)?.fileno === 'function') {
-    return (file as { fileno(): number }).fileno();
-  }
-  const fd = (file as { fd?: unknown } | null)?.fd;
-  if (typeof fd !== 'number') throw badType('make a file channel', 'a descriptor', file);
-  return fd;
 }

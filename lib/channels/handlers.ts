@@ -64,9 +64,9 @@ export interface Handlers {
   handleAccepted(socket: Socket, address: Address): Handled;
 
   /**
-   * The peer has closed the connection, or all is sent after `closeWhenDone`. Closes the channel. An
-   * override must close it, too, or is called again: an async one when its promise is settled. `close` does
-   * not call this.
+   * The peer has closed the connection, or all is sent after `closeWhenDone`; `closeReason` says which.
+   * Closes the channel. An override must close it, too, or is called again: an async one when its promise is
+   * settled. `close` does not call this.
    */
   handleClose(): Handled;
 

@@ -54,7 +54,7 @@ export function needsLookup(address: Address): address is InternetAddress {
 }
 
 /** Python's spellings of INADDR_ANY and INADDR_BROADCAST. */
-const WILDCARDS = new Map([
+export const WILDCARDS: ReadonlyMap<string, string> = new Map([
   ['', '0.0.0.0'],
   ['<broadcast>', '255.255.255.255'],
 ]);
@@ -63,7 +63,8 @@ function isInternet(address: Address): address is InternetAddress {
   return 'host' in address;
 }
 
-function withoutScope(host: string): string {
+/** An IPv6 literal without its `%eth0`. */
+export function withoutScope(host: string): string {
   const percent = host.indexOf('%');
   return percent === -1 ? host : host.slice(0, percent);
 }
@@ -151,8 +152,8 @@ function encodeUnix(address: UnixAddress | InternetAddress, action: string): Buf
   return sockaddr;
 }
 
-/** The family that a host's address belongs to. */
-function familyOf(host: unknown): number {
+/** The family that a host's address belongs to; of a name: IPv4. */
+export function familyOf(host: unknown): number {
   return typeof host === 'string' && isIPv6(withoutScope(host)) ? AF_INET6 : AF_INET;
 }
 

@@ -49,10 +49,11 @@ export const CONNECTION_FAULTS: ReadonlySet<string> = new Set([
 ]);
 
 /** A host name cannot be looked up. @param code as `dns.lookup` has it: `ENOTFOUND` */
-export function lookupError(code: string, host: string): SocketError {
+export function lookupError(code: string, host: string, syscall = 'getaddrinfo'): SocketError {
   const known = Object.keys(EAI).find((errno) => EAI[Number(errno)] === code);
   const errno = Number(known ?? 0);
-  return new SocketError(code, errno, 'getaddrinfo', 'the name cannot be looked up', host);
+  const what = syscall === 'getaddrinfo' ? 'name' : 'address';
+  return new SocketError(code, errno, syscall, `the ${what} cannot be looked up`, host);
 }
 
 /**

@@ -71,6 +71,7 @@ function stub<Real extends AnyFunction = CFunction>(signature?: string): Real {
 export const raw = {
   socket: stub('int socket(int, int, int)'),
   socketpair: stub('int socketpair(int, int, int, void *)'),
+  pipe2: stub(PLATFORM_SIGNATURES.pipe2),
   bind: stub('int bind(int, void *, uint32_t)'),
   listen: stub('int listen(int, int)'),
   connect: stub('int connect(int, void *, uint32_t)'),
@@ -100,6 +101,8 @@ export const raw = {
   inet_pton: stub('int inet_pton(int, const char *, void *)'),
   if_nametoindex: stub('uint32_t if_nametoindex(const char *)'),
   getaddrinfo: stub('int getaddrinfo(const char *, const char *, void *, void *)'),
+  gethostbyaddr_r: stub(PLATFORM_SIGNATURES.gethostbyaddr_r),
+  strlen: stub<(text: bigint) => number>('size_t strlen(uintptr_t)'),
   strerror: stub<(errno: number) => string>('const char *strerror(int)'),
   if_indextoname: stub<(index: number, name: Buffer) => unknown>(
     'void *if_indextoname(uint32_t, void *)',

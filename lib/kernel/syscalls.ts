@@ -88,7 +88,15 @@ export function socketpair(
   checkInt('socketpair', 'type', type);
   checkInt('socketpair', 'protocol', protocol);
   const fds = new Int32Array(2);
-  const result = openPair(fds, family, type, protocol);
+  const result = openPair(raw.socketpair, fds, family, type, protocol, fds);
+  return result < 0 ? result : [fds[0] as number, fds[1] as number];
+}
+
+/** @returns the end to read from and the end to write to, or a negated errno */
+export function pipe2(flags: number): [number, number] | number {
+  checkInt('pipe2', 'flags', flags);
+  const fds = new Int32Array(2);
+  const result = openPair(raw.pipe2, fds, fds, flags);
   return result < 0 ? result : [fds[0] as number, fds[1] as number];
 }
 

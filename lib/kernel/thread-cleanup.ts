@@ -44,12 +44,20 @@ export function open(fn: CFunction, a?: unknown, b?: unknown, c?: unknown, d?: u
 }
 
 /**
- * The same for socketpair(2), which fills `fds`.
+ * The same for a call that opens two: socketpair(2) and pipe2(2). Neither of them waits.
+ * @param fds what the call fills; one of its arguments
  * @returns 0, or a negated errno
  */
-export function openPair(fds: Int32Array, family: number, type: number, protocol: number): number {
+export function openPair(
+  fn: CFunction,
+  fds: Int32Array,
+  a?: unknown,
+  b?: unknown,
+  c?: unknown,
+  d?: unknown,
+): number {
   const calls = raw;
-  if (calls.socketpair(family, type, protocol, fds) === -1) return -calls.errno();
+  if (fn(a, b, c, d) === -1) return -calls.errno();
   const { hooks } = calls;
   if (hooks === null) return 0;
   const first = fds[0] as number;

@@ -2,13 +2,23 @@
 
 import { join } from 'node:path';
 import ts from 'typescript';
-import { cookbook, type Listings, programsOf, tutorial, writeListings } from '../support/listings';
+import {
+  cookbook,
+  type Listings,
+  namedListings,
+  programsOf,
+  tutorial,
+  writeListings,
+} from '../support/listings';
 import { ROOT } from '../support/program';
 
 const PAGES: [page: string, listings: Listings][] = [
   ['README.md', programsOf('README.md')],
   ['docs/cookbook.md', cookbook()],
-  ['docs/porting.md', programsOf('docs/porting.md')],
+  [
+    'docs/porting.md',
+    new Map([...programsOf('docs/porting.md'), ...namedListings('docs/porting.md')]),
+  ],
   ['docs/security.md', programsOf('docs/security.md')],
   ['docs/tutorial.md', tutorial()],
 ];

@@ -1,12 +1,18 @@
 // The two programs of docs/porting.md, as printed: the same clients hear the same from both.
 
 import { join } from 'node:path';
-import { listingsOf, programsOf, runListing, writeListings } from '../support/listings';
+import {
+  listingsOf,
+  namedListings,
+  programsOf,
+  runListing,
+  writeListings,
+} from '../support/listings';
 import { Client, Program } from '../support/program';
 import { PYTHON } from '../support/python';
 
 const PAGE = 'docs/porting.md';
-const PYTHON_LISTINGS = listingsOf(PAGE, 'python');
+const PYTHON_LISTINGS = listingsOf(PAGE, 'python').slice(0, -namedListings(PAGE, 'python').size);
 const PROGRAMS = programsOf(PAGE);
 const folder = writeListings(new Map([...PROGRAMS, ['server.py', PYTHON_LISTINGS[0] ?? '']]));
 const PYTHON_FILE = join(folder, 'server.py');

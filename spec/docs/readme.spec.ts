@@ -1,8 +1,9 @@
 // The programs of the README, as printed.
 
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { programsOf, runListing, writeListings } from '../support/listings';
-import { Client, type Program } from '../support/program';
+import { Client, type Program, until } from '../support/program';
 
 const PROGRAMS = programsOf('README.md');
 const folder = writeListings(PROGRAMS);
@@ -38,6 +39,27 @@ describe('README', () => {
     await one.hears('hello\r\n');
     one.socket.end();
     expect(await one.ends()).toBe('hello\r\n');
+  });
+
+  it('does not read from a peer that does not read its echo, until it does', async () => {
+    const port = await start(files[0] as string);
+    const { socket } = client(port);
+    await once(socket, 'connect');
+    socket.pause();
+    const size = 64 << 20;
+    for (let left = 64; left > 0; left -= 1) socket.write(Buffer.alloc(1 << 20, 'x'));
+    // Until the kernel takes no more.
+    for (let before = -1; before !== socket.writableLength; ) {
+      before = socket.writableLength;
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+    expect(socket.writableLength).toBeGreaterThan(size / 2);
+    let received = 0;
+    socket.on('data', (data) => {
+      received += data.length;
+    });
+    socket.resume();
+    await until(() => received === size);
   });
 
   it('passes lines on between the clients of the second', async () => {

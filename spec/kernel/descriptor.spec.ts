@@ -170,7 +170,7 @@ describe('A descriptor of a worker thread', () => {
       const { closeSync, readlinkSync } = require('node:fs');
       const { parentPort } = require('node:worker_threads');
       const { ChannelMap, Dispatcher, FileDispatcher, Socket, loop } = require(${INDEX});
-      const { recvFds, sendFds } = require(${INDEX});
+      const { pipe, recvFds, sendFds } = require(${INDEX});
       const held = globalThis.held = [];
       const fds = [];
       ${open}
@@ -261,6 +261,16 @@ describe('A descriptor of a worker thread', () => {
       expect(await outcome(open)).toEqual({ code: 1, open: [false, true, true, true] });
     },
   );
+
+  it('is the program’s when pipe() has opened it; the duplicate of a channel is not', async () => {
+    const open = `
+      fds.push(...pipe());
+      const channel = new FileDispatcher(fds[0], new ChannelMap());
+      held.push(channel);
+      fds.push(channel.fileno());
+    `;
+    expect(await outcome(open)).toEqual({ code: 1, open: [true, true, false] });
+  });
 
   it('is left alone when it was closed, and another thread has its number by now', async () => {
     const open = `${PAIR} for (const socket of held) socket.close(); fds.length = 0;`;

@@ -11,15 +11,19 @@ import {
   type Address,
   AF_INET,
   AF_INET6,
+  AI_CANONNAME,
   AsyncChat,
   ChannelMap,
   closeAll,
   Dispatcher,
   FileDispatcher,
   FileProducer,
+  getAddrInfo,
+  getHostByAddr,
   type Handled,
   IPPROTO_TCP,
   POLLIN,
+  pipe,
   poll,
   poll2,
   recvFds,
@@ -29,6 +33,7 @@ import {
   SOCK_DGRAM,
   SOL_SOCKET,
   Socket,
+  select,
   sendFds,
   TCP_INFO,
 } from 'asyncore';
@@ -61,6 +66,7 @@ const MSGHDR = 56;
 
 const MEMORY: Record<string, Pairs> = {
   socketpair: [[3, fixed(8)]],
+  pipe2: [[0, fixed(8)]],
   bind: [[1, 2]],
   connect: [[1, 2]],
   accept4: [
@@ -110,6 +116,13 @@ const MEMORY: Record<string, Pairs> = {
     [2, fixed(48)],
     [3, fixed(8)],
   ],
+  gethostbyaddr_r: [
+    [0, 1],
+    [3, fixed(32)],
+    [4, 5],
+    [6, fixed(8)],
+    [7, fixed(4)],
+  ],
   memcpy: [[0, 2]],
 };
 
@@ -135,6 +148,7 @@ const WITHOUT = [
   'epoll_create1',
   'if_nametoindex',
   'strerror',
+  'strlen',
   'freeaddrinfo',
 ];
 
@@ -218,6 +232,9 @@ beforeEach(() => {
 afterEach(() => {
   closeAll(map, true);
 });
+
+const crowdOf = (size: number): Socket[] =>
+  Array.from({ length: size }, () => keep(Socket.socket()));
 
 /** Sends back what it gets. */
 class Echo extends AsyncChat {
@@ -339,6 +356,10 @@ describe('A length', () => {
     const tcp = keep(Socket.socket());
     for (const length of [1, 4, 1000]) tcp.getSockOpt(IPPROTO_TCP, TCP_INFO, length);
     keep(Socket.socket()).bind({ host: 'localhost', port: 0 });
+    getAddrInfo('localhost', 'http', { flags: AI_CANONNAME });
+    getHostByAddr('127.0.0.1');
+    for (const fd of pipe()) closeSync(fd);
+    select(crowdOf(300), crowdOf(300), [], 0);
     // One of them is what the loop has used.
     for (const selector of [new EpollSelector(), new PollSelector()]) {
       for (let left = 100; left > 0; left -= 1) {

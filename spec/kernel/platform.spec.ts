@@ -206,7 +206,7 @@ describe.each(TOOLCHAINS)("The C headers' values on $cpu", (toolchain) => {
     elsewhere('linux', toolchain.cpu, () => {
       layout = (require('../../lib/kernel/platform/linux') as typeof platform).LAYOUT;
     });
-    const { addrinfo, epollEvent, msghdr, iovec, cmsghdr, ...sizes } =
+    const { addrinfo, hostent, epollEvent, msghdr, iovec, cmsghdr, ...sizes } =
       layout as typeof platform.LAYOUT;
     expectAsInC({
       'sizeof(struct sockaddr_in)': sizes.sockaddrIn,
@@ -217,9 +217,20 @@ describe.each(TOOLCHAINS)("The C headers' values on $cpu", (toolchain) => {
       'sizeof(Dl_info)': sizes.dlInfo,
       'offsetof(Dl_info, dli_fname)': 0,
       'sizeof(struct addrinfo)': addrinfo.size,
+      'offsetof(struct addrinfo, ai_flags)': addrinfo.flags,
+      'offsetof(struct addrinfo, ai_family)': addrinfo.family,
+      'offsetof(struct addrinfo, ai_socktype)': addrinfo.type,
+      'offsetof(struct addrinfo, ai_protocol)': addrinfo.protocol,
+      'offsetof(struct addrinfo, ai_canonname)': addrinfo.canonName,
       'offsetof(struct addrinfo, ai_addrlen)': addrinfo.addrlen,
       'offsetof(struct addrinfo, ai_addr)': addrinfo.addr,
       'offsetof(struct addrinfo, ai_next)': addrinfo.next,
+      'sizeof(struct hostent)': hostent.size,
+      'offsetof(struct hostent, h_name)': hostent.name,
+      'offsetof(struct hostent, h_aliases)': hostent.aliases,
+      'offsetof(struct hostent, h_addrtype)': hostent.family,
+      'offsetof(struct hostent, h_length)': hostent.length,
+      'offsetof(struct hostent, h_addr_list)': hostent.addresses,
       'sizeof(struct msghdr)': msghdr.size,
       'offsetof(struct msghdr, msg_name)': msghdr.name,
       'offsetof(struct msghdr, msg_namelen)': msghdr.nameLength,
@@ -248,5 +259,17 @@ describe.each(TOOLCHAINS)("The C headers' values on $cpu", (toolchain) => {
       return [value === '-2' ? 'EAI_NONAME' : 'EAI_NODATA', Number(value)];
     });
     expectAsInC(Object.fromEntries(ours));
+  });
+
+  itWithCompiler("are those of gethostbyaddr's answers", () => {
+    const names = ['NETDB_INTERNAL', 'HOST_NOT_FOUND', 'TRY_AGAIN', 'NO_RECOVERY', 'NO_DATA'];
+    const asInC = askCompiler(toolchain, names);
+    expect(names.map((name) => platform.H_ERRNO[asInC[name] as number])).toEqual([
+      'EAI_SYSTEM',
+      'ENOTFOUND',
+      'EAI_AGAIN',
+      'EAI_FAIL',
+      'ENOTFOUND',
+    ]);
   });
 });

@@ -145,6 +145,7 @@ describe('Arguments', () => {
     ['socketpair', 'family', (n) => libc.socketpair(n, SOCK_STREAM, 0)],
     ['socketpair', 'type', (n) => libc.socketpair(AF_UNIX, n, 0)],
     ['socketpair', 'protocol', (n) => libc.socketpair(AF_UNIX, SOCK_STREAM, n)],
+    ['pipe2', 'flags', (n) => libc.pipe2(n)],
     ['listen', 'backlog', (n) => libc.listen(NOBODY, n)],
     ['getsockopt', 'level', (n) => libc.getsockopt(NOBODY, n, 1, bytes)],
     ['getsockopt', 'option', (n) => libc.getsockopt(NOBODY, 1, n, bytes)],

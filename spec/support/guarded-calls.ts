@@ -241,6 +241,10 @@ for (const room of [1, 2, 5]) {
 }
 for (const fd of [...fds, epoll]) libc.close(fd);
 
+const pipe = libc.pipe2(0);
+expect('pipe2', typeof pipe, 'object');
+for (const fd of typeof pipe === 'number' ? [] : pipe) libc.close(fd);
+
 // What the C library does by itself, where one byte too far is a SIGSEGV.
 expect('inet_pton', resolver.inetPton(AF_INET6, '::1', 16)?.length, 16);
 expect(
@@ -250,6 +254,18 @@ expect(
 );
 expect('if_indextoname', resolver.ifIndexToName(1), 'lo');
 expect('getaddrinfo', resolver.getaddrinfo('127.0.0.1', AF_INET, SOCK_STREAM)[0]?.length, 16);
+const hints = { family: AF_INET, type: SOCK_STREAM, protocol: 0, flags: constants.AI_CANONNAME };
+expect(
+  'getaddrinfo, canonName',
+  resolver.resolve('127.0.0.1', '80', hints)[0]?.canonName,
+  '127.0.0.1',
+);
+const loopback = bytes(Uint8Array.of(127, 0, 0, 1));
+expect(
+  'gethostbyaddr_r',
+  resolver.gethostbyaddr(loopback, AF_INET, '127.0.0.1').addresses[0]?.length,
+  4,
+);
 
 for (const line of wrong) console.log(line);
 console.log(`${calls} calls, ${wrong.length} wrong`);

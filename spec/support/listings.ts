@@ -21,9 +21,16 @@ export function listingsOf(page: string, language = 'ts'): string[] {
 }
 
 /** Those that begin with their file name in a comment. */
-function named(text: string): Map<string, string> {
-  const listings = text.matchAll(/^```ts\n(\/\/ (\S+)\n.*?)^```$/gms);
+function named(text: string, language = 'ts'): Map<string, string> {
+  const listings = text.matchAll(
+    new RegExp(`^\`\`\`${language}\n((?://|#) (\\S+)\n.*?)^\`\`\`$`, 'gms'),
+  );
   return new Map([...listings].map(([, code = '', name = '']) => [name, code]));
+}
+
+/** The listings of a page in one language that begin with their file name. */
+export function namedListings(page: string, language = 'ts'): Listings {
+  return named(read(page), language);
 }
 
 export function cookbook(): Listings {
@@ -50,9 +57,14 @@ export function tutorial(): Listings {
   );
 }
 
+function isNamed(code: string): boolean {
+  return /^(\/\/|#) \S+\n/.test(code);
+}
+
 /** The nameless programs of a page. They are ES modules, for their top-level await. */
 export function programsOf(page: string): Listings {
-  return new Map(listingsOf(page).map((code, index) => [`program-${index}.mts`, code]));
+  const programs = listingsOf(page).filter((code) => !isNamed(code));
+  return new Map(programs.map((code, index) => [`program-${index}.mts`, code]));
 }
 
 /**

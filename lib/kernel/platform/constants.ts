@@ -1,4 +1,4 @@
-// The constants of <sys/socket.h>, <netinet/*.h> and <poll.h>, under their C names and for programs
+// The constants of <sys/socket.h>, <netinet/*.h>, <netdb.h> and <poll.h>, under their C names and for programs
 // to use. The values are Linux's asm-generic ones, which x64 and arm64 share.
 
 // Address families.
@@ -113,11 +113,20 @@ export const MSG_MORE = 0x8000;
 export const MSG_CMSG_CLOEXEC = 0x40000000;
 
 // How to shut down, and the longest accept queue that Linux allows unless it is told otherwise; `listen`
-// asks for 128 by default.
+// asks for 511 by default.
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
 export const SOMAXCONN = 4096;
+
+// Flags of getaddrinfo(3).
+export const AI_PASSIVE = 0x1;
+export const AI_CANONNAME = 0x2;
+export const AI_NUMERICHOST = 0x4;
+export const AI_V4MAPPED = 0x8;
+export const AI_ALL = 0x10;
+export const AI_ADDRCONFIG = 0x20;
+export const AI_NUMERICSERV = 0x400;
 
 // Readiness, as poll(2) spells it; epoll's bits of the same names have the same values, and
 // POLLNVAL has no counterpart there.

@@ -16,6 +16,9 @@ export const PLATFORM_SIGNATURES = {
   epoll_create1: 'int epoll_create1(int)',
   epoll_ctl: 'int epoll_ctl(int, int, int, uintptr_t)',
   epoll_wait: 'int epoll_wait(int, uintptr_t, int, int)',
+  gethostbyaddr_r:
+    'int gethostbyaddr_r(void *, uint32_t, int, void *, uintptr_t, size_t, void *, void *)',
+  pipe2: 'int pipe2(void *, int)',
   sendfile: 'intptr_t sendfile(int, int, void *, size_t)',
 } as const;
 
@@ -40,6 +43,7 @@ export const F_SETFL = 4;
 export const F_DUPFD_CLOEXEC = 1030;
 export const FD_CLOEXEC = 1;
 export const O_NONBLOCK = 0o4000;
+export const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
 
 /** dlopen(3): resolve lazily, and never unload. */
@@ -75,7 +79,18 @@ export const LAYOUT = {
   /** The data of a control message follows; the next one begins at a multiple of `align`. */
   cmsghdr: { size: 16, length: 0, level: 8, type: 12, align: 8 },
   dlInfo: 32,
-  addrinfo: { size: 48, addrlen: 16, addr: 24, next: 40 },
+  addrinfo: {
+    size: 48,
+    flags: 0,
+    family: 4,
+    type: 8,
+    protocol: 12,
+    addrlen: 16,
+    addr: 24,
+    canonName: 32,
+    next: 40,
+  },
+  hostent: { size: 32, name: 0, aliases: 8, family: 16, length: 20, addresses: 24 },
   epollEvent: process.arch === 'x64' ? { size: 12, data: 4 } : { size: 16, data: 8 },
 } as const;
 
@@ -154,6 +169,15 @@ export const EAI: Readonly<Record<number, string>> = {
   [-10]: 'EAI_MEMORY',
   [-11]: 'EAI_SYSTEM',
   [-12]: 'EAI_OVERFLOW',
+};
+
+/** What gethostbyaddr_r(3) leaves in h_errno, under the same codes. */
+export const H_ERRNO: Readonly<Record<number, string>> = {
+  [-1]: 'EAI_SYSTEM',
+  1: 'ENOTFOUND',
+  2: 'EAI_AGAIN',
+  3: 'EAI_FAIL',
+  4: 'ENOTFOUND',
 };
 
 const SUPPORTED = new Set(['linux-x64', 'linux-arm64']);

@@ -12,6 +12,8 @@ const SIZE = LAYOUT.pollfd;
 const EVENTS = 4;
 const REVENTS = 6;
 const FIRST_ROOM = 64;
+/** In ms: the timeout of poll(2) is an int. */
+const LONGEST_WAIT = 2 ** 31 - 1;
 
 /** Whether a descriptor is ready now, without a selector. */
 export function isReady(fd: number, mask: number): boolean {
@@ -72,6 +74,20 @@ export class PollSelector implements Selector {
       count += 1;
     }
     return count;
+  }
+
+  /**
+   * As `select`, but for any timeout, a fraction of a millisecond and Infinity included, and a signal does not
+   * end the wait.
+   */
+  wait(timeout: number): number {
+    const end = performance.now() + timeout;
+    for (let left = timeout; ; left = Math.max(0, end - performance.now())) {
+      const whole = left === Infinity ? -1 : Math.min(Math.ceil(left), LONGEST_WAIT);
+      const count = this.select(whole);
+      // The last look is one without a wait: a signal may have ended the wait before anything was looked at.
+      if (count > 0 || left === 0) return count;
+    }
   }
 
   close(): void {
