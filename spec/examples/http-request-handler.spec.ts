@@ -97,7 +97,7 @@ describe('HttpRequestHandler', () => {
     ask('\xff'.repeat(1_000_000));
     one.socket.end();
     await until(() => connection()?.sessions.size === 1);
-    await until(() => map.size === 1 || connection()?.inputEnded);
+    await until(() => map.size === 1 || connection()?.inputEnded === true);
     one.socket.resume();
     expect(await one.ends()).toMatch(/\nrequest 1\n$/);
   });
