@@ -15,14 +15,11 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import {
-  type Address,
   AsyncChat,
   type ChannelMap,
   Dispatcher,
   type Handled,
   type InternetAddress,
-  SO_KEEPALIVE,
-  SOL_SOCKET,
   type Socket,
   socketMap,
 } from 'asyncore';
@@ -138,7 +135,7 @@ export class Member extends AsyncChat {
     this.#server = server;
     this.setTerminator('\n');
     // The kernel finds out about a member whose machine is gone.
-    socket.setSockOpt(SOL_SOCKET, SO_KEEPALIVE, 1);
+    this.setKeepAlive();
     this.#closeIn(server.timeForName);
     this.hear('Welcome. What is your name?');
   }
@@ -254,6 +251,7 @@ export class Member extends AsyncChat {
   }
 }
 
+/** A class and not `listen()`, because the link to Redis ends when the listener does. */
 export class ChatServer extends Dispatcher {
   /** How long a new member may take to give a name, in ms. */
   timeForName = 60_000;
@@ -271,12 +269,12 @@ export class ChatServer extends Dispatcher {
   readonly #due: [Message, Member | null][] = [];
   #redis: RedisLink | null = null;
 
-  constructor(address: Address, family: number, map: ChannelMap = socketMap) {
+  constructor(address: InternetAddress, map: ChannelMap = socketMap) {
     super(null, map);
-    this.createSocket(family);
+    this.createSocket(familyOf(address.host));
     this.setReuseAddr();
     this.bind(address);
-    this.listen(128, { maxConnections: MOST_MEMBERS });
+    this.listen(undefined, { maxConnections: MOST_MEMBERS });
   }
 
   /**
@@ -411,7 +409,7 @@ if (require.main === module) {
       },
     },
     start: ({ host, port, redis, name }) => {
-      const server = new ChatServer({ host, port }, familyOf(host));
+      const server = new ChatServer({ host, port });
       if (redis !== null) server.share(redis, name);
       return server;
     },

@@ -4,22 +4,21 @@
 import { isIPv6 } from 'node:net';
 import type { Dispatcher } from 'asyncore';
 import { ChatServer } from './chat-room';
-import { EchoServer } from './echo-server';
-import { HttpServer } from './http-request-handler';
-import { type Closed, familyOf, listenOptions, run } from './support/program';
+import { echoServer } from './echo-server';
+import { httpServer } from './http-request-handler';
+import { type Closed, listenOptions, run } from './support/program';
 
 function portOf(server: Dispatcher): number {
-  const address = server.socket?.getSockName?.();
-  return address !== undefined && 'port' in address ? address.port : 0;
+  const address = server.address();
+  return address !== null && 'port' in address ? address.port : 0;
 }
 
 function start({ host, port }: { host: string; port: number }): void {
-  const family = familyOf(host);
   const at = (offset: number) => ({ host, port: port === 0 ? 0 : port + offset });
 
-  const http = new HttpServer(at(0), family);
-  const echo = new EchoServer(at(1), family);
-  const chat = new ChatServer(at(2), family);
+  const http = httpServer(at(0));
+  const echo = echoServer(at(1));
+  const chat = new ChatServer(at(2));
 
   process.stdout.write(`Three servers in one loop. Try:
   curl -d 'a=1' http://${isIPv6(host) ? `[${host}]` : host}:${portOf(http)}/

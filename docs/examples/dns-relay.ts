@@ -31,7 +31,7 @@ import {
   SocketError,
   socketMap,
 } from 'asyncore';
-import { TcpProxy } from './proxy';
+import { tcpProxy } from './proxy';
 import {
   AUTHENTIC_DATA,
   AUTHORITATIVE,
@@ -75,8 +75,12 @@ const TRIES = 2;
 const MOST_WRONG_ANSWERS = 100;
 const MOST_REMEMBERED = 10_000;
 /** Over TCP, in ms. A byte now and then keeps a connection from being idle, but lengthens no life. */
-const TCP_TIMES = { idle: 10_000, life: 150_000 };
-const TCP_LIMITS = { maxConnections: 200, maxConnectionsPerAddress: 50 };
+const TCP_LIMITS = {
+  idle: 10_000,
+  life: 150_000,
+  maxConnections: 200,
+  maxConnectionsPerAddress: 50,
+};
 
 /** The flags by which a client says what answer it wants. */
 const WISHES = RECURSION_DESIRED | AUTHENTIC_DATA | CHECKING_DISABLED;
@@ -177,8 +181,6 @@ class Question extends UdpDispatcher {
   #edns: Edns | null;
   #triesLeft = TRIES;
   #wrongAnswers = 0;
-  /** When to ask again or to give up, by performance.now(). */
-  #deadline = 0;
 
   constructor(
     readonly relay: DnsRelay,
@@ -193,7 +195,9 @@ class Question extends UdpDispatcher {
   }
 
   start(): void {
-    const { resolver } = this.relay;
+    const { resolver, timeout } = this.relay;
+    // A wrong answer must not put the timeout off; only asking again does.
+    this.setIdleTimeout(timeout, { direction: 'output' });
     try {
       this.#udp = Socket.socket(familyOf(resolver.host), SOCK_DGRAM);
       this.setSocket(this.#udp);
@@ -210,8 +214,6 @@ class Question extends UdpDispatcher {
 
   #ask(): void {
     this.#triesLeft -= 1;
-    this.#deadline = performance.now() + this.relay.timeout;
-    this.setIdleTimeout(this.relay.timeout);
     this.send(build(this.#id, this.#flags, this.#question, NO_RECORDS, this.#edns));
   }
 
@@ -241,16 +243,10 @@ class Question extends UdpDispatcher {
     return textOf(question) === textOf(this.#question);
   }
 
-  /**
-   * The answer may still arrive. A wrong one must not put off the deadline, as a read event puts off the
-   * idle timeout. Against somebody who tries all ids, TCP is safe.
-   */
+  /** The answer may still arrive. Against somebody who tries all ids, TCP is safe. */
   #ignore(): void {
     this.#wrongAnswers += 1;
-    if (this.#wrongAnswers < MOST_WRONG_ANSWERS) {
-      this.setIdleTimeout(Math.max(1, this.#deadline - performance.now()));
-      return;
-    }
+    if (this.#wrongAnswers < MOST_WRONG_ANSWERS) return;
     this.close();
     this.relay.sendToTcp(this.clients);
   }
@@ -296,20 +292,19 @@ export class DnsRelay extends UdpDispatcher {
   /** @param timeout after which a question is sent again, and finally given up, in ms */
   constructor(
     address: InternetAddress,
-    family: number,
     readonly resolver: InternetAddress,
     readonly timeout: number,
     map: ChannelMap = socketMap,
   ) {
     super(null, map);
+    const family = familyOf(address.host);
     this.#udp = Socket.socket(family, SOCK_DGRAM);
     this.setSocket(this.#udp);
-    if (family === AF_INET6) this.#udp.setSockOpt(IPPROTO_IPV6, IPV6_RECVPKTINFO, true);
-    else this.#udp.setSockOpt(IPPROTO_IP, IP_PKTINFO, true);
-    const tcp = new TcpProxy(address, family, resolver, TCP_TIMES, map);
-    tcp.listen(128, TCP_LIMITS);
+    if (family === AF_INET6) this.setSockOpt(IPPROTO_IPV6, IPV6_RECVPKTINFO, true);
+    else this.setSockOpt(IPPROTO_IP, IP_PKTINFO, true);
+    const tcp = tcpProxy(address, resolver, TCP_LIMITS, map);
     // The same port as TCP, if the kernel chose it: hardly any UDP port is taken.
-    this.bind(tcp.socket?.getSockName?.() ?? address);
+    this.bind(tcp.address() ?? address);
   }
 
   override handleRead(): void {
@@ -446,7 +441,6 @@ if (require.main === module) {
         help: `how long to wait for it, ${TRIES} times`,
       },
     },
-    start: ({ host, port, to, timeout }) =>
-      new DnsRelay({ host, port }, familyOf(host), to, timeout),
+    start: ({ host, port, to, timeout }) => new DnsRelay({ host, port }, to, timeout),
   });
 }

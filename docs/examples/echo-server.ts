@@ -5,8 +5,8 @@
 // stops the client. Memory holds one received piece per connection, never more. TCP's urgent bytes are
 // dropped.
 
-import { type Address, type ChannelMap, Dispatcher, type Socket, socketMap } from 'asyncore';
-import { familyOf, listenOptions, run } from './support/program';
+import { type Address, type ChannelMap, Dispatcher, listen, socketMap } from 'asyncore';
+import { listenOptions, run } from './support/program';
 
 export class EchoHandler extends Dispatcher {
   #pending: Buffer = Buffer.alloc(0);
@@ -37,18 +37,8 @@ export class EchoHandler extends Dispatcher {
   }
 }
 
-export class EchoServer extends Dispatcher {
-  constructor(address: Address, family: number, map: ChannelMap = socketMap) {
-    super(null, map);
-    this.createSocket(family);
-    this.setReuseAddr();
-    this.bind(address);
-    this.listen();
-  }
-
-  override handleAccepted(socket: Socket): void {
-    new EchoHandler(socket, this.map);
-  }
+export function echoServer(address: Address, map: ChannelMap = socketMap): Dispatcher {
+  return listen(address, (socket) => new EchoHandler(socket, map), { map });
 }
 
 if (require.main === module) {
@@ -56,6 +46,6 @@ if (require.main === module) {
     name: 'echo-server',
     about: 'Sends back whatever it receives.',
     options: listenOptions(8007),
-    start: ({ host, port }) => new EchoServer({ host, port }, familyOf(host)),
+    start: ({ host, port }) => echoServer({ host, port }),
   });
 }

@@ -18,14 +18,13 @@ import {
   type Address,
   AsyncChat,
   type ChannelMap,
-  Dispatcher,
+  type Dispatcher,
   type InternetAddress,
-  IPPROTO_TCP,
+  listen,
   SO_OOBINLINE,
   SOL_SOCKET,
   type Socket,
   socketMap,
-  TCP_NODELAY,
 } from 'asyncore';
 import { FileTree } from './support/file-tree';
 import {
@@ -37,7 +36,7 @@ import {
   WHILE_BUSY,
 } from './support/ftp-commands';
 import { NOBODY, PassiveListener, refusal, type Transfer } from './support/ftp-data';
-import { familyOf, hostOf, listenOptions, run } from './support/program';
+import { hostOf, listenOptions, run } from './support/program';
 
 const LONGEST_LINE = 4096;
 const MOST_LOGINS = 3;
@@ -59,9 +58,19 @@ export interface Account {
   readonly password: string;
 }
 
+export interface FtpOptions {
+  readonly tree: FileTree;
+  /** The user who may write; null: nobody may. */
+  readonly account: Account | null;
+  /** In ms, from the beginning of a session, whatever its client says. Default: two minutes. */
+  readonly timeForLogin?: number;
+}
+
+/** What the sessions of a server share. */
+type Site = Required<FtpOptions>;
+
 export class FtpSession extends AsyncChat {
   override highWaterMark = MOST_WAITING;
-  readonly server: FtpServer;
   access: Access = 'none';
   /** The name from USER, for PASS. */
   userName = '';
@@ -81,13 +90,16 @@ export class FtpSession extends AsyncChat {
   /** The last reply, to be sent when the transfer is over; null: the session goes on. */
   #lastReply: string | null = null;
 
-  constructor(socket: Socket, server: FtpServer) {
-    super(socket, server.map);
-    this.server = server;
+  constructor(
+    socket: Socket,
+    readonly site: Site,
+    map: ChannelMap,
+  ) {
+    super(socket, map);
     // The replies before and after a transfer are small, and neither may wait for the other.
-    socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
+    this.setNoDelay();
     // ABOR, or a part of it, arrives as urgent data. Read in line, it is a line like any other.
-    socket.setSockOpt(SOL_SOCKET, SO_OOBINLINE, 1);
+    this.setSockOpt(SOL_SOCKET, SO_OOBINLINE, 1);
     this.maxRecordLength = LONGEST_LINE;
     this.setTerminator('\n');
     this.setIdleTimeout(IDLE_TIMEOUT);
@@ -193,7 +205,7 @@ export class FtpSession extends AsyncChat {
 
   #expectLogin(): void {
     const giveUp = (): void => this.#cutOff('421 Not logged in for too long');
-    this.#patience ??= setTimeout(giveUp, this.server.timeForLogin);
+    this.#patience ??= setTimeout(giveUp, this.site.timeForLogin);
   }
 
   #endPatience(): void {
@@ -202,7 +214,7 @@ export class FtpSession extends AsyncChat {
   }
 
   logIn(password: string): string | null {
-    const { account } = this.server;
+    const { account } = this.site;
     const { userName } = this;
     if (userName === account?.name && matches(password, account.password)) this.access = 'write';
     else if (ANONYMOUS.test(userName)) this.access = 'read';
@@ -297,31 +309,17 @@ function matches(given: string, expected: string): boolean {
   return timingSafeEqual(digest(given), digest(expected));
 }
 
-export class FtpServer extends Dispatcher {
-  /** In ms, from the beginning of a session, whatever its client says. */
-  timeForLogin = TIME_FOR_LOGIN;
-
-  /** @param account the user who may write; null: nobody may */
-  constructor(
-    address: Address,
-    family: number,
-    readonly tree: FileTree,
-    readonly account: Account | null,
-    map: ChannelMap = socketMap,
-  ) {
-    super(null, map);
-    this.createSocket(family);
-    this.setReuseAddr();
-    this.bind(address);
-    this.listen(128, {
-      maxConnections: MOST_CONNECTIONS,
-      maxConnectionsPerAddress: MOST_CONNECTIONS_FROM_ONE,
-    });
-  }
-
-  override handleAccepted(socket: Socket): void {
-    new FtpSession(socket, this);
-  }
+export function ftpServer(
+  address: Address,
+  options: FtpOptions,
+  map: ChannelMap = socketMap,
+): Dispatcher {
+  const site: Site = { timeForLogin: TIME_FOR_LOGIN, ...options };
+  return listen(address, (socket) => new FtpSession(socket, site, map), {
+    map,
+    maxConnections: MOST_CONNECTIONS,
+    maxConnectionsPerAddress: MOST_CONNECTIONS_FROM_ONE,
+  });
 }
 
 function accountOf(user: string): Account | null {
@@ -346,6 +344,6 @@ if (require.main === module) {
       },
     },
     start: ({ host, port, root, user }) =>
-      new FtpServer({ host, port }, familyOf(host), new FileTree(root), accountOf(user)),
+      ftpServer({ host, port }, { tree: new FileTree(root), account: accountOf(user) }),
   });
 }

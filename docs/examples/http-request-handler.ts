@@ -16,13 +16,14 @@ import {
   type Address,
   AsyncChat,
   type ChannelMap,
-  Dispatcher,
+  type Dispatcher,
+  listen,
   SHUT_WR,
   type Socket,
   socketMap,
 } from 'asyncore';
 import { checkHost, type Headers, HttpError, parseHead } from './support/http';
-import { familyOf, listenOptions, run } from './support/program';
+import { listenOptions, run } from './support/program';
 
 const LARGEST_HEADERS = 64 * 1024;
 const LARGEST_BODY = 1024 * 1024;
@@ -200,25 +201,18 @@ export class HttpRequestHandler extends AsyncChat {
   }
 }
 
-export class HttpServer extends Dispatcher {
-  readonly sessions: Sessions = new Map();
-
-  constructor(
-    address: Address,
-    family: number,
-    map: ChannelMap = socketMap,
-    readonly timeLimit = TIME_LIMIT,
-  ) {
-    super(null, map);
-    this.createSocket(family);
-    this.setReuseAddr();
-    this.bind(address);
-    this.listen();
-  }
-
-  override handleAccepted(socket: Socket, address: Address): void {
-    new HttpRequestHandler(socket, address, this.sessions, this.map, this.timeLimit);
-  }
+/** @param timeLimit for a request and its response, in ms */
+export function httpServer(
+  address: Address,
+  map: ChannelMap = socketMap,
+  timeLimit = TIME_LIMIT,
+): Dispatcher {
+  const sessions: Sessions = new Map();
+  return listen(
+    address,
+    (socket, client) => new HttpRequestHandler(socket, client, sessions, map, timeLimit),
+    { map },
+  );
 }
 
 if (require.main === module) {
@@ -226,6 +220,6 @@ if (require.main === module) {
     name: 'http-request-handler',
     about: 'Answers HTTP requests, GET and POST, with the request itself.',
     options: listenOptions(8081),
-    start: ({ host, port }) => new HttpServer({ host, port }, familyOf(host)),
+    start: ({ host, port }) => httpServer({ host, port }),
   });
 }

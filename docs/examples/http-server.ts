@@ -10,20 +10,18 @@
 // A malformed request is answered and ends the connection, because the input behind it has no known meaning.
 
 import {
-  type Address,
   type ChannelMap,
   ChunkedProducer,
   CompositeProducer,
   Dispatcher,
   type Handled,
   HookedProducer,
-  IPPROTO_TCP,
+  type InternetAddress,
   type Producer,
   SHUT_WR,
   SimpleProducer,
   type Socket,
   socketMap,
-  TCP_NODELAY,
 } from 'asyncore';
 import {
   checkHost,
@@ -129,7 +127,7 @@ class HttpConnection extends MessageChat {
     readonly server: HttpServer,
   ) {
     super(socket, server.map);
-    socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
+    this.setNoDelay();
     this.setIdleTimeout(server.limits.idleTimeout * 1000);
   }
 
@@ -380,6 +378,7 @@ class HttpConnection extends MessageChat {
   }
 }
 
+/** A class and not `listen()`, because its clock stops when the listener closes. */
 export class HttpServer extends Dispatcher {
   readonly limits: Limits;
   /** A cheap clock: the time since the start of the server. */
@@ -389,19 +388,18 @@ export class HttpServer extends Dispatcher {
   readonly #clock: NodeJS.Timeout;
 
   constructor(
-    address: Address,
-    family: number,
+    address: InternetAddress,
     readonly handler: Handler,
     limits: Partial<Limits> = {},
     map: ChannelMap = socketMap,
   ) {
     super(null, map);
     this.limits = { ...LIMITS, ...limits };
-    this.createSocket(family);
+    this.createSocket(familyOf(address.host));
     this.setReuseAddr();
     this.bind(address);
     const { maxConnections, maxConnectionsPerAddress } = this.limits;
-    this.listen(511, { maxConnections, maxConnectionsPerAddress });
+    this.listen(undefined, { maxConnections, maxConnectionsPerAddress });
     this.#clock = setInterval(() => this.#tick(), 1000);
   }
 
@@ -504,7 +502,7 @@ if (require.main === module) {
       const files = new StaticFiles(root);
       const handler: Handler = (request) =>
         request.target === '/echo' ? echo(request) : files.respond(request);
-      return new HttpServer({ host, port }, familyOf(host), handler, {
+      return new HttpServer({ host, port }, handler, {
         maxBody: limits['max-body'],
         headerTimeout: limits['header-timeout'],
         requestTimeout: limits['request-timeout'],

@@ -17,14 +17,14 @@ import {
   Dispatcher,
   type Handled,
   type InternetAddress,
-  IPPROTO_TCP,
+  type ListenLimits,
+  listen,
   SHUT_WR,
   SO_LINGER,
   SO_OOBINLINE,
   SOL_SOCKET,
   Socket,
   socketMap,
-  TCP_NODELAY,
 } from 'asyncore';
 import { familyOf, listenOptions, run } from './support/program';
 import { refuseItself } from './support/self-connection';
@@ -38,15 +38,14 @@ const GRAIN = 20;
 /** `struct linger { l_onoff: 1, l_linger: 0 }`: close() will reset the connection. */
 const RESET = Buffer.from(new Int32Array([1, 0]).buffer);
 
-export interface Limits {
+/** The default of `maxConnections` is 10,000: further connections have to wait. */
+export interface Limits extends ListenLimits {
   /** Bytes per second, in each direction of each connection. Default: no limit. */
   readonly rate?: number;
   /** A connection that is idle for so many ms is aborted; 0, the default: never. */
   readonly idle?: number;
   /** A connection that lasts for so many ms is aborted, idle or not; 0, the default: never. */
   readonly life?: number;
-  /** How many connections there may be at a time: further ones have to wait. Default: 10,000. */
-  readonly maxConnections?: number;
 }
 
 /** One side of a connection through the proxy. */
@@ -66,8 +65,8 @@ export class Side extends Dispatcher {
     this.#tcp = socket;
     this.#rate = rate;
     // The sender has had its chance to merge small writes; the proxy must not delay them again.
-    socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
-    socket.setSockOpt(SOL_SOCKET, SO_OOBINLINE, 1);
+    this.setNoDelay();
+    this.setSockOpt(SOL_SOCKET, SO_OOBINLINE, 1);
     this.setIdleTimeout(idle);
     if (life > 0) this.#end = setTimeout(() => this.handleClose(), life);
   }
@@ -161,29 +160,20 @@ export class Side extends Dispatcher {
   /** The connection was aborted on this side, has been idle for too long, or has lasted too long. */
   override handleClose(): void {
     for (const side of [this, this.#other]) {
-      side.#tcp.setSockOpt(SOL_SOCKET, SO_LINGER, RESET);
+      side.setSockOpt(SOL_SOCKET, SO_LINGER, RESET);
       side.close();
     }
   }
 }
 
-export class TcpProxy extends Dispatcher {
-  constructor(
-    address: Address,
-    family: number,
-    readonly target: InternetAddress,
-    readonly limits: Limits = {},
-    map: ChannelMap = socketMap,
-  ) {
-    super(null, map);
-    this.createSocket(family);
-    this.setReuseAddr();
-    this.bind(address);
-    this.listen(128, { maxConnections: limits.maxConnections ?? MOST_CONNECTIONS });
-  }
-
-  override handleAccepted(socket: Socket): Handled {
-    const { target, limits, map } = this;
+/** @param target the server */
+export function tcpProxy(
+  address: Address,
+  target: InternetAddress,
+  limits: Limits = {},
+  map: ChannelMap = socketMap,
+): Dispatcher {
+  const accepted = (socket: Socket): Handled => {
     const far = new Side(Socket.socket(familyOf(target.host)), map, limits);
     const near = new Side(socket, map, limits);
     near.join(far);
@@ -192,7 +182,9 @@ export class TcpProxy extends Dispatcher {
     } catch (error) {
       return far.handleError(error);
     }
-  }
+  };
+  const { maxConnections = MOST_CONNECTIONS, maxConnectionsPerAddress } = limits;
+  return listen(address, accepted, { map, maxConnections, maxConnectionsPerAddress });
 }
 
 if (require.main === module) {
@@ -224,10 +216,6 @@ if (require.main === module) {
       },
     },
     start: ({ host, port, to, rate, idle, 'max-connections': maxConnections }) =>
-      new TcpProxy({ host, port }, familyOf(host), to, {
-        rate: rate || Infinity,
-        idle,
-        maxConnections,
-      }),
+      tcpProxy({ host, port }, to, { rate: rate || Infinity, idle, maxConnections }),
   });
 }

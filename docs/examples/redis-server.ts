@@ -12,18 +12,14 @@
 // `createClient({ RESP: 2 })`.
 
 import {
-  type Address,
   type ChannelMap,
   Dispatcher,
+  type InternetAddress,
   IPPROTO_TCP,
-  SO_KEEPALIVE,
-  SOL_SOCKET,
   type Socket,
   socketMap,
   TCP_KEEPCNT,
-  TCP_KEEPIDLE,
   TCP_KEEPINTVL,
-  TCP_NODELAY,
 } from 'asyncore';
 import { Database, Hash, List, MemberSet, SortedSet } from './support/keyspace';
 import { familyOf, listenOptions, run } from './support/program';
@@ -62,12 +58,11 @@ class RedisClient extends RequestChat {
     super(socket, server.map);
     this.database = server.database(0);
     // The replies to a burst leave in one send already, so Nagle's algorithm would only delay them.
-    socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
+    this.setNoDelay();
     // A subscriber may be silent for ever, so a lost one is told from a quiet one by the kernel.
-    socket.setSockOpt(SOL_SOCKET, SO_KEEPALIVE, 1);
-    socket.setSockOpt(IPPROTO_TCP, TCP_KEEPIDLE, SILENCE);
-    socket.setSockOpt(IPPROTO_TCP, TCP_KEEPINTVL, SILENCE / 3);
-    socket.setSockOpt(IPPROTO_TCP, TCP_KEEPCNT, 3);
+    this.setKeepAlive(true, SILENCE * 1000);
+    this.setSockOpt(IPPROTO_TCP, TCP_KEEPINTVL, SILENCE / 3);
+    this.setSockOpt(IPPROTO_TCP, TCP_KEEPCNT, 3);
   }
 
   protected override foundRequest(request: Request): void {
@@ -108,6 +103,7 @@ class RedisClient extends RequestChat {
   }
 }
 
+/** A class and not `listen()`, because expired keys are swept until the listener closes. */
 export class RedisServer extends Dispatcher {
   commandsRun = 0;
   readonly #clients = new Set<RedisClient>();
@@ -117,12 +113,12 @@ export class RedisServer extends Dispatcher {
   /** When the latest warning was printed, by performance.now(). */
   #warned = -Infinity;
 
-  constructor(address: Address, family: number, map: ChannelMap = socketMap) {
+  constructor(address: InternetAddress, map: ChannelMap = socketMap) {
     super(null, map);
-    this.createSocket(family);
+    this.createSocket(familyOf(address.host));
     this.setReuseAddr();
     this.bind(address);
-    this.listen(511, { maxConnections: MOST_CLIENTS });
+    this.listen(undefined, { maxConnections: MOST_CLIENTS });
     this.#sweeper = setInterval(() => this.#sweep(), SWEEP_INTERVAL);
   }
 
@@ -494,6 +490,6 @@ if (require.main === module) {
     name: 'redis-server',
     about: 'A small Redis, which keeps everything in memory.',
     options: listenOptions(6380),
-    start: ({ host, port }) => new RedisServer({ host, port }, familyOf(host)),
+    start: ({ host, port }) => new RedisServer({ host, port }),
   });
 }

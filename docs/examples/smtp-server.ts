@@ -25,14 +25,13 @@ import {
   type Address,
   AsyncChat,
   type ChannelMap,
-  Dispatcher,
+  type Dispatcher,
   type Handled,
-  IPPROTO_TCP,
+  listen,
   type Socket,
   socketMap,
-  TCP_NODELAY,
 } from 'asyncore';
-import { familyOf, hostOf, listenOptions, run } from './support/program';
+import { hostOf, listenOptions, run } from './support/program';
 
 /** Length of a command without its CRLF, in bytes. */
 const LONGEST_LINE = 998;
@@ -143,7 +142,7 @@ class SmtpSession extends AsyncChat {
   /** A client may end its stream after its last command, and still gets the replies. */
   override allowHalfOpen = true;
   override highWaterMark = MOST_WAITING;
-  readonly #server: SmtpServer;
+  readonly #site: Site;
   /** The client's name for itself, and the protocol. Null: no greeting yet. */
   #greeting: { readonly name: string; readonly protocol: string } | null = null;
   #envelope: Envelope | null = null;
@@ -157,16 +156,16 @@ class SmtpSession extends AsyncChat {
   /** The delivery in progress. */
   #delivery: Promise<void> | null = null;
 
-  constructor(socket: Socket, server: SmtpServer) {
-    super(socket, server.map);
-    this.#server = server;
+  constructor(socket: Socket, site: Site, map: ChannelMap) {
+    super(socket, map);
+    this.#site = site;
     // The replies to a burst leave in one send already, so Nagle's algorithm would only delay them.
-    socket.setSockOpt(IPPROTO_TCP, TCP_NODELAY, 1);
+    this.setNoDelay();
     this.setIdleTimeout(IDLE_TIMEOUT);
     const giveUp = (): void => this.#cutOff('421 4.4.2 No message for too long');
-    this.#patience = setTimeout(giveUp, server.timeForMessage);
+    this.#patience = setTimeout(giveUp, site.timeForMessage);
     this.#expectCommand();
-    this.#reply(`220 ${server.domain} ESMTP`);
+    this.#reply(`220 ${site.domain} ESMTP`);
   }
 
   #reply(text: string): void {
@@ -241,7 +240,7 @@ class SmtpSession extends AsyncChat {
     if (this.#inMessage) {
       // A message that is too large is read to its end, but not stored.
       this.#length += data.length;
-      if (this.#length <= this.#server.size) this._collectIncomingData(data);
+      if (this.#length <= this.#site.size) this._collectIncomingData(data);
       else this.incoming.length = 0;
       if (this.incoming.length === MOST_PIECES) this.incoming = [this._getData()];
     } else if (data.includes(LF) || data.includes(CR)) {
@@ -274,14 +273,14 @@ class SmtpSession extends AsyncChat {
     // The terminator includes the line end of the last line.
     this._collectIncomingData(LINE_END);
     const sent = this._getData();
-    const message = this.#length > this.#server.size ? TOO_LARGE : unstuffed(sent);
+    const message = this.#length > this.#site.size ? TOO_LARGE : unstuffed(sent);
     if (typeof message === 'string') this.#reply(message);
     else return this.#deliver(Buffer.concat([this.#trace(envelope), message]));
   }
 
   #deliver(message: Buffer): Promise<void> {
     this.pauseReading();
-    const reply = this.#server.maildir.deliver(message).then(
+    const reply = this.#site.maildir.deliver(message).then(
       (name) => {
         this.#refusals = 0;
         this.#reply(`250 2.0.0 Kept as ${name}`);
@@ -311,7 +310,7 @@ class SmtpSession extends AsyncChat {
       `Return-Path: <${sender}>`,
       ...recipients.map((recipient) => `Delivered-To: ${recipient}`),
       `Received: from ${name} ([${literal}])`,
-      `\tby ${this.#server.domain} with ${protocol}; ${date}`,
+      `\tby ${this.#site.domain} with ${protocol}; ${date}`,
       '',
     ];
     return Buffer.from(lines.join('\n'), 'latin1');
@@ -348,7 +347,7 @@ class SmtpSession extends AsyncChat {
 
   #greet(verb: string, name: string): string {
     if (!isHost(name)) return '501 5.5.4 Your name is no domain';
-    const { domain, size } = this.#server;
+    const { domain, size } = this.#site;
     this.#envelope = null;
     this.#greeting = { name, protocol: verb === 'EHLO' ? 'ESMTP' : 'SMTP' };
     if (verb === 'HELO') return `250 ${domain}`;
@@ -368,7 +367,7 @@ class SmtpSession extends AsyncChat {
       if (size === null && !/^BODY=(7BIT|8BITMIME)$/.test(parameter)) {
         return '555 5.5.4 Unknown parameter';
       }
-      if (Number(size) > this.#server.size) return TOO_LARGE;
+      if (Number(size) > this.#site.size) return TOO_LARGE;
     }
     this.#envelope = { sender: address, recipients: [] };
     return '250 2.1.0 OK';
@@ -379,7 +378,7 @@ class SmtpSession extends AsyncChat {
     const { keyword, address, parameters } = toPath(argument);
     if (keyword !== 'TO' || address === '') return '501 5.5.4 RCPT TO:<address>';
     if (parameters.length > 0) return '555 5.5.4 Unknown parameter';
-    if (!this.#server.isLocal(address)) return '550 5.7.1 Not for this domain';
+    if (!isLocal(address, this.#site.domain)) return '550 5.7.1 Not for this domain';
     if (!isMailbox(address)) return '501 5.5.4 RCPT TO:<address>';
     const { recipients } = this.#envelope;
     if (recipients.length === MOST_RECIPIENTS) return '452 4.5.3 Too many recipients';
@@ -450,48 +449,39 @@ function unstuffed(sent: Buffer): Buffer | string {
   return message.subarray(1, length);
 }
 
+/** Every domain must have a postmaster, who may be addressed without a domain. */
+function isLocal(address: string, domain: string): boolean {
+  const at = address.lastIndexOf('@');
+  if (at <= 0) return address.toLowerCase() === 'postmaster';
+  return address.slice(at + 1).toLowerCase() === domain.toLowerCase();
+}
+
 export interface SmtpOptions {
+  readonly maildir: Maildir;
   /** The domain that mail is accepted for: this server does not relay. */
   readonly domain: string;
   /** The largest message, in bytes as sent. */
   readonly size: number;
+  /**
+   * In ms, from the beginning of a session or its last message, whatever its client says. Default: an hour.
+   */
+  readonly timeForMessage?: number;
 }
 
-export class SmtpServer extends Dispatcher {
-  readonly domain: string;
-  readonly size: number;
-  /** In ms, from the beginning of a session or its last message, whatever its client says. */
-  timeForMessage = TIME_FOR_MESSAGE;
+/** What the sessions of a server share. */
+type Site = Required<SmtpOptions>;
 
-  constructor(
-    address: Address,
-    family: number,
-    readonly maildir: Maildir,
-    { domain, size }: SmtpOptions,
-    map: ChannelMap = socketMap,
-  ) {
-    super(null, map);
-    this.domain = domain;
-    this.size = size;
-    this.createSocket(family);
-    this.setReuseAddr();
-    this.bind(address);
-    this.listen(128, {
-      maxConnections: MOST_CONNECTIONS,
-      maxConnectionsPerAddress: MOST_CONNECTIONS_FROM_ONE,
-    });
-  }
-
-  override handleAccepted(socket: Socket): void {
-    new SmtpSession(socket, this);
-  }
-
-  /** Every domain must have a postmaster, who may be addressed without a domain. */
-  isLocal(address: string): boolean {
-    const at = address.lastIndexOf('@');
-    if (at <= 0) return address.toLowerCase() === 'postmaster';
-    return address.slice(at + 1).toLowerCase() === this.domain.toLowerCase();
-  }
+export function smtpServer(
+  address: Address,
+  options: SmtpOptions,
+  map: ChannelMap = socketMap,
+): Dispatcher {
+  const site: Site = { timeForMessage: TIME_FOR_MESSAGE, ...options };
+  return listen(address, (socket) => new SmtpSession(socket, site, map), {
+    map,
+    maxConnections: MOST_CONNECTIONS,
+    maxConnectionsPerAddress: MOST_CONNECTIONS_FROM_ONE,
+  });
 }
 
 function domainOf(name: string): string {
@@ -512,8 +502,8 @@ if (require.main === module) {
       size: { default: 10 * 1024 * 1024, least: 1, argument: 'BYTES', help: 'the largest message' },
     },
     start: ({ host, port, domain, maildir, size }) => {
-      const options = { domain: domainOf(domain), size };
-      return new SmtpServer({ host, port }, familyOf(host), new Maildir(maildir), options);
+      const options = { domain: domainOf(domain), maildir: new Maildir(maildir), size };
+      return smtpServer({ host, port }, options);
     },
   });
 }

@@ -25,14 +25,11 @@ import {
   type HasDescriptor,
   type InternetAddress,
   IPPROTO_TCP,
-  SO_KEEPALIVE,
-  SOL_SOCKET,
   type Socket,
   SocketError,
   shutdown,
   socketMap,
   TCP_KEEPCNT,
-  TCP_KEEPIDLE,
   TCP_KEEPINTVL,
 } from 'asyncore';
 import { familyOf, listenOptions, run } from './support/program';
@@ -169,10 +166,10 @@ class Viewer extends AsyncChat {
   ) {
     super(socket, tail.map);
     this.setTerminator(null);
-    socket.setSockOpt(SOL_SOCKET, SO_KEEPALIVE, 1);
-    socket.setSockOpt(IPPROTO_TCP, TCP_KEEPIDLE, tail.options.silence);
-    socket.setSockOpt(IPPROTO_TCP, TCP_KEEPINTVL, tail.options.silence);
-    socket.setSockOpt(IPPROTO_TCP, TCP_KEEPCNT, TRIES);
+    const { silence } = tail.options;
+    this.setKeepAlive(true, silence * 1000);
+    this.setSockOpt(IPPROTO_TCP, TCP_KEEPINTVL, silence);
+    this.setSockOpt(IPPROTO_TCP, TCP_KEEPCNT, TRIES);
   }
 
   override collectIncomingData(): void {}
@@ -204,7 +201,10 @@ export interface TailOptions {
   readonly maxConnections: number;
 }
 
-/** The listener, and the state that the channels share. */
+/**
+ * The listener, and the state that the channels share. A class and not `listen()`, because it logs to
+ * stderr.
+ */
 export class Tail extends Dispatcher {
   readonly viewers = new Set<Viewer>();
   readonly output: Output;
@@ -213,15 +213,14 @@ export class Tail extends Dispatcher {
 
   constructor(
     address: InternetAddress,
-    family: number,
     readonly options: TailOptions,
     map: ChannelMap = socketMap,
   ) {
     super(null, map);
-    this.createSocket(family);
+    this.createSocket(familyOf(address.host));
     this.setReuseAddr();
     this.bind(address);
-    this.listen(128, { maxConnections: options.maxConnections });
+    this.listen(undefined, { maxConnections: options.maxConnections });
     this.#last = new LastLines(options.lines);
     this.output = new Output(options.output, this);
     this.#input = new Input(options.input, this);
@@ -285,12 +284,6 @@ if (require.main === module) {
       },
     },
     start: ({ host, port, lines, silence, 'max-connections': maxConnections }) =>
-      new Tail({ host, port }, familyOf(host), {
-        input: 0,
-        output: 1,
-        lines,
-        silence,
-        maxConnections,
-      }),
+      new Tail({ host, port }, { input: 0, output: 1, lines, silence, maxConnections }),
   });
 }

@@ -6,17 +6,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   type Address,
-  AF_INET,
   ChannelMap,
   closeAll,
   Dispatcher,
+  type IdleTimeoutOptions,
   Socket as KernelSocket,
   loop,
+  SO_LINGER,
+  SOL_SOCKET,
   type Socket,
 } from 'asyncore';
 import { ChatServer, Member } from '../../docs/examples/chat-room';
 import {
   type Reply,
+  ReplyChat,
   type Request,
   RequestChat,
   SimpleString,
@@ -27,10 +30,12 @@ import { describeWith } from '../support/skips';
 
 const EXAMPLE = 'docs/examples/chat-room.ts';
 const LOCAL = { host: '127.0.0.1', port: 0 };
+/** `struct linger { l_onoff: 1, l_linger: 0 }`: close() will reset the connection. */
+const RESET = Buffer.from(new Int32Array([1, 0]).buffer);
 
 function portOf(listener: Dispatcher): number {
-  const address = listener.socket?.getSockName?.();
-  return address !== undefined && 'port' in address ? address.port : 0;
+  const address = listener.address();
+  return address !== null && 'port' in address ? address.port : 0;
 }
 
 const clients: Client[] = [];
@@ -64,7 +69,7 @@ describe('ChatServer', () => {
 
   beforeEach(() => {
     map = new ChannelMap();
-    server = new ChatServer(LOCAL, AF_INET, map);
+    server = new ChatServer(LOCAL, map);
     port = portOf(server);
     running = loop({ map });
   });
@@ -306,6 +311,8 @@ class SmallRedis extends Dispatcher {
   readonly callers = new Set<RedisCaller>();
   publications = 0;
   attempts = 0;
+  /** Answers subscribers only. */
+  isMute = false;
 
   constructor(map: ChannelMap) {
     super(null, map);
@@ -321,6 +328,11 @@ class SmallRedis extends Dispatcher {
 
   cut(): void {
     for (const caller of this.callers) caller.close();
+  }
+
+  reset(): void {
+    for (const caller of this.callers) caller.setSockOpt(SOL_SOCKET, SO_LINGER, RESET);
+    this.cut();
   }
 }
 
@@ -342,6 +354,8 @@ class RedisCaller extends RequestChat {
 
   #obey(name: string, key: string, text: string): Reply | undefined {
     const { redis } = this;
+    if (redis.isMute && !this.#subscribed) return undefined;
+    if (name === 'PING') return this.#subscribed ? ['pong', ''] : new SimpleString('PONG');
     if (name === 'SUBSCRIBE') {
       this.#subscribed = true;
       return ['subscribe', key, 1];
@@ -375,7 +389,7 @@ describe('Several chat servers', () => {
     redis = new SmallRedis(map);
     logged = [];
     ports = ['west', 'east'].map((name) => {
-      const server = new ChatServer(LOCAL, AF_INET, map);
+      const server = new ChatServer(LOCAL, map);
       server.log = (line) => logged.push(`${name}: ${line}`);
       server.share({ host: '127.0.0.1', port: portOf(redis) }, name);
       return portOf(server);
@@ -422,11 +436,47 @@ describe('Several chat servers', () => {
     }
   });
 
+  it('tell a connection that was reset from one that has ended', async () => {
+    await until(() => logged.filter((line) => line.endsWith('Redis is there')).length === 2);
+    redis.reset();
+    await until(() => logged.filter((line) => line.endsWith('Redis is there')).length === 4);
+    const lost = logged.filter((line) => line.includes('is lost'));
+    expect(lost).toHaveLength(2);
+    for (const line of lost) expect(line).toContain('Redis is lost: the connection was reset; the');
+  });
+
+  it('give up a connection to Redis on which much is sent, and nothing comes back', async () => {
+    const { setIdleTimeout } = ReplyChat.prototype;
+    jest.spyOn(ReplyChat.prototype, 'setIdleTimeout').mockImplementation(function (
+      this: ReplyChat,
+      duration: number,
+      options?: IdleTimeoutOptions,
+    ) {
+      setIdleTimeout.call(this, duration / 50, options);
+    });
+    const eager = new ChatServer(LOCAL, map);
+    eager.log = (line) => logged.push(`eager: ${line}`);
+    eager.share({ host: '127.0.0.1', port: portOf(redis) }, 'eager');
+    const ann = await enter(portOf(eager), 'ann');
+    await until(() => logged.includes('eager: Redis is there'));
+    redis.isMute = true;
+    const talk = setInterval(() => ann.send('hello\n'), 10);
+    try {
+      // Sooner than the queue for Redis is full, after which nothing more goes out.
+      await until(() => logged.some((line) => line.startsWith('eager: Redis is lost')), 5000);
+    } finally {
+      clearInterval(talk);
+    }
+    expect(logged).toContainEqual(
+      expect.stringMatching(/^eager: Redis is lost: it does not answer; the next attempt/),
+    );
+  });
+
   it('keep what has been said elsewhere for those who come later', async () => {
     const ann = await enter(ports[0], 'ann');
     ann.send('good morning, w\xc3\xb6rld\n/me waves\n');
     await until(() => redis.kept.some((message) => message.includes('waves')));
-    const late = new ChatServer(LOCAL, AF_INET, map);
+    const late = new ChatServer(LOCAL, map);
     late.log = (line) => logged.push(`late: ${line}`);
     late.share({ host: '127.0.0.1', port: portOf(redis) }, 'late');
     await until(() => logged.includes('late: Redis is there'));
@@ -480,7 +530,7 @@ describe('Several chat servers', () => {
 
   it('are not content with themselves in the place of Redis', async () => {
     await until(() => logged.filter((line) => line.endsWith('Redis is there')).length === 2);
-    const lonely = new ChatServer(LOCAL, AF_INET, map);
+    const lonely = new ChatServer(LOCAL, map);
     lonely.log = (line) => logged.push(`lonely: ${line}`);
     const { connectEx } = KernelSocket.prototype;
     jest.spyOn(KernelSocket.prototype, 'connectEx').mockImplementationOnce(function (

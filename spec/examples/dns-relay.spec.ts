@@ -4,7 +4,7 @@
 import { createSocket, type Socket as Datagrams } from 'node:dgram';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
-import { AF_INET, AF_INET6, ChannelMap, closeAll, type InternetAddress, loop } from 'asyncore';
+import { ChannelMap, closeAll, type InternetAddress, loop } from 'asyncore';
 import fc from 'fast-check';
 import { DnsRelay } from '../../docs/examples/dns-relay';
 import { build, parse } from '../../docs/examples/support/dns';
@@ -292,9 +292,8 @@ afterEach(async () => {
 /** @returns its port */
 function relay(to: number, own: ChannelMap, patience = 200, host = '127.0.0.1'): number {
   const target = { host: '127.0.0.1', port: to };
-  const family = host.includes(':') ? AF_INET6 : AF_INET;
-  const made = new DnsRelay({ host, port: 0 }, family, target, patience, own);
-  const bound = made.socket?.getSockName?.() as InternetAddress;
+  const made = new DnsRelay({ host, port: 0 }, target, patience, own);
+  const bound = made.address() as InternetAddress;
   return bound.port;
 }
 

@@ -1,8 +1,8 @@
 // The examples: `npm start` with clients that we did not write, and each server by itself.
 
-import { AF_INET, ChannelMap, closeAll, loop } from 'asyncore';
-import { EchoServer } from '../../docs/examples/echo-server';
-import { HttpServer } from '../../docs/examples/http-request-handler';
+import { ChannelMap, closeAll, type Dispatcher, loop } from 'asyncore';
+import { echoServer } from '../../docs/examples/echo-server';
+import { httpServer } from '../../docs/examples/http-request-handler';
 import { parseDate } from '../../docs/examples/support/http-date';
 import { Client, Program, runTypeScript } from '../support/program';
 import { itWith } from '../support/skips';
@@ -116,10 +116,9 @@ describe('npm start', () => {
 });
 
 /** A server on a map of its own, run until the test is over. */
-function serve(make: (map: ChannelMap) => { socket: unknown }): { map: ChannelMap; port: number } {
+function serve(make: (map: ChannelMap) => Dispatcher): { map: ChannelMap; port: number } {
   const map = new ChannelMap();
-  const server = make(map) as HttpServer;
-  const address = server.socket?.getSockName?.() as { port: number };
+  const address = make(map).address() as { port: number };
   running.push({ map, done: loop({ map }) });
   return { map, port: address.port };
 }
@@ -223,12 +222,12 @@ describe('HttpRequestHandler', () => {
     ],
     ['another method', 'DELETE / HTTP/1.1\r\n\r\n', '501 Not Implemented', '501 Not Implemented\n'],
   ])('answers %s', async (_what, request, status, body) => {
-    const { port } = serve((map) => new HttpServer(LOCAL, AF_INET, map));
+    const { port } = serve((map) => httpServer(LOCAL, map));
     expect(await heard(client(port).send(request))).toBe(answer(status, body));
   });
 
   it('answers a request that comes byte by byte', async () => {
-    const { port } = serve((map) => new HttpServer(LOCAL, AF_INET, map));
+    const { port } = serve((map) => httpServer(LOCAL, map));
     const one = client(port);
     one.socket.setNoDelay(true);
     for (const byte of `${HEAD}Content-Length: 3\r\n\r\na=1`) {
@@ -239,22 +238,22 @@ describe('HttpRequestHandler', () => {
   });
 
   it('refuses headers over 64 KiB before it has seen their end', async () => {
-    const { port } = serve((map) => new HttpServer(LOCAL, AF_INET, map));
+    const { port } = serve((map) => httpServer(LOCAL, map));
     const one = client(port).send(`GET / HTTP/1.1\r\nA: ${'a'.repeat(65536)}`);
     await one.hears('HTTP/1.0 431 Request Header Fields Too Large\r\n');
   });
 
   it('asks for the body of a client that waits to be asked', async () => {
-    const { port } = serve((map) => new HttpServer(LOCAL, AF_INET, map));
+    const { port } = serve((map) => httpServer(LOCAL, map));
     const one = client(port).send(`${HEAD}Content-Length: 3\r\nExpect: 100-continue\r\n\r\n`);
     await one.hears('HTTP/1.1 100 Continue\r\n\r\n');
     expect(await one.send('a=1').ends()).toContain('3 bytes: a=1');
   });
 });
 
-describe('EchoServer', () => {
+describe('The echo server', () => {
   it('returns everything to a client that ends its stream at once', async () => {
-    const { port } = serve((map) => new EchoServer(LOCAL, AF_INET, map));
+    const { port } = serve((map) => echoServer(LOCAL, map));
     const data = 'x'.repeat(3_000_000);
     const one = client(port);
     one.socket.end(data, 'latin1');
@@ -262,7 +261,7 @@ describe('EchoServer', () => {
   });
 
   it('does not listen to a client that does not take its echo', async () => {
-    const { port, map } = serve((own) => new EchoServer(LOCAL, AF_INET, own));
+    const { port, map } = serve((own) => echoServer(LOCAL, own));
     const one = client(port);
     one.socket.pause();
     let taken = false;

@@ -16,12 +16,11 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import {
-  AF_INET,
-  AF_INET6,
   AsyncChat,
   ChannelMap,
   closeAll,
   Dispatcher,
+  type IdleTimeoutOptions,
   type InternetAddress,
   loop,
   Socket as OwnSocket,
@@ -30,7 +29,7 @@ import {
   SocketError,
   shutdown,
 } from 'asyncore';
-import { FtpServer } from '../../docs/examples/ftp-server';
+import { type FtpOptions, ftpServer } from '../../docs/examples/ftp-server';
 import { FileTree } from '../../docs/examples/support/file-tree';
 import { Download, PassiveListener } from '../../docs/examples/support/ftp-data';
 import { temporaryPath } from '../support/drive';
@@ -54,15 +53,15 @@ const BINARY = Buffer.from(Array.from({ length: 300_000 }, (_, at) => (at * at) 
 let map: ChannelMap;
 let outside: string;
 let root: string;
-let server: FtpServer;
+let server: Dispatcher;
 let port: number;
 let running: Promise<void>;
 const sockets: Socket[] = [];
 
-function start(host: string, family: number): void {
+function start(host: string, options: Partial<FtpOptions> = {}): void {
   const account = { name: 'ann', password: 'pass word' };
-  server = new FtpServer({ host, port: 0 }, family, new FileTree(root), account, map);
-  const address = server.socket?.getSockName?.() as InternetAddress;
+  server = ftpServer({ host, port: 0 }, { tree: new FileTree(root), account, ...options }, map);
+  const address = server.address() as InternetAddress;
   port = address.port;
 }
 
@@ -78,11 +77,12 @@ beforeEach(() => {
   utimesSync(join(root, 'text'), 1_000_000_000, 1_000_000_000);
   symlinkSync('../secret', join(root, 'link'));
   symlinkSync('..', join(root, 'up'));
-  start('127.0.0.1', AF_INET);
+  start('127.0.0.1');
   running = loop({ map });
 });
 
 afterEach(async () => {
+  jest.restoreAllMocks();
   for (const socket of sockets.splice(0)) socket.destroy();
   closeAll(map);
   await running;
@@ -399,7 +399,7 @@ const DIALOGUES: [what: string, who: string, said: string[], codes: string][] = 
   ],
 ];
 
-describe('FtpServer', () => {
+describe('The FTP server', () => {
   it.each(DIALOGUES)('answers %s', async (_what, who, said, codes) => {
     const session = new Session();
     if (who === '') await session.reply();
@@ -536,7 +536,7 @@ describe('FtpServer', () => {
     const replies: string[] = [];
     for (const command of commands) replies.push(await session.ask(command));
     const chat = [...map.values()].find((channel) => channel instanceof AsyncChat) as AsyncChat;
-    (chat.socket as OwnSocket).setSockOpt(SOL_SOCKET, SO_SNDBUF, 65536);
+    chat.setSockOpt(SOL_SOCKET, SO_SNDBUF, 65536);
     client.socket.pause();
     const order = Array.from({ length: 10_000 }, (_, at) => ((at * at) % 251) % 4);
     client.send(order.map((which) => `${commands[which]}\r\n`).join(''));
@@ -566,7 +566,7 @@ describe('FtpServer', () => {
   });
 });
 
-describe('FtpServer and its data connections', () => {
+describe('The FTP server and its data connections', () => {
   /** Waits to be connected to. */
   async function waiting(host = '127.0.0.1'): Promise<{ port: number; data: Promise<Data> }> {
     const listener = createServer({ allowHalfOpen: true });
@@ -661,9 +661,17 @@ describe('FtpServer and its data connections', () => {
 
   it('lets no stranger who knocks extend the wait for the client', async () => {
     const session = await writer();
+    // The server's own timeout, made shorter.
+    const { setIdleTimeout } = Dispatcher.prototype;
+    jest.spyOn(PassiveListener.prototype, 'setIdleTimeout').mockImplementation(function (
+      this: Dispatcher,
+      _duration: number,
+      options?: IdleTimeoutOptions,
+    ) {
+      setIdleTimeout.call(this, 200, options);
+    });
     const [, at] = /\|\|\|(\d+)\|/.exec(await session.ask('EPSV')) as RegExpExecArray;
     expect(await session.ask('STOR text')).toMatch(/^150/);
-    passiveListener()?.setIdleTimeout(200);
     const stranger = { port: Number(at), host: '127.0.0.1', localAddress: '127.0.0.2' };
     for (let knocks = 0; knocks < 200 && session.client.received === ''; knocks += 1) {
       await new Data(connect(stranger)).ended();
@@ -689,7 +697,7 @@ describe('FtpServer and its data connections', () => {
 
   it('connects from the address that the client has connected to', async () => {
     server.close();
-    start('0.0.0.0', AF_INET);
+    start('0.0.0.0');
     const session = await (await new Session('127.0.0.2').logIn()).binary();
     const { port: at, data } = await waiting();
     await session.ask(`EPRT |1|127.0.0.1|${at}|`);
@@ -700,7 +708,7 @@ describe('FtpServer and its data connections', () => {
 
   itWithLinkLocal('speaks IPv6 within one link (skipped where there is none)', async () => {
     server.close();
-    start('::', AF_INET6);
+    start('::');
     const host = LINK_LOCAL as string;
     const [address] = host.split('%') as [string];
     const session = await (await new Session(host).logIn()).binary();
@@ -722,7 +730,7 @@ describe('FtpServer and its data connections', () => {
 
   it('speaks IPv6', async () => {
     server.close();
-    start('::1', AF_INET6);
+    start('::1');
     const session = await (await new Session('::1').logIn('ann', 'pass word')).binary();
     expect(await session.ask('PASV')).toMatch(/^425/);
     expect(await session.ask('EPSV 1')).toMatch(/^522/);
@@ -740,7 +748,7 @@ describe('FtpServer and its data connections', () => {
 
   it('serves IPv4 through a socket for IPv6', async () => {
     server.close();
-    start('::', AF_INET6);
+    start('::');
     const session = await (await new Session('127.0.0.1').logIn()).binary();
     expect(await session.get('RETR text')).toBe(TEXT);
     expect(await session.ask('PASV')).toMatch(/^227 .*\(127,0,0,1,/);
@@ -893,7 +901,8 @@ describe('FtpServer and its data connections', () => {
   });
 
   it('disconnects a client that does not log in, whatever it says', async () => {
-    server.timeForLogin = 500;
+    server.close();
+    start('127.0.0.1', { timeForLogin: 500 });
     const client = await reader();
     const stranger = new Session();
     await stranger.reply();

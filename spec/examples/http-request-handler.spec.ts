@@ -3,27 +3,24 @@
 
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { AF_INET, ChannelMap, closeAll, type InternetAddress, loop } from 'asyncore';
-import { HttpRequestHandler, HttpServer } from '../../docs/examples/http-request-handler';
+import { ChannelMap, closeAll, type InternetAddress, loop } from 'asyncore';
+import { HttpRequestHandler, httpServer } from '../../docs/examples/http-request-handler';
 import { Client, until } from '../support/program';
 
 let map: ChannelMap;
 let running: Promise<void>;
-let server: HttpServer;
 let port: number;
 let one: Client;
 
 /** A client of a new server. */
 function serve(timeLimit?: number): Client {
-  server = new HttpServer({ host: '127.0.0.1', port: 0 }, AF_INET, map, timeLimit);
-  const address = server.socket?.getSockName?.() as InternetAddress;
-  port = address.port;
+  const server = httpServer({ host: '127.0.0.1', port: 0 }, map, timeLimit);
+  port = (server.address() as InternetAddress).port;
   return new Client(port);
 }
 
-function connection(): HttpRequestHandler {
-  const channels = [...map.values()];
-  return channels.find((channel) => channel instanceof HttpRequestHandler) as HttpRequestHandler;
+function connection(): HttpRequestHandler | undefined {
+  return [...map.values()].find((channel) => channel instanceof HttpRequestHandler);
 }
 
 /** Sends a request, and does not read the response yet. */
@@ -99,8 +96,8 @@ describe('HttpRequestHandler', () => {
     // Three bytes in the response for each: more than the kernel takes.
     ask('\xff'.repeat(1_000_000));
     one.socket.end();
-    await until(() => server.sessions.size === 1);
-    await until(() => map.size === 1 || connection().inputEnded);
+    await until(() => connection()?.sessions.size === 1);
+    await until(() => map.size === 1 || connection()?.inputEnded === true);
     one.socket.resume();
     expect(await one.ends()).toMatch(/\nrequest 1\n$/);
   });

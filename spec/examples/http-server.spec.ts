@@ -18,7 +18,6 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
-  AF_INET,
   type AsyncChat,
   type Channel,
   ChannelMap,
@@ -112,14 +111,13 @@ function serve(limits: Partial<Limits> = {}): void {
   map = new ChannelMap();
   release = null;
   files = new StaticFiles(root);
-  server = new HttpServer({ host: '127.0.0.1', port: 0 }, AF_INET, handler, limits, map);
+  server = new HttpServer({ host: '127.0.0.1', port: 0 }, handler, limits, map);
   port = portOf(server);
   running = loop({ map });
 }
 
-function portOf({ socket }: HttpServer): number {
-  const address = socket?.getSockName?.() as InternetAddress;
-  return address.port;
+function portOf(listener: HttpServer): number {
+  return (listener.address() as InternetAddress).port;
 }
 
 async function stop(): Promise<void> {

@@ -7,7 +7,6 @@ import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import {
   type Address,
-  AF_INET,
   ChannelMap,
   closeAll,
   type InternetAddress,
@@ -19,7 +18,7 @@ import {
   SOL_SOCKET,
   shutdown,
 } from 'asyncore';
-import { type Limits, Side, TcpProxy } from '../../docs/examples/proxy';
+import { type Limits, Side, tcpProxy } from '../../docs/examples/proxy';
 import { keep } from '../support/keep';
 import { freePort } from '../support/ports';
 import { Program, runTypeScript, until } from '../support/program';
@@ -56,9 +55,9 @@ afterEach(async () => {
 /** A proxy in this process. @returns its port */
 function forward(to: number | InternetAddress, limits?: Limits): number {
   const target = typeof to === 'number' ? { host: '127.0.0.1', port: to } : to;
-  const proxy = new TcpProxy({ host: '127.0.0.1', port: 0 }, AF_INET, target, limits, map);
+  const proxy = tcpProxy({ host: '127.0.0.1', port: 0 }, target, limits, map);
   running = loop({ map });
-  const bound = proxy.socket?.getSockName?.() as InternetAddress;
+  const bound = proxy.address() as InternetAddress;
   return bound.port;
 }
 
@@ -134,7 +133,7 @@ class Ear {
   }
 }
 
-describe('TcpProxy', () => {
+describe('The proxy', () => {
   it('passes on what comes, in both directions, and its end', async () => {
     const port = forward(await serve((socket) => socket.pipe(socket)));
     const sent = [1, 2, 3].map(() => randomBytes(5 * MIB));

@@ -30,10 +30,10 @@ const logged: string[] = [];
 
 beforeEach(() => {
   map = new ChannelMap();
-  server = new RedisServer({ host: '127.0.0.1', port: 0 }, AF_INET, map);
+  server = new RedisServer({ host: '127.0.0.1', port: 0 }, map);
   logged.length = 0;
   server.log = (line) => logged.push(String(line));
-  const address = server.socket?.getSockName?.() as InternetAddress;
+  const address = server.address() as InternetAddress;
   port = address.port;
   running = loop({ map });
 });

@@ -5,20 +5,18 @@ import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSy
 import { networkInterfaces } from 'node:os';
 import { dirname, join } from 'node:path';
 import {
-  AF_INET,
-  AF_INET6,
   AsyncChat,
   ChannelMap,
   closeAll,
+  type Dispatcher,
   type InternetAddress,
   loop,
   SO_SNDBUF,
   SOL_SOCKET,
-  type Socket,
   shutdown,
 } from 'asyncore';
 import { createTransport } from 'nodemailer';
-import { Maildir, SmtpServer } from '../../docs/examples/smtp-server';
+import { Maildir, type SmtpOptions, smtpServer } from '../../docs/examples/smtp-server';
 import { temporaryPath } from '../support/drive';
 import { Client, Program, runTypeScript, TYPESCRIPT, until } from '../support/program';
 import { itIf, itWith } from '../support/skips';
@@ -70,22 +68,25 @@ function withoutTrace(message: string): string {
 
 let map: ChannelMap;
 let maildir: TestMaildir;
-let server: SmtpServer;
+let server: Dispatcher;
 let port: number;
 let running: Promise<void>;
 const clients: Client[] = [];
 
-function start(host: string, family: number): void {
-  const options = { domain: 'example.org', size: SIZE };
-  server = new SmtpServer({ host, port: 0 }, family, maildir, options, map);
-  const address = server.socket?.getSockName?.() as InternetAddress;
+function start(host: string, options: Partial<SmtpOptions> = {}): void {
+  server = smtpServer(
+    { host, port: 0 },
+    { domain: 'example.org', maildir, size: SIZE, ...options },
+    map,
+  );
+  const address = server.address() as InternetAddress;
   port = address.port;
 }
 
 beforeEach(() => {
   map = new ChannelMap();
   maildir = new TestMaildir(temporaryPath('Maildir'));
-  start('127.0.0.1', AF_INET);
+  start('127.0.0.1');
   running = loop({ map });
 });
 
@@ -299,7 +300,7 @@ const SMUGGLED = [
   '\r\n\0.\r\n\n.\r\n',
 ];
 
-describe('SmtpServer', () => {
+describe('The mail server', () => {
   it.each(DIALOGUES)('answers %s', async (_what, said, heard) => {
     expect(codes(await say(said))).toBe(heard);
   });
@@ -339,7 +340,7 @@ describe('SmtpServer', () => {
     'tells that a message has come from %s as [%s]',
     async (host, literal) => {
       server.close();
-      start('::', AF_INET6);
+      start('::');
       const one = client(host).send(`${ENVELOPE}DATA\r\n.\r\nQUIT\r\n`);
       await one.ends();
       expect(maildir.messages.join('')).toContain(`from client.example ([${literal}])\n`);
@@ -452,12 +453,12 @@ describe('SmtpServer', () => {
   });
 });
 
-describe('SmtpServer and a client who does not take the replies', () => {
+describe('The mail server and a client who does not take the replies', () => {
   it('does not read until the client does, and then answers all, in order', async () => {
     const one = client();
     await one.hears('220 ');
     const chat = await session();
-    (chat.socket as Socket).setSockOpt(SOL_SOCKET, SO_SNDBUF, 65536);
+    chat.setSockOpt(SOL_SOCKET, SO_SNDBUF, 65536);
     const commands = [HELLO, 'HELP\r\n', 'VRFY x\r\n', 'NOOP\r\n'];
     const replies: string[] = [];
     for (const command of commands) {
@@ -493,7 +494,7 @@ describe('SmtpServer and a client who does not take the replies', () => {
     await until(() => one.received.length > waiting.length && chat.writableLength === 0);
     const resumed = jest.spyOn(chat, 'resumeReading');
     expect(chat.readingPaused).toBe(true);
-    (chat.socket as Socket).setSockOpt(SOL_SOCKET, SO_SNDBUF, 65536);
+    chat.setSockOpt(SOL_SOCKET, SO_SNDBUF, 65536);
     one.socket.pause();
     expect(chat.push(waiting.repeat(8))).toBe(false);
     ready();
@@ -508,7 +509,7 @@ describe('SmtpServer and a client who does not take the replies', () => {
   });
 });
 
-describe('SmtpServer and time', () => {
+describe('The mail server and time', () => {
   it('says goodbye to the idle', async () => {
     const idle = client().send(HELLO);
     await idle.hears('250 ');
@@ -519,7 +520,8 @@ describe('SmtpServer and time', () => {
   });
 
   it('disconnects a client that brings no message, whatever it says', async () => {
-    server.timeForMessage = 300;
+    server.close();
+    start('127.0.0.1', { timeForMessage: 300 });
     const one = client();
     await one.hears('220 ');
     for (let count = 0; count < 200 && !one.received.includes('421'); count += 1) {

@@ -12,14 +12,13 @@ import {
   type Dispatcher,
   type InternetAddress,
   loop,
-  type Socket,
 } from 'asyncore';
 import fc from 'fast-check';
 import { ChatServer } from '../../docs/examples/chat-room';
-import { HttpServer as HandlerServer } from '../../docs/examples/http-request-handler';
+import { httpServer } from '../../docs/examples/http-request-handler';
 import { echo, HttpServer } from '../../docs/examples/http-server';
 import { RedisServer } from '../../docs/examples/redis-server';
-import { Maildir, SmtpServer } from '../../docs/examples/smtp-server';
+import { Maildir, smtpServer } from '../../docs/examples/smtp-server';
 import {
   decodeAddress,
   encodeAddress,
@@ -154,7 +153,7 @@ const PROTOCOLS: [string, Protocol][] = [
   [
     'redis-server',
     {
-      start: (map) => new RedisServer(LOCAL, AF_INET, map),
+      start: (map) => new RedisServer(LOCAL, map),
       tokens: [
         '*1\r\n',
         '*2\r\n',
@@ -191,7 +190,7 @@ const PROTOCOLS: [string, Protocol][] = [
   [
     'http-server',
     {
-      start: (map) => new HttpServer(LOCAL, AF_INET, echo, {}, map),
+      start: (map) => new HttpServer(LOCAL, echo, {}, map),
       tokens: HTTP,
       question: 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx',
       answer: 'HTTP/1.1 200 ',
@@ -200,7 +199,7 @@ const PROTOCOLS: [string, Protocol][] = [
   [
     'http-request-handler',
     {
-      start: (map) => new HandlerServer(LOCAL, AF_INET, map),
+      start: (map) => httpServer(LOCAL, map),
       tokens: HTTP,
       question: 'GET / HTTP/1.0\r\n\r\n',
       answer: ' 200 ',
@@ -210,8 +209,8 @@ const PROTOCOLS: [string, Protocol][] = [
     'smtp-server',
     {
       start: (map) => {
-        const options = { domain: 'example.org', size: 10_000 };
-        return new SmtpServer(LOCAL, AF_INET, new Maildir(temporaryPath('Maildir')), options, map);
+        const maildir = new Maildir(temporaryPath('Maildir'));
+        return smtpServer(LOCAL, { domain: 'example.org', maildir, size: 10_000 }, map);
       },
       tokens: [
         'EHLO a\r\n',
@@ -241,7 +240,7 @@ const PROTOCOLS: [string, Protocol][] = [
   [
     'chat-room',
     {
-      start: (map) => new ChatServer(LOCAL, AF_INET, map),
+      start: (map) => new ChatServer(LOCAL, map),
       tokens: [
         'ann\r\n',
         'ann\n',
@@ -282,7 +281,7 @@ describe.each(PROTOCOLS)('%s', (_name, { start, tokens, question, answer }) => {
       return true;
     });
     const server = start(map);
-    port = ((server.socket as Socket).getSockName() as InternetAddress).port;
+    port = (server.address() as InternetAddress).port;
     running = loop({ map });
   });
 

@@ -6,7 +6,7 @@ import { posix } from 'node:path';
 import { FileProducer } from 'asyncore';
 import type { FtpSession } from '../ftp-server';
 import type { Entry } from './file-tree';
-import { Download, localAddressOf, refusal, TextProducer, Upload } from './ftp-data';
+import { Download, refusal, TextProducer, Upload } from './ftp-data';
 import { hostOf } from './program';
 
 const { O_APPEND, O_CREAT, O_RDONLY, O_WRONLY } = constants;
@@ -56,7 +56,7 @@ function withoutOptions(session: FtpSession, argument: string): string {
 
 function exists(session: FtpSession, path: string): boolean {
   try {
-    session.server.tree.stat(session.resolve(path));
+    session.site.tree.stat(session.resolve(path));
     return true;
   } catch (error) {
     if (refusal(error) === null) throw error;
@@ -66,7 +66,7 @@ function exists(session: FtpSession, path: string): boolean {
 
 /** The list of a directory, or of one file. */
 function sendList(session: FtpSession, argument: string, line: (entry: Entry) => string) {
-  const { tree } = session.server;
+  const { tree } = session.site;
   const path = session.resolve(argument);
   return session.transfer(() => {
     const stats = tree.stat(path);
@@ -78,7 +78,7 @@ function sendList(session: FtpSession, argument: string, line: (entry: Entry) =>
 }
 
 function receive(session: FtpSession, argument: string, isAppended: boolean) {
-  const { tree } = session.server;
+  const { tree } = session.site;
   const path = session.resolve(argument);
   return session.transfer((start) => {
     // Whatever can be refused now is refused now, and not after the client has sent the file.
@@ -91,7 +91,7 @@ function receive(session: FtpSession, argument: string, isAppended: boolean) {
 }
 
 function fileStats(session: FtpSession, argument: string): Stats | null {
-  const stats = session.server.tree.stat(session.resolve(argument));
+  const stats = session.site.tree.stat(session.resolve(argument));
   return stats.isFile() ? stats : null;
 }
 
@@ -101,7 +101,7 @@ function quoted(path: string): string {
 
 function changeDirectory(session: FtpSession, argument: string): string {
   const path = session.resolve(argument);
-  if (!session.server.tree.stat(path).isDirectory()) return '550 Not a directory';
+  if (!session.site.tree.stat(path).isDirectory()) return '550 Not a directory';
   session.directory = path;
   return '250 Done';
 }
@@ -204,7 +204,7 @@ command('REST', 'read', (session, start) => {
 // The data connection.
 
 command('PASV', 'read', (session) => {
-  const host = hostOf(localAddressOf(session));
+  const host = hostOf(session.address());
   if (isIPv6(host)) return '425 Say EPSV';
   const port = session.listenForData();
   return `227 Call (${host.replaceAll('.', ',')},${port >> 8},${port & 0xff})`;
@@ -215,7 +215,7 @@ command('EPSV', 'read', (session, protocol) => {
     session.hasOnlyEpsv = true;
     return '200 Done';
   }
-  const own = isIPv6(hostOf(localAddressOf(session))) ? '2' : '1';
+  const own = isIPv6(hostOf(session.address())) ? '2' : '1';
   if (protocol !== '' && protocol !== own) return `522 Only (${own})`;
   return `229 Call (|||${session.listenForData()}|)`;
 });
@@ -260,7 +260,7 @@ command('MLSD', 'read', (session, path) => sendList(session, path, facts));
 
 command('MLST', 'read', (session, argument) => {
   const path = session.resolve(argument);
-  const entry = { name: path, stats: session.server.tree.stat(path) };
+  const entry = { name: path, stats: session.site.tree.stat(path) };
   return ['250-It is', ` ${facts(entry)}`, '250 End'].join(LINE_END);
 });
 
@@ -279,7 +279,7 @@ const NO_FILE = '550 Not a file';
 
 command('RETR', 'read', (session, argument) =>
   session.transfer((start) => {
-    const fd = session.server.tree.open(session.resolve(argument), O_RDONLY);
+    const fd = session.site.tree.open(session.resolve(argument), O_RDONLY);
     const file = new FileProducer(fd, { start });
     if (start > fstatSync(fd).size) {
       file.close();
@@ -294,23 +294,23 @@ command('APPE', 'write', (session, path) => receive(session, path, true));
 
 command('MKD XMKD', 'write', (session, argument) => {
   const path = session.resolve(argument);
-  session.server.tree.makeDirectory(path);
+  session.site.tree.makeDirectory(path);
   return `257 ${quoted(path)}`;
 });
 
 command('RMD XRMD', 'write', (session, path) => {
-  session.server.tree.removeDirectory(session.resolve(path));
+  session.site.tree.removeDirectory(session.resolve(path));
   return '250 Done';
 });
 
 command('DELE', 'write', (session, path) => {
-  session.server.tree.removeFile(session.resolve(path));
+  session.site.tree.removeFile(session.resolve(path));
   return '250 Done';
 });
 
 command('RNFR', 'write', (session, argument) => {
   const path = session.resolve(argument);
-  session.server.tree.stat(path);
+  session.site.tree.stat(path);
   session.renamed = path;
   return '350 And what shall it be?';
 });
@@ -319,6 +319,6 @@ command('RNTO', 'write', (session, path) => {
   const { renamed } = session;
   if (renamed === null) return '503 Say RNFR first';
   session.renamed = null;
-  session.server.tree.rename(renamed, session.resolve(path));
+  session.site.tree.rename(renamed, session.resolve(path));
   return '250 Done';
 });

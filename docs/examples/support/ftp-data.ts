@@ -10,7 +10,6 @@ import { closeSync, ftruncateSync, writeFileSync } from 'node:fs';
 import {
   type Address,
   AsyncChat,
-  type ChannelMap,
   Dispatcher,
   type FileProducer,
   type Handled,
@@ -19,7 +18,6 @@ import {
   type Producer,
   type Socket,
   SocketError,
-  type SocketLike,
   strerror,
 } from 'asyncore';
 import { familyOf, hostOf } from './program';
@@ -33,16 +31,9 @@ const CANNOT_CONNECT = '425 Cannot connect';
 export const NOBODY = '425 Nobody has connected';
 
 /** The session of a transfer. */
-export interface Control {
-  readonly map: ChannelMap;
-  readonly addr: Address | null;
-  readonly socket: SocketLike | null;
+export interface Control extends Pick<Dispatcher, 'map' | 'addr' | 'address'> {
   /** @param reply the reply to its command */
   transferEnded(reply: string): void;
-}
-
-export function localAddressOf({ socket }: Pick<Control, 'socket'>): InternetAddress {
-  return socket?.getSockName?.() as InternetAddress;
 }
 
 /** The reason that the system gives; null: the error is not from the system. */
@@ -80,7 +71,7 @@ export abstract class Transfer extends AsyncChat {
     try {
       this.createSocket(familyOf(address.host));
       this.setIdleTimeout(CONNECT_TIMEOUT);
-      this.bind({ host: hostOf(localAddressOf(this.session)), port: 0 });
+      this.bind({ host: hostOf(this.session.address()), port: 0 });
       this.connect(address);
     } catch (error) {
       if (!(error instanceof SocketError)) throw error;
@@ -221,45 +212,34 @@ export class TextProducer implements Producer {
 
 /**
  * Waits for the client to connect, once, and gives the connection to a transfer. The client may connect
- * before its command or after it, but within the limit.
+ * before its command or after it, but within the limit. A class and not `listen()`, because it has handlers
+ * of its own for the end of the wait.
  */
 export class PassiveListener extends Dispatcher {
   readonly port: number;
   #caller: Socket | null = null;
   #transfer: Transfer | null = null;
-  /** When the idle timeout was set, by performance.now(). */
-  #since = performance.now();
 
   /** @throws {SocketError} `EMFILE`, … */
   constructor(readonly session: Control) {
     super(null, session.map);
-    const local = localAddressOf(session);
+    const local = session.address() as InternetAddress;
     try {
-      this.createSocket((session.socket as Socket).family);
+      this.createSocket(familyOf(local.host));
       this.bind({ ...local, port: 0 });
-      this.listen(1);
-      this.port = localAddressOf(this).port;
+      this.listen();
+      this.port = (this.address() as InternetAddress).port;
     } catch (error) {
       this.close();
       throw error;
     }
-    this.setIdleTimeout(CONNECT_TIMEOUT);
+    // A listener has no output, so nothing extends this: no stranger who knocks, either.
+    this.setIdleTimeout(CONNECT_TIMEOUT, { direction: 'output' });
   }
 
   /** Whether a transfer has or may still get its connection here. */
   get isOpen(): boolean {
     return this.accepting || this.#caller !== null;
-  }
-
-  /** A stranger who knocks must not extend the limit: the idle timeout is set to what is left of it. */
-  override handleAccept(): Handled {
-    try {
-      return super.handleAccept();
-    } finally {
-      const now = performance.now();
-      this.setIdleTimeout(Math.max(this.idleTimeout - (now - this.#since), 1));
-      this.#since = now;
-    }
   }
 
   override handleAccepted(socket: Socket, address: Address): void {

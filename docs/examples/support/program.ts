@@ -106,8 +106,8 @@ export function run<Given extends Options>(program: Program<Given>): void {
   stopOnSignals(program);
 
   const serve = async (): Promise<void> => {
-    const address = listen(program, values, words)?.socket?.getSockName?.();
-    if (address !== undefined) tellOn.write(`${name}: listening on ${format(address)}\n`);
+    const address = listen(program, values, words)?.address() ?? null;
+    if (address !== null) tellOn.write(`${name}: listening on ${format(address)}\n`);
     await loop();
   };
 

@@ -31,7 +31,8 @@ class RedisConnection extends ReplyChat {
     readonly lost: (why: string) => void,
   ) {
     super(null, map);
-    this.setIdleTimeout(SILENCE);
+    // What is published must not make a silent Redis look alive.
+    this.setIdleTimeout(SILENCE, { direction: 'input' });
   }
 
   open(address: InternetAddress, ...request: Request): void {
@@ -67,7 +68,8 @@ class RedisConnection extends ReplyChat {
   }
 
   override handleClose(): void {
-    this.#end('it has closed the connection');
+    const wasReset = this.closeReason === 'reset';
+    this.#end(wasReset ? 'the connection was reset' : 'it has closed the connection');
   }
 
   #end(why: string): void {

@@ -11,12 +11,12 @@ import { type Dispatcher, SocketError } from 'asyncore';
 import { format } from './program';
 
 /** For `handleConnect`. @throws {SocketError} `ECONNREFUSED` if the channel is connected to itself */
-export function refuseItself({ socket }: Dispatcher): void {
-  const own = socket?.getSockName?.();
-  if (own === undefined || !('port' in own)) return;
+export function refuseItself(channel: Dispatcher): void {
+  const own = channel.address();
+  if (own === null || !('port' in own)) return;
   let peer: unknown;
   try {
-    peer = socket?.getPeerName?.();
+    peer = channel.socket?.getPeerName?.();
   } catch {
     // The peer has reset the connection already.
     return;
