@@ -9,7 +9,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { inspect } from 'node:util';
 import { badRange, badType, checkInteger } from '../errors';
-import { AF_INET, AF_INET6, AF_UNIX } from './platform/constants';
+import { AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC } from './platform/constants';
 import { LAYOUT } from './platform/linux';
 import { getaddrinfo, ifIndexToName, ifNameToIndex, inetNtop, inetPton } from './resolver';
 
@@ -214,8 +214,26 @@ export function resolveAddress(
 
 /** The first address of a host as a literal, blocking the thread. */
 export function lookUpHost(host: string, family: number, type: number): string {
-  const [first] = getaddrinfo(host, family, type);
-  return (decodeAddress(first as Buffer) as InternetAddress).host;
+  return lookUpHosts(host, family, type)[0] as string;
+}
+
+/** All addresses of a host as literals, in the resolver's order, blocking the thread. */
+export function lookUpHosts(host: string, family: number, type: number): string[] {
+  return getaddrinfo(host, family, type).map(
+    (sockaddr) => (decodeAddress(sockaddr) as InternetAddress).host,
+  );
+}
+
+/**
+ * The family of the socket that can connect to an address.
+ * @returns `AF_UNSPEC` for a host name
+ */
+export function familyOfAddress(address: Address): number {
+  // It may be any value that a program has passed.
+  const { path, host } = (address ?? {}) as Partial<UnixAddress & InternetAddress>;
+  if (typeof path === 'string') return AF_UNIX;
+  if (needsLookup(address)) return AF_UNSPEC;
+  return typeof host === 'string' && isIPv6(withoutScope(host)) ? AF_INET6 : AF_INET;
 }
 
 /** How an address reads in a message or a repr: `127.0.0.1:80`, `[::1]:80`, `'/tmp/socket'`. */
