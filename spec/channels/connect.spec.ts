@@ -222,7 +222,8 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
   });
 
   it('goes on at once when an address refuses', async () => {
-    const hosts = ['::1', '127.0.0.2', '127.0.0.3', '127.0.0.4', '127.0.0.1'];
+    const refusing = Array.from({ length: 12 }, (_, index) => `127.0.0.${index + 2}`);
+    const hosts = [...refusing, '127.0.0.1'];
     const [{ port }] = await places(...hosts);
     accepting({ host: '127.0.0.1', port });
     resolveTo(hosts);
@@ -231,7 +232,8 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
     const started = performance.now();
     channel.connect({ host: NAME, port });
     await until(how, channel, () => channel.connected);
-    expect(performance.now() - started).toBeLessThan(900);
+    // 12 x 250 ms otherwise.
+    expect(performance.now() - started).toBeLessThan(2500);
     expect(outcomes(channel)).toEqual(['connect']);
     expect(channel.addr).toEqual({ host: '127.0.0.1', port });
     channel.close();

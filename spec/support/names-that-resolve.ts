@@ -1,7 +1,7 @@
 // Host names that stand for what a test says, and ports of this machine that accept, refuse, or say nothing.
 
 import dns from 'node:dns';
-import { AF_INET, type InternetAddress, Socket } from 'asyncore';
+import { AF_INET, type InternetAddress, SO_REUSEADDR, SOL_SOCKET, Socket } from 'asyncore';
 import { encodeAddress, familyOfAddress } from '../../lib/kernel/address';
 import * as resolver from '../../lib/kernel/resolver';
 import { keep } from './keep';
@@ -53,6 +53,7 @@ export function resolveTo(hosts: readonly string[], held = false): Asked[] {
 
 function listenAt(address: InternetAddress, backlog: number): Socket {
   const listener = keep(Socket.socket(familyOfAddress(address)));
+  listener.setSockOpt(SOL_SOCKET, SO_REUSEADDR, 1);
   listener.bind(address);
   listener.listen(backlog);
   return listener;
