@@ -14,6 +14,7 @@ import {
   type Handled,
   type InternetAddress,
   IPPROTO_TCP,
+  loop,
   loopSync,
   poll,
   Socket,
@@ -690,10 +691,12 @@ describe('connect() to a host name', () => {
     })(null, newMap());
     chat.connect({ ...place, host: NAME });
     chat.push('the last words');
+    const running = loop({ map: chat.map });
     const over = shutdown(chat.map, { deadline: 10_000 });
     asked[0]?.answer();
     await expect(over).resolves.toBe(0);
     expect(chat.map.size).toBe(0);
+    await running;
     expect(received(keep(listener.accept()?.socket as Socket))).toBe('the last words');
   });
 
