@@ -2,6 +2,7 @@
 // to a host name, whose addresses are tried in turn.
 
 import { fstatSync, readdirSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import {
   type Address,
   AF_INET,
@@ -51,6 +52,14 @@ function isSocket(fd: number): boolean {
 /** What has come of the connects. */
 const outcomes = ({ events }: Recorder): string[] =>
   events.filter((event) => event === 'connect' || event === 'error');
+
+function isPeer(socket: Socket, address: unknown): boolean {
+  try {
+    return isDeepStrictEqual(socket.getPeerName(), address);
+  } catch {
+    return false;
+  }
+}
 
 async function until(how: Way, channel: Recorder, done: () => boolean): Promise<void> {
   // A channel that has failed leaves its map empty, and drive would say so.
@@ -454,6 +463,33 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
     expect(performance.now() - started).toBeLessThan(640);
     expect(channel.events).toEqual(['timeout', 'close']);
     expect(openSockets()).toBe(before);
+  });
+
+  it.each([
+    ['and returns', false],
+    ['and waits there', true],
+  ])('goes elsewhere when handleConnect connects elsewhere %s', async (_name, waits) => {
+    const [here, there] = await places('127.0.0.1', '127.0.0.2');
+    for (const place of [here, there as InternetAddress]) accepting(place);
+    const channel = new (class extends Recorder {
+      override handleConnect(): Handled {
+        super.handleConnect();
+        if (this.events.length > 1) return;
+        resolveTo(['127.0.0.2']);
+        this.connect({ ...here, host: NAME });
+        const hasConnected = (): boolean =>
+          (this.socket as Socket).fileno() >= 0 && isPeer(this.socket as Socket, there);
+        for (let left = 100; waits && left > 0 && !hasConnected(); left -= 1) poll(10, this.map);
+        if (waits) expect(hasConnected()).toBe(true);
+        this.note('left');
+      }
+    })(null, newMap());
+    channel.connect(here);
+    await until(how, channel, () => channel.connected);
+    expect(channel.events.slice(0, 3)).toEqual(['connect', 'left', 'connect']);
+    expect(channel.seen[2]).toEqual([false, true, false]);
+    expect((channel.socket as Socket).getPeerName()).toEqual(there);
+    expect(channel.map.size).toBe(1);
   });
 
   it('gives what handleConnect throws to handleError, and ExitNow to the loop', async () => {
