@@ -29,6 +29,8 @@ export class SocketError extends Error {
   readonly syscall: string;
   /** The address, for the calls that take one: `127.0.0.1:80`, or a Unix path. */
   declare readonly address?: string;
+  /** Of a `connect` to a host name: what has happened at each of its addresses, if there were several. */
+  declare readonly errors?: readonly Error[];
 
   constructor(code: string, errno: number, syscall: string, text: string, address?: string) {
     super(`${code}: ${text}, ${syscall}${address === undefined ? '' : ` ${address}`}`);

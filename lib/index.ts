@@ -2,6 +2,12 @@
 // The public names, bottom up.
 
 export type { Accepted, ListenLimits } from './channels/accept';
+export {
+  type AsyncConnectionOptions,
+  type ConnectionOptions,
+  createConnection,
+  createConnectionSync,
+} from './channels/create-connection';
 export { Dispatcher } from './channels/dispatcher';
 export { DispatcherWithSend } from './channels/dispatcher-with-send';
 export type { CloseReason } from './channels/ending';

@@ -5,11 +5,11 @@
 // Fetcher keeps a given number of them running. A Fetch that ends reports its result before it closes, so
 // that the next channel is in the map already: a loop ends when its map is empty.
 //
-// There is no TLS here, and names are looked up for IPv4 only.
+// There is no TLS here.
 
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { AF_INET, AF_INET6, type ChannelMap, type Handled } from 'asyncore';
+import type { ChannelMap, Handled } from 'asyncore';
 import { type Framing, framingOf, type Headers, HttpError, MessageChat } from './support/http';
 import { run } from './support/program';
 
@@ -58,16 +58,9 @@ class Fetch extends MessageChat {
     super(null, options.map);
     const { protocol, hostname, port } = url;
     if (protocol !== 'http:') throw new Error(`There is no ${protocol} here`);
-    const isIPv6 = hostname.startsWith('[');
-    this.createSocket(isIPv6 ? AF_INET6 : AF_INET);
     this.setIdleTimeout(options.timeout ?? 0);
-    try {
-      const host = isIPv6 ? hostname.slice(1, -1) : hostname;
-      this.connect({ host, port: port === '' ? 80 : Number(port) });
-    } catch (error) {
-      this.close();
-      throw error;
-    }
+    const host = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
+    this.connect({ host, port: port === '' ? 80 : Number(port) });
   }
 
   override handleConnect(): void {

@@ -4,11 +4,9 @@
 //                  │              │                                       │
 //               look-up        at once (Unix, UDP)                     SO_ERROR: throws
 //
-// A host name is looked up without blocking the other channels: by Node's resolver under `loop`, and by
-// getaddrinfo(3) as soon as the thread is about to block anyway (`loopSync`, `poll`), where Node's answer
-// could not arrive.
+// This is the way of a channel that has a socket. A channel without one comes here with a literal or a Unix
+// path, for which attempts.ts has opened a socket.
 
-import { lookup } from 'node:dns';
 import { badType, codeOf } from '../errors';
 import {
   type Address,
@@ -16,12 +14,9 @@ import {
   encodeAddress,
   formatAddress,
   type InternetAddress,
-  lookUpHost,
   needsLookup,
 } from '../kernel/address';
-import { lookupError } from '../kernel/errno';
 import {
-  AF_INET6,
   AF_UNIX,
   IPPROTO_TCP,
   SO_ERROR,
@@ -36,10 +31,11 @@ import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
 import { handleResult, routeErrorOutside } from '../loop/dispatch';
 import { Ending } from './ending';
+import { lookUpOne } from './look-up';
 import type { Session } from './session';
 
 /** What this file needs of a channel. */
-interface Connecting extends Channel {
+export interface Connecting extends Channel {
   addr: Address | null;
   connected: boolean;
   connecting: boolean;
@@ -50,7 +46,7 @@ interface Connecting extends Channel {
 }
 
 /** The answers of connect(2) that mean "under way". */
-const UNDER_WAY: ReadonlySet<number> = new Set([
+export const UNDER_WAY: ReadonlySet<number> = new Set([
   ERRNO.EINPROGRESS,
   ERRNO.EALREADY,
   ERRNO.EWOULDBLOCK,
@@ -142,7 +138,8 @@ function lookUpAndConnect(
   channel.addr = address;
   session.preparing.lookup = attempt;
   session.suspend(Infinity);
-  lookUp(session, address.host, (found) => {
+  const { family, type } = session.socket as Socket;
+  lookUpOne(registryOf(session.map), address.host, family, type, (found) => {
     // The channel has closed, has another socket, or connects elsewhere by now.
     if (session.replaced || session.preparing.lookup !== attempt) return;
     session.preparing.lookup = null;
@@ -152,24 +149,6 @@ function lookUpAndConnect(
     } catch (error) {
       routeErrorOutside(channel, error);
     }
-  });
-}
-
-/** @param arrived called once, with what returns the literal or throws */
-function lookUp(session: Session, host: string, arrived: (found: () => string) => void): void {
-  const registry = registryOf(session.map);
-  const { family, type } = session.socket as Socket;
-  const answer = (found: () => string): void => {
-    // The slower of the two answers comes too late.
-    if (registry.undefer(blocking)) arrived(found);
-  };
-  const blocking = (): void => answer(() => lookUpHost(host, family, type));
-  registry.defer(blocking);
-  lookup(host, { family: family === AF_INET6 ? 6 : 4 }, (error, literal) => {
-    answer(() => {
-      if (error === null) return literal;
-      throw lookupError(error.code ?? 'ENOTFOUND', host);
-    });
   });
 }
 

@@ -28,10 +28,11 @@ import { type ChannelMap, checkMap, registryOf, socketMap } from '../loop/channe
 import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
+import { connectChannel } from './attempts';
 import { bindSocket, listenOn } from './bind';
 import { ChannelBase, NO_SOCKET } from './channel-base';
 import { describeError, logFor } from './channel-log';
-import { finishConnect, hasFailed, inspectSocket, startConnect } from './connect';
+import { finishConnect, hasFailed, inspectSocket } from './connect';
 import { type CloseReason, END, Ending, LOCAL, mayCloseFor } from './ending';
 import type { Handled, Handlers } from './handlers';
 import { checkIdleOptions, IdleTimeout, type IdleTimeoutOptions } from './idle-timeout';
@@ -416,6 +417,13 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
    * stands at once (Unix, UDP) calls `handleConnect` before this returns. The look-up of a host name does
    * not block under `loop`.
    *
+   * A channel without a socket opens one, a stream of the address's family, and a new one at each later
+   * `connect`, after `close` for example. The addresses of a host name are then tried as RFC 8305 says: IPv6
+   * and IPv4 by turns, the next one when one fails or after 250 ms, until one connects. Meanwhile `addr` is
+   * the address in hand, and `socket` a placeholder: the options that are set on it are set on each attempt.
+   * When all have failed, `handleError` gets one error, whose `errors` are those of the attempts. By a socket
+   * from `createSocket` only the first address of its family is tried.
+   *
    * @throws {SocketError} when it fails at once: `ENETUNREACH`, `ENOENT`, and `EAGAIN` from a Unix
    *   listener whose backlog is full
    * @throws {TypeError|RangeError} for an invalid address
@@ -427,7 +435,6 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
    * class Client extends AsyncChat {
    *   constructor(address: Address) {
    *     super();
-   *     this.createSocket();
    *     this.connect(address);
    *   }
    *   override handleConnect() {
@@ -436,7 +443,7 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
    * }
    */
   connect(address: Address): void {
-    startConnect(this, sessionOf, this.#need('connect'), address);
+    connectChannel(this, sessionOf, address);
   }
 
   /**

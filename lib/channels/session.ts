@@ -41,8 +41,11 @@ class Preparation {
   connectStarted = false;
   /** The errno of a failed connect, kept because reading SO_ERROR clears it. handleError has been told. */
   connectErrno = 0;
-  /** The look-up of a host name that has to end before the kernel hears of the connect. */
-  lookup: object | null = null;
+  /**
+   * The look-up of a host name, and a search for the address that answers (attempts.ts). It has to end before
+   * the socket of the channel is of use.
+   */
+  lookup: { abandon?(): void } | null = null;
 }
 
 export class Session {
@@ -138,6 +141,7 @@ export class Session {
     next.handlesConnect = this.handlesConnect;
     next.idle = this.idle;
     this.replaced = true;
+    this.preparation?.lookup?.abandon?.();
     return next;
   }
 
@@ -152,6 +156,7 @@ export class Session {
     this.replaced = true;
     this.closed = true;
     this.gone = true;
+    this.preparation?.lookup?.abandon?.();
     return next;
   }
 

@@ -223,22 +223,38 @@ export function resolveAddress(
  * @throws {SocketError} `ENOTFOUND`, `EAI_AGAIN`, …
  */
 export function locate(address: Address, action: string): { family: number; address: Address } {
-  if (!needsLookup(address)) {
-    const { path, host } = Object(address) as Partial<UnixAddress & InternetAddress>;
-    const family = path === undefined ? familyOf(host) : AF_UNIX;
+  const family = familyOfAddress(address);
+  if (family !== AF_UNSPEC) {
     encodeAddress(address, family, action);
     return { family, address };
   }
-  checkNamed(address, AF_INET, action);
-  const [first] = getaddrinfo(address.host, AF_UNSPEC, SOCK_STREAM);
-  const { host } = decodeAddress(first as Buffer) as InternetAddress;
-  return { family: familyOf(host), address: { ...address, host } };
+  const named = address as InternetAddress;
+  checkNamed(named, AF_INET, action);
+  const host = lookUpHost(named.host, AF_UNSPEC, SOCK_STREAM);
+  return { family: familyOf(host), address: { ...named, host } };
 }
 
 /** The first address of a host as a literal, blocking the thread. */
 export function lookUpHost(host: string, family: number, type: number): string {
-  const [first] = getaddrinfo(host, family, type);
-  return (decodeAddress(first as Buffer) as InternetAddress).host;
+  return lookUpHosts(host, family, type)[0] as string;
+}
+
+/** All addresses of a host as literals, in the resolver's order, blocking the thread. */
+export function lookUpHosts(host: string, family: number, type: number): string[] {
+  return getaddrinfo(host, family, type).map(
+    (sockaddr) => (decodeAddress(sockaddr) as InternetAddress).host,
+  );
+}
+
+/**
+ * The family of the socket that can connect to an address.
+ * @returns `AF_UNSPEC` for a host name
+ */
+export function familyOfAddress(address: Address): number {
+  // It may be any value that a program has passed.
+  const { path, host } = (address ?? {}) as Partial<UnixAddress & InternetAddress>;
+  if (typeof path === 'string') return AF_UNIX;
+  return needsLookup(address) ? AF_UNSPEC : familyOf(host);
 }
 
 /** How an address reads in a message or a repr: `127.0.0.1:80`, `[::1]:80`, `'/tmp/socket'`. */

@@ -3,7 +3,6 @@
 
 import { inspect } from 'node:util';
 import { type ChannelMap, type Dispatcher, type InternetAddress, SocketError } from 'asyncore';
-import { familyOf } from './program';
 import { encode, type Reply, ReplyChat, ReplyError, type Request } from './resp';
 import { refuseItself } from './self-connection';
 
@@ -37,7 +36,6 @@ class RedisConnection extends ReplyChat {
 
   open(address: InternetAddress, ...request: Request): void {
     try {
-      this.createSocket(familyOf(address.host));
       this.connect(address);
       this.request(...request);
     } catch (error) {
