@@ -5,7 +5,9 @@ import { badType } from '../../errors';
 import { ACTION, ignoreRejection, isData, isPromise, type Producer } from './producer';
 
 /** Where a StreamProducer's data comes from: a Readable of Node's, a web stream, a generator, an array. */
-export type StreamSource = AsyncIterable<Uint8Array | string> | Iterable<Uint8Array | string>;
+export type StreamSource =
+  | AsyncIterable<Uint8Array | string>
+  | Iterable<Uint8Array | string | PromiseLike<Uint8Array | string>>;
 
 /** How a source is read. */
 interface Reader {
