@@ -2,6 +2,8 @@
 
 import { createReadStream, writeFileSync } from 'node:fs';
 import { PassThrough, Readable } from 'node:stream';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { gunzipSync } from 'node:zlib';
 import {
   AsyncChat,
@@ -307,6 +309,28 @@ describe('A producer that promises its next piece', () => {
     chat.open = true;
     const heard = listenTo(peer);
     await driveSettling({ sync: true, usePoll: false }, heard.hears('held'), map);
+  });
+
+  it('whose promise is never settled, keeps no closed chat in memory', async () => {
+    setFlagsFromString('--expose-gc');
+    const gc = runInNewContext('gc') as () => void;
+    const producers: Promising[] = [];
+    const refs = (['close', 'discardBuffers'] as const).map((end) => {
+      const { chat, map } = talk();
+      const producer = new Promising();
+      producers.push(producer);
+      chat.pushWithProducer(producer);
+      chat[end]();
+      chat.close();
+      map.clear();
+      return new WeakRef(chat);
+    });
+    for (let round = 0; round < 10 && refs.some((ref) => ref.deref() !== undefined); round += 1) {
+      await turn();
+      gc();
+    }
+    expect(refs.map((ref) => ref.deref())).toEqual([undefined, undefined]);
+    expect(producers.map(({ asked }) => asked)).toEqual([1, 1]);
   });
 
   it('tells handleError when the promise of its close is rejected', async () => {

@@ -1,9 +1,11 @@
 // The programs of docs/cookbook.md, as printed: run and talked to.
 
+import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { cookbook, runListing, writeListings } from '../support/listings';
 import { Client, type Program, ROOT, until } from '../support/program';
 
@@ -45,7 +47,7 @@ function call(port: number): Client {
 describe('docs/cookbook.md', () => {
   it('holds what is tested here, and links to it', () => {
     expect(names).toEqual([
-      ...['listen.mts', 'lines.mts', 'frames.mts', 'udp.ts', 'sort.mts', 'count.mts'],
+      ...['listen.mts', 'lines.mts', 'frames.mts', 'udp.ts', 'sort.mts', 'count.mts', 'gzip.mts'],
       ...['database.mts', 'ask.mts', 'limits.mts', 'shutdown.mts', 'embed.mts', 'frame-loop.mts'],
       'double.test.mts',
     ]);
@@ -126,6 +128,31 @@ describe('docs/cookbook.md', () => {
     expect(kilobytes).toBeLessThan(400_000);
     one.socket.resume();
     await one.hears('1\n2\n3\n');
+  });
+
+  it('gzip: sends a file to each caller, and lets go of it when one leaves', async () => {
+    const file = join(folder, 'file.txt');
+    const text = 'all the services there are\n'.repeat(100_000);
+    writeFileSync(file, text);
+    const { program, port } = await start('gzip.mts', { FILE: file });
+    const one = call(port);
+    expect(String(gunzipSync(Buffer.from(await one.ends(), 'latin1')))).toBe(text);
+    await program.printed(/^sent$/m);
+    // What gzip cannot make smaller does not fit into the kernel's buffers.
+    writeFileSync(file, randomBytes(20_000_000));
+    const other = call(port);
+    await until(() => other.received.length > 0);
+    other.socket.destroy();
+    await program.printed(/^the caller has left$/m);
+    const open = (): string[] =>
+      readdirSync(`/proc/${program.child.pid}/fd`).map((fd) => {
+        try {
+          return readlinkSync(`/proc/${program.child.pid}/fd/${fd}`);
+        } catch {
+          return 'closed meanwhile';
+        }
+      });
+    await until(() => !open().includes(file));
   });
 
   it('database: answers in order, and others meanwhile', async () => {
