@@ -25,9 +25,12 @@ export {
   FileProducer,
   GlobbingProducer,
   HookedProducer,
+  type Piece,
   type Producer,
   SimpleProducer,
   type Source,
+  StreamProducer,
+  type StreamSource,
 } from './chat/producers';
 export { findPrefixAtEnd } from './chat/record-reader';
 export type { Terminator } from './chat/terminator';

@@ -1,13 +1,6 @@
 /// <reference types="node" preserve="true" />
-// A chat: a channel that splits its input by terminators and sends its output from a queue of producers.
-//
-// Input. A read event receives once and then goes through what it has got (record-delivery.ts).
-// `collectIncomingData` gets what belongs to the record, `foundTerminator` is told that the record is
-// complete, and the terminator is asked for afresh before each step, so that a program may change it at
-// every record. What a program is given is its own to keep.
-//
-// Output. What is pushed leaves in order (output-queue.ts): at once, or, while the loop delivers events,
-// after the reads of the tick.
+// A chat: a channel that splits its input by terminators (record-delivery.ts) and sends its output from a
+// queue of producers (output-queue.ts). What a program is given is its own to keep.
 
 import { Buffer } from 'node:buffer';
 import {
@@ -20,19 +13,18 @@ import {
 import { LOCAL } from '../channels/ending';
 import type { Handled } from '../channels/handlers';
 import { drainInput, type Session } from '../channels/session';
-import { badInstance, badRange, badType, declareAbstract } from '../errors';
+import { badInstance, badType, declareAbstract } from '../errors';
 import { flushPending } from '../kernel/socket';
 import { beforeError, takesUpInput } from '../loop/channel';
-import { handleResult, routeError } from '../loop/dispatch';
+import { handleResult } from '../loop/dispatch';
 import { declarePredicates, declareState } from '../loop/interest';
 import { outbox } from '../loop/outbox';
 import { Fifo } from './fifo';
 import { type FifoItem, OutputBuffer } from './output-buffer';
 import { OutputQueue } from './output-queue';
-import type { Producer } from './producers';
+import { type Producer, StreamProducer, type StreamSource } from './producers';
 import { asBuffer, compact, PIECES, RecordDelivery } from './record-delivery';
-import type { CheckedTerminator } from './record-reader';
-import { checkTerminator, refusedText, type Terminator } from './terminator';
+import { refusedText, settable, type Terminator } from './terminator';
 
 /**
  * A channel for protocols made of records. Python's `asynchat.async_chat`. A subclass implements
@@ -174,7 +166,7 @@ export abstract class AsyncChat extends Dispatcher {
    * chat.setTerminator(null); // then whatever comes
    */
   setTerminator(terminator: Terminator): void {
-    this.terminator = this.#check(terminator);
+    this.terminator = settable(terminator, this);
   }
 
   /**
@@ -195,16 +187,7 @@ export abstract class AsyncChat extends Dispatcher {
   }
 
   set terminator(terminator: Terminator) {
-    this.#input.terminator = this.#check(terminator);
-  }
-
-  #check(terminator: Terminator): CheckedTerminator {
-    const checked = checkTerminator(terminator, 'set a terminator', this);
-    if (typeof checked === 'number' && checked > this.maxRecordLength) {
-      const most = `at most maxRecordLength (${this.maxRecordLength})`;
-      throw badRange('set a terminator', most, checked);
-    }
-    return checked;
+    this.#input.terminator = settable(terminator, this);
   }
 
   /**
@@ -319,8 +302,8 @@ export abstract class AsyncChat extends Dispatcher {
    *
    * @returns false when more than `highWaterMark` bytes wait now, so that it is time to stop until
    *   `handleDrain`; and false, with a `warning` (see `ignoreLogTypes`), when the data is refused: the
-   *   channel has closed or is about to (`closeWhenDone`), or the peer is gone. Before the first
-   *   connection, and from the next `createSocket` on, data waits
+   *   channel has closed or is about to (`closeWhenDone`, `endWhenDone`), or the peer is gone. Before the
+   *   first connection, and from the next `createSocket` on, data waits
    * @throws {RangeError} `ERR_UNENCODABLE_CHARACTER` for a string that `encoding` cannot hold
    * @throws {TypeError} for what is neither a string nor a Uint8Array, and for a string when
    *   `useEncoding` is false
@@ -340,7 +323,7 @@ export abstract class AsyncChat extends Dispatcher {
 
   /**
    * Sends what `producer` yields after all that was pushed before. The producer is asked whenever there is
-   * room. Data is taken as well. Python's `push_with_producer`.
+   * room, and may promise its next piece. Data is taken as well. Python's `push_with_producer`.
    * @returns as `push`. The `close` of a producer is called when the producer is refused, and when the
    *   channel closes while it waits
    * @throws {TypeError} for what has no method `more`
@@ -354,10 +337,21 @@ export abstract class AsyncChat extends Dispatcher {
       // Not an override's: a push that frames its data may well call this method.
       return STOCK_PUSH.call(this, producer);
     }
-    if (typeof producer?.more !== 'function') {
-      throw badType('pushWithProducer', 'an object with a method more()', producer);
-    }
     return this.#out.pushProducer(producer);
+  }
+
+  /**
+   * Sends what a stream or an iterable yields: `pushWithProducer(new StreamProducer(source))`. The source
+   * is read as fast as the peer takes the output, and destroyed when the channel closes before its end. Its
+   * error goes to `handleError`. Under `loopSync` only a plain iterable works.
+   * @returns as `push`. A source that is refused is destroyed
+   * @throws {TypeError} for what is no Readable, and no iterable of data
+   *
+   * @example
+   * chat.pushFrom(createReadStream('/var/log/syslog'));
+   */
+  pushFrom(source: StreamSource): boolean {
+    return this.pushWithProducer(new StreamProducer(source));
   }
 
   /**
@@ -371,6 +365,28 @@ export abstract class AsyncChat extends Dispatcher {
     if (session.gone || this.#buffer.closes) return;
     session.closesFor(LOCAL);
     this.#buffer.fifo.push(null);
+  }
+
+  /**
+   * Ends the stream to the peer (`shutdown(SHUT_WR)`) when all that has been pushed is sent: in a later
+   * write event, even if nothing waits. What is pushed after is refused. Input goes on: the channel closes
+   * when the peer ends its stream as well, unless a `handleEof` of the program decides otherwise. After
+   * this, `closeWhenDone` closes when the end is sent. Idempotent; does nothing on a closed channel.
+   * @throws {TypeError} when the socket has no `shutdown`, such as a FileWrapper
+   */
+  endWhenDone(): void {
+    this.#out.marks.end();
+  }
+
+  /**
+   * Resolves when all that has been pushed so far, producers too, is handed to the kernel; at once if
+   * nothing waits. What is pushed after does not delay it. Whether the peer has read it, only the peer can
+   * tell. Under `loopSync`, and while a handler runs, no promise is settled.
+   * @returns a promise that rejects with `ERR_CHANNEL_CLOSED` when the channel closes before, or the peer is
+   *   gone, and with `ERR_OUTPUT_DISCARDED` after `discardBuffers`
+   */
+  flushed(): Promise<void> {
+    return this.#out.marks.flushed();
   }
 
   /** All has been sent, after a `push` returned false. Does nothing, unless overridden. */
@@ -429,7 +445,7 @@ export abstract class AsyncChat extends Dispatcher {
     } finally {
       this.#leaving = false;
       this.#input.reset();
-      this.#abandonProducers();
+      this.#out.abandon();
     }
   }
 
@@ -441,12 +457,8 @@ export abstract class AsyncChat extends Dispatcher {
     out.discard();
     this.#input.reset();
     this.incoming.length = 0;
-    this.#abandonProducers();
+    out.abandon();
     this.#buffer.clear();
-  }
-
-  #abandonProducers(): void {
-    this.#buffer.abandon((error) => routeError(this, error));
   }
 
   // -------------------------------------------------------------------------------------------
@@ -457,10 +469,10 @@ export abstract class AsyncChat extends Dispatcher {
     return true;
   }
 
-  /** While there is output and a connection, and while a connect is under way. */
+  /** While there is output to send now and a connection, and while a connect is under way. */
   override writable(): boolean {
     if (!this.connected) return this.connecting;
-    return !this.#out.isEmpty();
+    return this.#out.isReady();
   }
 
   /** Closes the channel, without a word in the log. */

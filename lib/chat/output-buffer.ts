@@ -3,7 +3,9 @@
 
 import { Buffer } from 'node:buffer';
 import { badType } from '../errors';
+import { type Awaiter, ask, NOT_YET, stopAwaiting } from './arrival';
 import { Fifo, type FifoWatcher } from './fifo';
+import { Mark } from './output-marks';
 import type { Producer } from './producers';
 import { type FileProducer, sendsItself } from './producers/file';
 import { encodeText } from './producers/text';
@@ -23,7 +25,7 @@ interface Owner extends FifoWatcher {
   encoding: BufferEncoding;
 }
 
-export class OutputBuffer implements FifoWatcher {
+export class OutputBuffer implements FifoWatcher, Awaiter {
   readonly #owner: Owner;
   #fifo = new Fifo<FifoItem>();
   /** Taken from the fifo and not yet by the kernel. */
@@ -42,6 +44,8 @@ export class OutputBuffer implements FifoWatcher {
   #pieces: Uint8Array[] | null = null;
   /** What a producer threw while there was something to be sent before it. */
   #failure: { readonly error: unknown } | null = null;
+  /** The producer that stood at the head of the fifo, and has promised its next piece. */
+  #awaited: Producer | null = null;
   /** Counts the calls of `clear`: what was taken before one is not put back after it. */
   #clears = 0;
 
@@ -90,6 +94,32 @@ export class OutputBuffer implements FifoWatcher {
     return this.hasStockFifo ? !this.#fifoFilled : this.#fifo.isEmpty();
   }
 
+  /** Whether there is something to be sent now. Otherwise all waits for a producer's promise. */
+  isReady(): boolean {
+    if (this.#data.length > 0) return true;
+    if (this.hasStockFifo ? !this.#fifoFilled : this.#fifo.isEmpty()) return false;
+    if (this.#awaited === null || this.#failure !== null) return true;
+    return this.#fifo.first() !== this.#awaited;
+  }
+
+  /** Called when a producer's promise is settled. */
+  arrived(): void {
+    this.#awaited = null;
+    this.#owner.interestChanged();
+  }
+
+  #awaits(producer: Producer): void {
+    if (this.#awaited === producer) return;
+    this.#awaited = producer;
+    this.#owner.interestChanged();
+  }
+
+  #stopAwaiting(): void {
+    if (this.#awaited === null) return;
+    stopAwaiting(this.#awaited, this);
+    this.#awaited = null;
+  }
+
   /** Whether the channel is to be closed after all this. */
   get closes(): boolean {
     return !this.#fifo.isEmpty() && this.#fifo.last() === null;
@@ -118,6 +148,22 @@ export class OutputBuffer implements FifoWatcher {
       for (let at = 0; at < data.length; at += size) this.#fifo.push(data.subarray(at, at + size));
   }
 
+  /** Puts a mark behind all that is to be sent, but before the close. */
+  pushMark(mark: Mark): void {
+    if (this.closes) this.#refillFifo([...this.#fifo].toSpliced(-1, 0, mark));
+    else this.#fifo.push(mark);
+  }
+
+  /** What is to be sent last. */
+  lastItem(): unknown {
+    if (this.closes) return [...this.#fifo].at(-2);
+    return this.#fifo.isEmpty() ? undefined : this.#fifo.last();
+  }
+
+  has(mark: Mark): boolean {
+    return [...this.#fifo].includes(mark);
+  }
+
   /** Makes `data` the first that is sent next. */
   unshift(data: Uint8Array): void {
     this.data = this.#data.length === 0 ? data : Buffer.concat([data, this.#data]);
@@ -127,6 +173,7 @@ export class OutputBuffer implements FifoWatcher {
     this.#clears += 1;
     this.#pieces = null;
     this.#failure = null;
+    this.#stopAwaiting();
     this.#fifo.clear();
     this.data = NOTHING;
   }
@@ -143,11 +190,14 @@ export class OutputBuffer implements FifoWatcher {
     if (left > 0 && isPartOf(this.#data, data)) this.data = NOTHING;
   }
 
-  /** Takes a producer back that was pushed last, and closes it, unless it is exhausted or was closed. */
-  takeBackProducer(producer: Producer): void {
+  /**
+   * Takes a producer back that was pushed last.
+   * @returns false when it is not there, because it is exhausted or was closed
+   */
+  takeBackProducer(producer: Producer): boolean {
     const items = [...this.#fifo];
     this.#refillFifo(items.filter((item) => item !== producer));
-    if (this.#fifo.length < items.length) producer.close?.();
+    return this.#fifo.length < items.length;
   }
 
   #refillFifo(items: readonly FifoItem[]): void {
@@ -160,9 +210,10 @@ export class OutputBuffer implements FifoWatcher {
    * Closes the waiting producers and takes them off the fifo, because they will not be asked again. Items
    * without `close` stay: as in Python, a channel that connects again goes on with them. But the null of
    * `closeWhenDone` was meant for this connection.
-   * @param report told of an exception out of a producer's `close`. Only ExitNow may come out of it
+   * @param close closes a producer. Only ExitNow may come out of it
    */
-  abandon(report: (error: unknown) => void): void {
+  abandon(close: (producer: Closable) => void): void {
+    if (this.#awaited !== null) this.#stopAwaiting();
     if (this.hasStockFifo && !this.#fifoFilled) return;
     const items = [...this.#fifo];
     const closable = items.filter(isClosable);
@@ -170,14 +221,10 @@ export class OutputBuffer implements FifoWatcher {
     let exit: { readonly error: unknown } | null = null;
     for (const producer of closable) {
       try {
-        producer.close();
+        close(producer);
       } catch (error) {
-        try {
-          report(error);
-        } catch (thrown) {
-          // ExitNow: the other producers are closed all the same.
-          exit ??= { error: thrown };
-        }
+        // ExitNow: the other producers are closed all the same.
+        exit ??= { error };
       }
     }
     if (exit !== null) throw exit.error;
@@ -275,7 +322,14 @@ export class OutputBuffer implements FifoWatcher {
       if (head instanceof Uint8Array && head.length > 0) return head;
       if (head instanceof Uint8Array || head === '') this.#fifo.pop();
       else if (typeof head === 'string') this.#encodeHead(head);
-      else this.#ask(head);
+      else if (!(head instanceof Mark)) {
+        if (!this.#ask(head)) return null;
+      } else {
+        // What was taken before it has not been sent yet.
+        if (this.#data.length > 0 || this.#pieces !== null) return null;
+        this.#fifo.pop();
+        head.reach();
+      }
     }
     return null;
   }
@@ -286,22 +340,29 @@ export class OutputBuffer implements FifoWatcher {
     this.#fifo.pushFront(this.encode(text));
   }
 
-  /** Puts the next piece of the producer before it, or takes the producer off. */
-  #ask(producer: Producer): void {
+  /**
+   * Puts the next piece of the producer before it, or takes the producer off.
+   * @returns false when the producer has only promised its piece
+   */
+  #ask(producer: Producer): boolean {
     const clears = this.#clears;
     const data = this.#piece(producer);
     // The producer may have called discardBuffers or close, and taken itself off with all the rest.
-    if (this.#clears !== clears || this.#stopped) return;
-    if (data.length > 0) this.#fifo.pushFront(data);
+    if (this.#clears !== clears || this.#stopped) return true;
+    if (data === null) this.#awaits(producer);
+    else if (data.length > 0) this.#fifo.pushFront(data);
     else if (!this.#fifo.isEmpty() && this.#fifo.first() === producer) this.#fifo.pop();
+    return data !== null;
   }
 
-  #piece(producer: Producer): Uint8Array {
+  /** @returns null: not yet */
+  #piece(producer: Producer): Uint8Array | null {
     if (typeof producer?.more !== 'function') {
       this.#fifo.pop();
       throw badType('send', 'data or a producer on the fifo', producer);
     }
-    const piece = producer.more();
+    const piece = ask(producer, this);
+    if (piece === NOT_YET) return null;
     if (piece === null || piece === undefined || piece === '') return NOTHING;
     if (typeof piece === 'string') return this.encode(piece, 'send what more() returned');
     if (piece instanceof Uint8Array) return piece;
@@ -316,7 +377,10 @@ function isPartOf(item: FifoItem | undefined, data: Uint8Array): item is Uint8Ar
   return start >= 0 && start + item.length <= data.length;
 }
 
-/** Whether an item is a producer that has to be closed when it is given up. */
-export function isClosable(item: FifoItem): item is Producer & { close(): void } {
+/** A producer that has to be closed when it is given up. */
+export type Closable = Producer & Required<Pick<Producer, 'close'>>;
+
+/** Whether an item is one. */
+export function isClosable(item: FifoItem): item is Closable {
   return typeof item === 'object' && item !== null && 'close' in item && Boolean(item.close);
 }

@@ -19,13 +19,14 @@ import { Buffer } from 'node:buffer';
 import { logFor } from '../channels/channel-log';
 import { Dispatcher, sessionOf } from '../channels/dispatcher';
 import type { Session } from '../channels/session';
-import { badRange, isExit, isSystemError } from '../errors';
+import { badRange, badType, isExit, isSystemError } from '../errors';
 import { Socket, type SocketLike } from '../kernel/socket';
 import type { Memory } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
-import { routeError, runHandler } from '../loop/dispatch';
+import { handleResult, routeError, runHandler } from '../loop/dispatch';
 import { outbox, type Sender } from '../loop/outbox';
 import type { OutputBuffer } from './output-buffer';
+import { OutputMarks } from './output-marks';
 import type { Producer } from './producers';
 import { sendItself, sendsItself } from './producers/file';
 import { PIECE } from './producers/producer';
@@ -42,6 +43,7 @@ const SOCKET_SEND = Socket.prototype.send;
 
 // When a push is refused.
 const CLOSING = 'after closeWhenDone';
+const ENDING = 'after endWhenDone';
 const CLOSED = 'on a closed connection';
 
 /** The methods that output goes through, which a subclass may override. */
@@ -83,6 +85,8 @@ export class OutputQueue implements Sender {
   #hasFiles = false;
   /** `handleDrain` is due when all has been sent. */
   #drainDue = false;
+  /** Null until the program asks for one. */
+  #marks: OutputMarks | null = null;
 
   /**
    * @param buffer what is sent after the segment
@@ -107,6 +111,17 @@ export class OutputQueue implements Sender {
     return (!mayHaveSegment || this.#segment.length === 0) && this.#buffer.isEmpty();
   }
 
+  /** Whether something can be sent now: not all waits for a producer's promise. */
+  isReady(): boolean {
+    const mayHaveSegment = this.#listed || this.#sending;
+    return (mayHaveSegment && this.#segment.length > 0) || this.#buffer.isReady();
+  }
+
+  get marks(): OutputMarks {
+    this.#marks ??= new OutputMarks(this.#owner, this, this.#buffer);
+    return this.#marks;
+  }
+
   // -------------------------------------------------------------------------------------------
   // Pushing.
 
@@ -126,6 +141,7 @@ export class OutputQueue implements Sender {
     const empty = this.isEmpty();
     if (this.session.gone) return this.#refuse('push', CLOSED);
     if (!empty && buffer.closes) return this.#refuse('push', CLOSING);
+    if (this.#marks?.ends()) return this.#refuse('push', ENDING);
     if (length === 0) return this.#isBelowMark();
     const putOff = outbox.open && owner.batchOutput && length <= LONGEST_COPIED;
     let waiting: number;
@@ -161,19 +177,23 @@ export class OutputQueue implements Sender {
 
   /** Appends a producer, which is asked at once, as in Python. */
   pushProducer(producer: Producer): boolean {
+    if (typeof producer?.more !== 'function') {
+      throw badType('pushWithProducer', 'an object with a method more()', producer);
+    }
     const owner = this.#owner;
     const buffer = this.#buffer;
     const { gone } = this.session;
-    if (gone || buffer.closes) {
-      producer.close?.();
-      return this.#refuse('pushWithProducer', gone ? CLOSED : CLOSING);
+    if (gone || buffer.closes || this.#marks?.ends()) {
+      handleResult(owner, producer.close?.());
+      const when = gone ? CLOSED : buffer.closes ? CLOSING : ENDING;
+      return this.#refuse('pushWithProducer', when);
     }
     const empty = this.isEmpty();
     if (sendsItself(producer)) this.#hasFiles = true;
     buffer.fifo.push(producer);
     owner.initiateSend();
     if (this.session.gone) {
-      buffer.takeBackProducer(producer);
+      if (buffer.takeBackProducer(producer)) handleResult(owner, producer.close?.());
       if (empty) buffer.clear();
       return this.#refuse('pushWithProducer', CLOSED);
     }
@@ -264,6 +284,8 @@ export class OutputQueue implements Sender {
     this.#listed = false;
     const over = this.#segment.length > 0 && this.#sendSegment();
     if (!over) this.#sendBuffers();
+    // handleClose may have left the channel open.
+    if (this.session.gone && this.#marks !== null) this.#marks.giveUp();
     if (!this.#drainDue || !this.isEmpty()) return;
     this.#drainDue = false;
     runHandler(this.#owner, handleDrain);
@@ -396,7 +418,10 @@ export class OutputQueue implements Sender {
   /** An error of the socket goes to `handleError`. @throws {unknown} any other error */
   #sendFailed(error: unknown): void {
     if (!isSystemError(error)) throw error;
+    const marks = this.#marks;
+    if (marks !== null) marks.cause = error;
     routeError(this.#owner, error);
+    if (marks !== null) marks.cause = undefined;
   }
 
   /**
@@ -417,6 +442,13 @@ export class OutputQueue implements Sender {
     if (!this.#buffer.refilling) return;
     this.#buffer.stop();
     this.sendBeforeMore();
+  }
+
+  /** Gives up what waits, but for items that another connection can go on with. */
+  abandon(): void {
+    this.#marks?.giveUp();
+    const owner = this.#owner;
+    this.#buffer.abandon((producer) => runHandler(owner, () => producer.close()));
   }
 
   /**

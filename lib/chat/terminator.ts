@@ -38,6 +38,17 @@ export function checkTerminator(
   throw badRange(action, 'a number of bytes', terminator);
 }
 
+/** As `checkTerminator`, for a terminator that a program sets: not beyond the limit of a record. */
+export function settable(
+  terminator: Terminator,
+  rules: TextRules & { maxRecordLength: number },
+): CheckedTerminator {
+  const action = 'set a terminator';
+  const checked = checkTerminator(terminator, action, rules);
+  if (typeof checked !== 'number' || checked <= rules.maxRecordLength) return checked;
+  throw badRange(action, `at most maxRecordLength (${rules.maxRecordLength})`, checked);
+}
+
 /** A string, where `useEncoding` is false. */
 export function refusedText(action: string, text: string): TypeError {
   return badType(action, 'a Uint8Array (useEncoding is false)', text);

@@ -83,7 +83,7 @@ export interface SocketLike {
   connectEx?(address: Address): number;
   /** The next connection; null when none is waiting. */
   accept?(): { socket: Socket; address: Address } | null;
-  /** Ends one direction, or both. The library does not call this, nor the next four. */
+  /** Ends one direction, or both. Called by `AsyncChat.endWhenDone`. The library calls none of the next four. */
   shutdown?(how?: number): void;
   /** One datagram and its sender, or null when there is none. */
   recvFrom?(size: number, flags?: number): { data: Buffer; address: Address } | null;

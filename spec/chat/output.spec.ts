@@ -603,7 +603,6 @@ describe('AsyncChat, producers that fail', () => {
   it.each<[string, unknown]>([
     ['a number', 7],
     ['an array', ['a']],
-    ['a promise', Promise.resolve('a')],
     ['false', false],
   ])('tells handleError of one that returns %s', (_, garbage) => {
     const { chat, map, connect } = waiting();

@@ -1,10 +1,12 @@
 // The programs of docs/cookbook.md, as printed: run and talked to.
 
+import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { type InternetAddress, Socket } from 'asyncore';
 import { cookbook, runListing, writeListings } from '../support/listings';
 import { freePort } from '../support/ports';
@@ -61,7 +63,7 @@ function processorTime({ child }: Program): number {
 describe('docs/cookbook.md', () => {
   it('holds what is tested here, and links to it', () => {
     expect(names).toEqual([
-      ...['lines.mts', 'frames.mts', 'udp.ts', 'sort.mts', 'count.mts'],
+      ...['lines.mts', 'frames.mts', 'udp.ts', 'sort.mts', 'count.mts', 'gzip.mts'],
       ...['database.mts', 'ask.mts', 'talk.mts', 'reconnect.mts', 'child.mts', 'serial.mts'],
       ...['limits.mts', 'rate.mts', 'shutdown.mts', 'activated.mts', 'embed.mts', 'frame-loop.mts'],
       ...['journal.mts', 'mixins.mts', 'double.test.mts'],
@@ -141,6 +143,31 @@ describe('docs/cookbook.md', () => {
     expect(residentKilobytes(program)).toBeLessThan(400_000);
     one.socket.resume();
     await one.hears('1\n2\n3\n');
+  });
+
+  it('gzip: sends a file to each caller, and lets go of it when one leaves', async () => {
+    const file = join(folder, 'file.txt');
+    const text = 'all the services there are\n'.repeat(100_000);
+    writeFileSync(file, text);
+    const { program, port } = await start('gzip.mts', { FILE: file });
+    const one = call(port);
+    expect(String(gunzipSync(Buffer.from(await one.ends(), 'latin1')))).toBe(text);
+    await program.printed(/^sent$/m);
+    // What gzip cannot make smaller does not fit into the kernel's buffers.
+    writeFileSync(file, randomBytes(20_000_000));
+    const other = call(port);
+    await until(() => other.received.length > 0);
+    other.socket.destroy();
+    await program.printed(/^the caller has left$/m);
+    const open = (): string[] =>
+      readdirSync(`/proc/${program.child.pid}/fd`).map((fd) => {
+        try {
+          return readlinkSync(`/proc/${program.child.pid}/fd/${fd}`);
+        } catch {
+          return 'closed meanwhile';
+        }
+      });
+    await until(() => !open().includes(file));
   });
 
   it('database: answers in order, and others meanwhile', async () => {

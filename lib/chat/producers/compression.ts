@@ -2,7 +2,7 @@
 
 import { constants, deflateRawSync } from 'node:zlib';
 import { badNumber } from '../../errors';
-import { ACTION, NOTHING, type Producer, type Source } from './producer';
+import { ACTION, isPromise, NOTHING, type Producer, type Source } from './producer';
 import { GlobbingProducer } from './wrappers';
 
 const WINDOW = 32768;
@@ -48,10 +48,16 @@ export class CompressedProducer implements Producer {
   }
 
   /** The next piece, compressed; gzip's header before the first, and its trailer after the last. */
-  more(): Uint8Array {
+  more(): Uint8Array | PromiseLike<Uint8Array> {
+    if (this.#state === 'over') return NOTHING;
+    const data = this.#input.more();
+    return isPromise(data) ? data.then((late) => this.#next(late)) : this.#next(data);
+  }
+
+  #next(data: Uint8Array): Uint8Array {
+    // Closed while the source's promise was pending.
     if (this.#state === 'over') return NOTHING;
     const head = this.#state === 'new' ? GZIP_HEAD : NOTHING;
-    const data = this.#input.more();
     this.#state = data.length > 0 ? 'running' : 'over';
     const tail = data.length > 0 ? this.#compress(data) : this.#trailer();
     return head.length === 0 ? tail : Buffer.concat([head, tail]);
@@ -75,10 +81,10 @@ export class CompressedProducer implements Producer {
   }
 
   /** Closes the source. The producer is exhausted then. */
-  close(): void {
+  close(): void | PromiseLike<void> {
     this.#state = 'over';
     this.#window = NOTHING;
-    this.#input.close();
+    return this.#input.close();
   }
 }
 

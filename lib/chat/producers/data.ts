@@ -4,10 +4,13 @@ import { badType } from '../../errors';
 import {
   ACTION,
   checkSize,
+  ignoreRejection,
   isData,
+  isPromise,
   MORE,
   NOTHING,
   PIECE,
+  type Piece,
   type Producer,
   type Source,
 } from './producer';
@@ -74,12 +77,13 @@ export class CompositeProducer implements Producer {
   }
 
   /**
-   * The next piece of the first source that has one.
+   * The next piece of the first source that has one. A promise, where that source has promised it.
    * @throws {TypeError} when a source is neither data nor a producer, or its piece is no data
    */
-  more(): Uint8Array | string {
+  more(): Uint8Array | string | PromiseLike<Uint8Array | string> {
     for (;;) {
       const piece = this.#current === null ? NOTHING : pieceOf(this.#current);
+      if (isPromise(piece)) return piece.then((late) => this.#arrived(late));
       if (piece.length > 0) return piece;
       const next = this.#next();
       if (next === null) {
@@ -88,6 +92,13 @@ export class CompositeProducer implements Producer {
       }
       this.#current = producerOf(next);
     }
+  }
+
+  #arrived(piece: Uint8Array | string): Uint8Array | string | PromiseLike<Uint8Array | string> {
+    if (piece.length > 0) return piece;
+    // The end of this source. It is not asked again.
+    this.#current = null;
+    return this.more();
   }
 
   #next(): Source | null {
@@ -101,24 +112,25 @@ export class CompositeProducer implements Producer {
     }
     if (!this.#closed) return next.done === true ? null : next.value;
     // The generator has closed the channel, and so this producer, and then yielded one more source.
-    if (next.done !== true) producerOf(next.value).close?.();
-    this.close();
+    if (next.done !== true) ignoreRejection(producerOf(next.value).close?.());
+    ignoreRejection(this.close());
     return null;
   }
 
   /** Closes the sources that are left. A generator is ended, and yields no more. */
-  close(): void {
+  close(): void | PromiseLike<void> {
     this.#closed = true;
     if (this.#asking) return;
-    this.#current?.close?.();
+    const closing: unknown[] = [this.#current?.close?.()];
     this.#current = null;
     if (this.#sources.return !== undefined) {
       this.#sources.return();
-      return;
+    } else {
+      for (let next = this.#sources.next(); next.done !== true; next = this.#sources.next()) {
+        closing.push(producerOf(next.value).close?.());
+      }
     }
-    for (let next = this.#sources.next(); next.done !== true; next = this.#sources.next()) {
-      producerOf(next.value).close?.();
-    }
+    if (closing.some(isPromise)) return Promise.all(closing).then(() => {});
   }
 }
 
@@ -128,9 +140,16 @@ export function producerOf(source: Source): Producer {
   throw badType(ACTION, 'data or an object with a method more()', source);
 }
 
-/** The next piece, empty after the last. A promise, which has no length, would pass for the end. */
-export function pieceOf(producer: Producer): Uint8Array | string {
-  const piece = producer.more() ?? NOTHING;
-  if (isData(piece)) return piece;
+/** The next piece, empty after the last, or a promise of it. */
+export function pieceOf(
+  producer: Producer,
+): Uint8Array | string | PromiseLike<Uint8Array | string> {
+  const piece = producer.more();
+  return isPromise(piece) ? piece.then(dataOf) : dataOf(piece);
+}
+
+function dataOf(piece: Piece): Uint8Array | string {
+  const data = piece ?? NOTHING;
+  if (isData(data)) return data;
   throw badType(MORE, 'a Uint8Array, string, null or undefined', piece);
 }

@@ -2,7 +2,17 @@
 
 import { badType } from '../../errors';
 import { pieceOf, producerOf } from './data';
-import { ACTION, checkSize, MORE, NOTHING, PIECE, type Producer, type Source } from './producer';
+import {
+  ACTION,
+  checkSize,
+  ignoreRejection,
+  isPromise,
+  MORE,
+  NOTHING,
+  PIECE,
+  type Producer,
+  type Source,
+} from './producer';
 import { encodeText } from './text';
 
 const CHUNK_END = Buffer.from('\r\n');
@@ -17,19 +27,24 @@ abstract class Wrapper implements Producer {
     this.#producer = producerOf(source);
   }
 
-  abstract more(): Uint8Array;
+  abstract more(): Uint8Array | PromiseLike<Uint8Array>;
 
-  /** The next piece of the source, which is not asked again after its last. */
-  protected next(): Uint8Array {
-    const piece = this.#exhausted ? NOTHING : pieceOf(this.#producer);
+  /** The next piece of the source, or a promise of it. The source is not asked again after its last. */
+  protected next(): Uint8Array | PromiseLike<Uint8Array> {
+    if (this.#exhausted) return NOTHING;
+    const piece = pieceOf(this.#producer);
+    return isPromise(piece) ? piece.then((late) => this.#encode(late)) : this.#encode(piece);
+  }
+
+  #encode(piece: Uint8Array | string): Uint8Array {
     if (piece.length === 0) this.#exhausted = true;
     return typeof piece === 'string' ? encodeText(piece, 'utf8', MORE) : piece;
   }
 
   /** Closes the source. The producer is exhausted then. */
-  close(): void {
+  close(): void | PromiseLike<void> {
     this.#exhausted = true;
-    this.#producer.close?.();
+    return this.#producer.close?.();
   }
 }
 
@@ -52,8 +67,12 @@ export class HookedProducer extends Wrapper {
   }
 
   /** The next piece of the source, unchanged. */
-  more(): Uint8Array {
+  more(): Uint8Array | PromiseLike<Uint8Array> {
     const piece = this.next();
+    return isPromise(piece) ? piece.then((late) => this.#count(late)) : this.#count(piece);
+  }
+
+  #count(piece: Uint8Array): Uint8Array {
     this.#bytes += piece.length;
     if (piece.length > 0) return piece;
     const hook = this.#hook;
@@ -62,9 +81,9 @@ export class HookedProducer extends Wrapper {
     return piece;
   }
 
-  override close(): void {
+  override close(): void | PromiseLike<void> {
     this.#hook = null;
-    super.close();
+    return super.close();
   }
 }
 
@@ -72,11 +91,16 @@ export class HookedProducer extends Wrapper {
  * Joins small pieces to pieces of `size` bytes or more. A chat joins small output by itself: this is for
  * wrappers to which each piece is costly. Medusa's `globbing_producer`.
  *
+ * A source that promises its next piece is not waited for while there is something to pass on: what has
+ * come so far is a piece then, of whatever size.
+ *
  * @example
  * chat.pushWithProducer(new ChunkedProducer(new GlobbingProducer(rows)));
  */
 export class GlobbingProducer extends Wrapper {
   readonly #size: number;
+  /** What the source has promised, while the pieces before it were passed on. */
+  #promised: PromiseLike<Uint8Array> | null = null;
 
   /** @throws {RangeError} when `size` is no positive integer */
   constructor(source: Source, size = PIECE) {
@@ -86,17 +110,35 @@ export class GlobbingProducer extends Wrapper {
   }
 
   /** The next pieces of the source, as one. */
-  more(): Uint8Array {
+  more(): Uint8Array | PromiseLike<Uint8Array> {
+    const first = this.#promised ?? this.next();
+    this.#promised = null;
+    return isPromise(first) ? first.then((late) => this.#join(late)) : this.#join(first);
+  }
+
+  #join(first: Uint8Array): Uint8Array {
     const pieces: Uint8Array[] = [];
     let length = 0;
-    while (length < this.#size) {
-      const piece = this.next();
-      if (piece.length === 0) break;
+    let piece = first;
+    while (piece.length > 0) {
       pieces.push(piece);
       length += piece.length;
+      if (length >= this.#size) break;
+      const next = this.next();
+      if (isPromise(next)) {
+        this.#promised = next;
+        // Its error is for the call of more() that will wait for it.
+        ignoreRejection(next);
+        break;
+      }
+      piece = next;
     }
-    const [only = NOTHING] = pieces;
-    return pieces.length < 2 ? only : Buffer.concat(pieces, length);
+    return pieces.length < 2 ? first : Buffer.concat(pieces, length);
+  }
+
+  override close(): void | PromiseLike<void> {
+    this.#promised = null;
+    return super.close();
   }
 }
 
@@ -108,8 +150,12 @@ export class ChunkedProducer extends Wrapper {
   #ended = false;
 
   /** The next chunk. */
-  more(): Uint8Array {
+  more(): Uint8Array | PromiseLike<Uint8Array> {
     const piece = this.next();
+    return isPromise(piece) ? piece.then((late) => this.#frame(late)) : this.#frame(piece);
+  }
+
+  #frame(piece: Uint8Array): Uint8Array {
     if (piece.length > 0) {
       const size = Buffer.from(`${piece.length.toString(16)}\r\n`);
       return Buffer.concat([size, piece, CHUNK_END]);
@@ -119,8 +165,8 @@ export class ChunkedProducer extends Wrapper {
     return LAST_CHUNK;
   }
 
-  override close(): void {
+  override close(): void | PromiseLike<void> {
     this.#ended = true;
-    super.close();
+    return super.close();
   }
 }
