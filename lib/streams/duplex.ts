@@ -32,7 +32,8 @@ export interface DuplexOptions {
   map?: ChannelMap;
   /**
    * Whether the stream can still be written to when the peer has ended its side. Default false, as for
-   * `net.Socket`: the stream then ends its own side as well.
+   * `net.Socket`: the stream then ends its own side as well. Under a `tls.TLSSocket` that answers after its
+   * peer has ended, set it.
    */
   allowHalfOpen?: boolean;
   /**

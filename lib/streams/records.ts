@@ -257,7 +257,7 @@ export class Records<Item extends Buffer | string>
   /** Nothing waits to be sent. */
   #sent(): void {
     for (const writer of this.#writers.splice(0)) writer.resolve();
-    if (this.#leaving) this.#chat.close();
+    if (this.#leaving) this.#close();
   }
 
   /** `shutdown`: reads no more, and closes when all is sent. */
@@ -265,7 +265,7 @@ export class Records<Item extends Buffer | string>
     this.#over = true;
     this.#leaving = true;
     this.#chat.pauseReading();
-    if (!this.#chat.writable()) this.#chat.close();
+    if (!this.#chat.writable()) this.#close();
   }
 
   #closed(): void {

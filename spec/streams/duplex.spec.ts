@@ -298,6 +298,26 @@ describe.each(LOOPS)('A stream over a channel (%s)', (_, how) => {
     expect(duplex.destroyed).toBe(false);
   });
 
+  it('leaves any other error of a listener to the process, and goes on', async () => {
+    const { duplex, peer } = streamWithPeer(how);
+    const thrown: (() => void)[] = [];
+    jest.spyOn(process, 'nextTick').mockImplementation((callback) => {
+      thrown.push(callback as () => void);
+    });
+    const heard: string[] = [];
+    duplex.on('data', (data) => {
+      heard.push(String(data));
+      throw new Error('a bug');
+    });
+    for (const text of ['one', 'two']) {
+      peer.send(Buffer.from(text));
+      await until(() => heard.at(-1) === text);
+    }
+    expect(thrown.length).toBe(2);
+    expect(thrown[0]).toThrow('a bug');
+    expect(duplex.destroyed).toBe(false);
+  });
+
   it('connects: what was written before leaves then', async () => {
     const map = newMap();
     const listener = bareListener();
@@ -609,27 +629,43 @@ describe('As a net.Socket, a stream', () => {
   });
 
   it('tells when it has been idle, and again only after something has moved', async () => {
-    const { duplex, peer, events } = streamWithPeer({ usePoll: false, sync: false });
-    const heard: string[] = [];
-    duplex.setTimeout(100, () => heard.push('listener'));
-    expect(duplex.timeout).toBe(100);
-    for (let left = 10; left > 0; left -= 1) {
-      peer.send(Buffer.from('x'));
-      await new Promise((resolve) => setTimeout(resolve, 20));
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'performance', 'Date'] });
+    try {
+      const { duplex, peer, events } = streamWithPeer({ usePoll: false, sync: false });
+      const heard: string[] = [];
+      duplex.setTimeout(100, () => heard.push('listener'));
+      expect(duplex.timeout).toBe(100);
+      for (let size = 1; size < 4; size += 1) {
+        jest.advanceTimersByTime(60);
+        peer.send(Buffer.from('x'));
+        for (const end = performance.now() + 5000; duplex.bytesRead < size; ) {
+          if (performance.now() > end) throw new Error('not received');
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+      }
+      for (let writes = 0; writes < 3; writes += 1) {
+        jest.advanceTimersByTime(60);
+        duplex.write('x');
+      }
+      jest.advanceTimersByTime(99);
+      expect(events).toEqual([]);
+      jest.advanceTimersByTime(1000);
+      expect(events).toEqual(['timeout']);
+      duplex.write('x');
+      jest.advanceTimersByTime(100);
+      expect(events).toEqual(['timeout', 'timeout']);
+      expect(heard).toEqual(['listener']);
+      duplex.setTimeout(0);
+      duplex.write('x');
+      jest.advanceTimersByTime(1000);
+      expect(events).toEqual(['timeout', 'timeout']);
+      duplex.setTimeout(100).destroy();
+      expect(jest.getTimerCount()).toBeLessThanOrEqual(1); // the loop's own
+      expect(() => duplex.setTimeout(-1)).toThrow(/expected 0 milliseconds or more, received -1/);
+      expect(() => duplex.setTimeout(1, 'x' as never)).toThrow(/expected a function, received 'x'/);
+    } finally {
+      jest.useRealTimers();
     }
-    expect(events).toEqual([]);
-    await until(() => heard.length === 1);
-    await new Promise((resolve) => setTimeout(resolve, 250));
-    expect(events).toEqual(['timeout']);
-    duplex.write('x');
-    await until(() => events.length === 2);
-    expect(heard).toEqual(['listener']);
-    duplex.setTimeout(0);
-    duplex.write('x');
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    expect(events).toEqual(['timeout', 'timeout']);
-    expect(() => duplex.setTimeout(-1)).toThrow(/expected 0 milliseconds or more, received -1/);
-    expect(() => duplex.setTimeout(1, 'x' as never)).toThrow(/expected a function, received 'x'/);
   });
 
   it('is open, half open and closed', async () => {

@@ -79,16 +79,22 @@ describe.each(LOOPS)('Node’s http server over streams (%s)', (_, how) => {
     await until(() => streams.every((duplex) => duplex.closed));
   });
 
-  it('keeps a connection alive, and closes it when it has been idle', async () => {
-    server.keepAliveTimeout = 100;
+  it('keeps a connection alive', async () => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     for (const path of ['/1', '/2', '/3']) {
       const [response] = await once(get({ port, path, agent }), 'response');
       expect(await textOf(response)).toBe(`${path} had 0 bytes`);
     }
     expect(streams.length).toBe(1);
-    await once(streams[0] as ChannelDuplex, 'close');
     agent.destroy();
+  });
+
+  it('closes a connection that has been idle', async () => {
+    server.keepAliveTimeout = 50;
+    const client = new Client(port).send('GET /1 HTTP/1.1\r\nHost: x\r\n\r\n');
+    await client.hears('/1 had 0 bytes');
+    await client.ends();
+    await until(() => streams[0]?.closed === true);
   });
 
   it('answers pipelined requests in order', async () => {
@@ -168,13 +174,15 @@ describe.each(LOOPS)('Node’s modules over streams (%s)', (_, how) => {
   it('tls: both sides, there and back, and an orderly end', async () => {
     const map = newMap();
     const [caller, accepted] = connection();
-    const server = new TLSSocket(toDuplex(accepted, { map }) as never, {
+    // TLS tells its peer of the end, and may have more to send then: as over any stream that is no net.Socket.
+    const options = { map, allowHalfOpen: true };
+    const server = new TLSSocket(toDuplex(accepted, options) as never, {
       isServer: true,
       cert: CERTIFICATE,
       key: KEY,
     });
     const client = connect({
-      socket: toDuplex(caller, { map }),
+      socket: toDuplex(caller, options),
       ca: CERTIFICATE,
       servername: 'localhost',
     });
