@@ -1,4 +1,4 @@
-// The four wings of lib/, as docs/design.md draws them: imports run downward, and each wing is ignorant
+// The five wings of lib/, as docs/design.md draws them: imports run downward, and each wing is ignorant
 // of the ones above it.
 
 import { readdirSync, readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import ts from 'typescript';
 const LIB = join(__dirname, '..', 'lib');
 
 /** Bottom first. `errors` is below them all, and `index` above. */
-const WINGS = ['errors', 'kernel', 'loop', 'channels', 'chat', 'index'];
+const WINGS = ['errors', 'kernel', 'loop', 'channels', 'chat', 'streams', 'index'];
 
 interface Source {
   /** Without comments, which may speak of anything. */

@@ -66,7 +66,14 @@ describe('docs/cookbook.md', () => {
       ...['lines.mts', 'frames.mts', 'udp.ts', 'sort.mts', 'count.mts', 'gzip.mts'],
       ...['database.mts', 'ask.mts', 'talk.mts', 'reconnect.mts', 'child.mts', 'serial.mts'],
       ...['limits.mts', 'rate.mts', 'shutdown.mts', 'activated.mts', 'embed.mts', 'frame-loop.mts'],
-      ...['journal.mts', 'mixins.mts', 'double.test.mts'],
+      ...[
+        'journal.mts',
+        'mixins.mts',
+        'upgrade.mts',
+        'http-streams.mts',
+        'script.mts',
+        'double.test.mts',
+      ],
     ]);
     const headings = [...PAGE.matchAll(/^## (.*)$/gm)].map((match) => match[1] as string);
     const anchors = headings.map((heading) =>
@@ -453,6 +460,39 @@ describe('docs/cookbook.md', () => {
     expect(await one.ends()).toBe(
       '200 3\r\n400 Overdrawn\r\n200 -2\r\n500 close?\r\n500 ?\r\n500 constructor?\r\n',
     );
+  });
+
+  it('upgrade: goes on as another protocol on the same channel', async () => {
+    const { port } = await start('upgrade.mts');
+    const head = 'GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: shout\r\n\r\n';
+    const one = call(port).send(`${head}hello\nwor`);
+    await one.hears('HELLO\n');
+    one.send('ld\n');
+    await one.hears('WORLD\n');
+    expect(one.received).toMatch(/^HTTP\/1\.1 101 .*\r\n\r\nHELLO\nWORLD\n$/s);
+    const other = call(port).send('GET / HTTP/1.1\r\nUpgrade: shouting\r\n\r\nhello\n');
+    expect(await other.ends()).toMatch(/^HTTP\/1\.1 426 .*\r\n\r\n$/s);
+  });
+
+  it('http-streams: is Node’s server on our listener', async () => {
+    const { port } = await start('http-streams.mts');
+    const response = await fetch(`http://127.0.0.1:${port}/path`);
+    expect(await response.text()).toBe('127.0.0.1 asked for /path\n');
+    const one = call(port);
+    one.send('GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n');
+    await one.hears('101 Switching Protocols');
+    one.send('hello').socket.end();
+    expect(await one.ends()).toMatch(/\r\n\r\nhello$/);
+  });
+
+  it('script: asks for each line of its input', async () => {
+    const { port } = await start('lines.mts');
+    const program = run('script.mts', { PORT: String(port) });
+    program.child.stdin.write('add 1 2\nadd 3 ');
+    await program.printed(/^add 1 2: 3\n$/);
+    program.child.stdin.end('4\nhelp');
+    expect(await program.ended()).toBe(0);
+    expect(program.output).toBe('add 1 2: 3\nadd 3 4: 7\nhelp: 500 add NUMBER..., or quit\n');
   });
 
   it('test: passes', async () => {
