@@ -20,6 +20,7 @@ import { inspect } from 'node:util';
  * }
  */
 export class SocketError extends Error {
+  /** `SocketError`. */
   override name = 'SocketError';
   /** The C name: `ECONNRESET`. */
   readonly code: string;
@@ -30,6 +31,7 @@ export class SocketError extends Error {
   /** The address, for the calls that take one: `127.0.0.1:80`, or a Unix path. */
   declare readonly address?: string;
 
+  /** Made by the library. A test double of a socket may throw one, too. `text` is strerror(3)'s. */
   constructor(code: string, errno: number, syscall: string, text: string, address?: string) {
     super(`${code}: ${text}, ${syscall}${address === undefined ? '' : ` ${address}`}`);
     this.code = code;
@@ -52,6 +54,7 @@ export class SocketError extends Error {
  * });
  */
 export class ExitNow extends Error {
+  /** `ExitNow`. */
   override name = 'ExitNow';
 }
 
