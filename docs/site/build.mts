@@ -220,10 +220,11 @@ app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
       app.logger.error(`docs/site/build.mts has no category for ${reflection.name}` as never);
       continue;
     }
-    reflection.comment ??= new Comment();
-    reflection.comment.blockTags.push(
-      new CommentTag('@category', [{ kind: 'text', text: category }]),
-    );
+    // A comment that is made for the category would count as documentation: names without one go without.
+    const signature = reflection.signatures?.find(({ comment }) => comment !== undefined);
+    const comment = reflection.comment ?? signature?.comment;
+    const content: CommentDisplayPart[] = [{ kind: 'text', text: category }];
+    comment?.blockTags.push(new CommentTag('@category', content));
   }
 });
 

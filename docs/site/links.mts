@@ -37,7 +37,9 @@ async function check(folder: string): Promise<boolean> {
   const broken = new Set<string>();
   const checker = new LinkChecker();
   checker.on('link', ({ url, parent, state, status }) => {
-    const path = decodeURI(url).replace(/^\.?\//, '');
+    const path = decodeURI(url)
+      .replace(/^\.?\//, '')
+      .replace(/^#/, 'index.html#');
     if (state !== LinkState.BROKEN) files.add(path);
     else if (status === 200) broken.add(`${path}: no such anchor`);
     else broken.add(`${path}: no such file (${status}); ${parent ?? folder} links to it`);
