@@ -20,6 +20,7 @@ import { inspect } from 'node:util';
  * }
  */
 export class SocketError extends Error {
+  /** `SocketError`. */
   override name = 'SocketError';
   /** The C name: `ECONNRESET`. */
   readonly code: string;
@@ -32,6 +33,7 @@ export class SocketError extends Error {
   /** Of a `connect` to a host name: what has happened at each of its addresses, if there were several. */
   declare readonly errors?: readonly Error[];
 
+  /** Made by the library. A test double of a socket may throw one, too. `text` is strerror(3)'s. */
   constructor(code: string, errno: number, syscall: string, text: string, address?: string) {
     super(`${code}: ${text}, ${syscall}${address === undefined ? '' : ` ${address}`}`);
     this.code = code;
@@ -54,6 +56,7 @@ export class SocketError extends Error {
  * });
  */
 export class ExitNow extends Error {
+  /** `ExitNow`. */
   override name = 'ExitNow';
 }
 

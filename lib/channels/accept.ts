@@ -26,7 +26,9 @@ const LIMITS = { maxConnections: true, maxConnectionsPerAddress: true } as const
 
 /** A new connection, and the address of its peer. */
 export interface Accepted {
+  /** Non-blocking, and the program's to close. */
   socket: Socket;
+  /** The peer's address. */
   address: Address;
 }
 

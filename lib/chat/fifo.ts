@@ -147,6 +147,7 @@ export class Fifo<Item> implements Iterable<Item> {
     if (hadItems) this.#tell();
   }
 
+  /** The items, oldest first. They stay in the fifo. */
   *[Symbol.iterator](): Iterator<Item> {
     for (let index = this.#head; index < this.#items.length; index += 1) {
       yield this.#items[index] as Item;

@@ -33,6 +33,7 @@ export interface ControlMessage<Bytes extends Uint8Array = Uint8Array> {
 
 /** What `Socket.recvMsg` received. Python's `(data, ancdata, msg_flags, address)`. */
 export interface Message {
+  /** The payload. Empty for an empty datagram, and at the end of a stream. */
   readonly data: Buffer;
   /**
    * The control data. The descriptors in an `SCM_RIGHTS` are open, close-on-exec, and the program's to

@@ -53,6 +53,7 @@ export function sendFds(
 
 /** What `recvFds` received. */
 export interface ReceivedDescriptors {
+  /** The bytes that came with the descriptors. */
   readonly data: Buffer;
   /** Open and close-on-exec. The program closes them, also in a worker thread. */
   readonly fds: number[];

@@ -41,6 +41,10 @@ export class ChannelMap extends Map<number, Channel> {
     registryOf = (map) => map.#registry;
   }
 
+  /**
+   * Holds `channels` at first, by default none.
+   * @throws {RangeError|TypeError} as `set`
+   */
   constructor(channels: Iterable<readonly [number, Channel]> = []) {
     // Not handed to Map's own constructor, which would call `set` before there are fields.
     super();
@@ -86,6 +90,7 @@ export class ChannelMap extends Map<number, Channel> {
     for (const [, channel] of this.entries()) yield channel;
   }
 
+  /** As `entries`: `[fd, channel]` for each channel. */
   override [Symbol.iterator](): ReturnType<Map<number, Channel>['entries']> {
     return this.entries();
   }

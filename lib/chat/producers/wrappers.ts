@@ -23,6 +23,7 @@ abstract class Wrapper implements Producer {
   readonly #producer: Producer;
   #exhausted = false;
 
+  /** @throws {TypeError} for a `source` that is neither a producer nor data */
   constructor(source: Source) {
     this.#producer = producerOf(source);
   }
@@ -59,7 +60,10 @@ export class HookedProducer extends Wrapper {
   #hook: ((bytes: number) => void) | null;
   #bytes = 0;
 
-  /** @param hook is called with the number of bytes */
+  /**
+   * Passes on `source`, and calls `hook` with the number of bytes.
+   * @throws {TypeError} for a `hook` that is no function, and a `source` that is neither producer nor data
+   */
   constructor(source: Source, hook: (bytes: number) => void) {
     super(source);
     if (typeof hook !== 'function') throw badType(ACTION, 'a function as hook', hook);
