@@ -57,6 +57,26 @@ const COMPILES: Record<string, string> = {
     export const push = (chat: AsyncChat): boolean =>
       chat.pushWithProducer({ more: () => items.shift() ?? null }) &&
       chat.pushWithProducer({ more: () => items.shift() });`,
+  'producers that promise their pieces, and whose close returns something': `
+    const open = new Set<unknown>();
+    class Rows implements Producer {
+      async more() { return open.size > 0 ? 'a' : null; }
+      async close() { open.clear(); }
+    }
+    export const push = (chat: AsyncChat): boolean =>
+      chat.pushWithProducer(new Rows()) &&
+      chat.pushWithProducer({ more: () => 'a', close: () => open.delete(1) });`,
+  'streams and iterables, pushed': `
+    import { Duplex, Readable } from 'node:stream';
+    async function* slow() { yield 'a'; yield Buffer.from('b'); }
+    export const push = (chat: AsyncChat, stream: Readable, both: Duplex): boolean =>
+      chat.pushFrom(stream) && chat.pushFrom(both) && chat.pushFrom(slow()) &&
+      chat.pushFrom(new Set(['a'])) && chat.pushFrom([Promise.resolve('a'), new Uint8Array(1)]);`,
+  'the end of the output, waited for': `
+    export const end = (chat: AsyncChat): Promise<void> => {
+      chat.endWhenDone();
+      return chat.flushed();
+    };`,
   'producers that are data, or the library’s own': `
     export const push = (chat: AsyncChat): boolean =>
       chat.pushWithProducer('text') &&
@@ -274,9 +294,13 @@ const FAILS: Record<string, [code: number, source: string]> = {
     2322,
     'export const push = (chat: AsyncChat) => chat.pushWithProducer({ more: () => 1 });',
   ],
-  'a producer of promises': [
+  'a producer of promises of numbers': [
     2416,
-    `export class P implements Producer { async more() { return 'a'; } }`,
+    'export class P implements Producer { async more() { return 1; } }',
+  ],
+  'a stream of numbers, pushed': [
+    2345,
+    'export const push = (chat: AsyncChat) => chat.pushFrom([1, 2]);',
   ],
   'a producer without more': [
     2353,
