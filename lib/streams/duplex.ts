@@ -187,7 +187,6 @@ export class ChannelDuplex extends Duplex {
       this.emit('ready');
       this.read(0);
     });
-    if (!this.#channel.writable()) this.#sent();
   }
 
   /** @returns whether the stream wants more */

@@ -6,13 +6,11 @@
 
 import { endInput, sessionOf } from '../channels/dispatcher';
 import type { Handled } from '../channels/handlers';
-import { peek } from '../channels/session';
 import { AsyncChat } from '../chat/async-chat';
 import { isExit } from '../errors';
 import { ERRNO } from '../kernel/platform/linux';
-import type { Socket, SocketLike } from '../kernel/socket';
+import type { SocketLike } from '../kernel/socket';
 import { failure } from '../kernel/syscalls';
-import { isOver } from '../loop/channel';
 import type { ChannelMap } from '../loop/channel-map';
 
 /** What is told of a connection. Each call may close the channel. */
@@ -31,8 +29,6 @@ export interface Observer {
 
 export abstract class ObservedChat extends AsyncChat {
   readonly #observer: Observer;
-  /** The error that `isOver` has taken from the kernel. */
-  #reset: unknown = null;
   /** How many bytes have been received and sent. */
   bytesRead = 0;
   bytesWritten = 0;
@@ -40,8 +36,6 @@ export abstract class ObservedChat extends AsyncChat {
   constructor(socket: SocketLike, map: ChannelMap, observer: Observer) {
     super(socket, map);
     this.#observer = observer;
-    // Whoever writes is told when the kernel has the data, which must not wait for the end of the tick.
-    this.batchOutput = false;
   }
 
   override recv(size: number): Buffer | null {
@@ -81,7 +75,7 @@ export abstract class ObservedChat extends AsyncChat {
     if (this.connected && !this.writable()) this.#observer.sent();
   }
 
-  /** Sends what waits. @returns whether the kernel has taken all of it */
+  /** Sends what waits, and not only at the end of the tick. @returns whether the kernel has taken all of it */
   sendNow(): boolean {
     try {
       this.initiateSend();
@@ -97,23 +91,13 @@ export abstract class ObservedChat extends AsyncChat {
     this.#observer.failed(error);
   }
 
-  override [isOver](): boolean {
-    const { hearsReset, socket } = sessionOf(this);
-    if (!hearsReset) return false;
-    try {
-      return peek(socket as Socket, 0)?.length === 0;
-    } catch (error) {
-      this.#reset = error;
-      return true;
-    }
-  }
-
   /** The loop reports a hang-up, or that the socket has been closed elsewhere. */
   override handleClose(): Handled {
     if ((this.socket as SocketLike).fileno() === -1) this.close();
     // The system call says which end it is.
     else if (!this.inputEnded) void this.handleRead();
-    else this.#observer.failed(this.#reset ?? failure(-ERRNO.EPIPE, 'send'));
+    // What the kernel says to a send after a reset that follows the end of the input.
+    else this.#observer.failed(failure(-ERRNO.EPIPE, 'send'));
   }
 
   override handleShutdown(): Handled {
