@@ -306,7 +306,6 @@ class Search {
     // Writable, and so reported at once, when the connection stands already.
     this.#registry.enter(socket.fileno(), attempt);
     if (this.#hosts.length > 0) timers.set(this.#deadline, performance.now() + ATTEMPT_DELAY);
-    this.#registry.wake();
   }
 
   /** An attempt is over, one way or the other. */

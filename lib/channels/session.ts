@@ -131,6 +131,8 @@ export class Session {
       this.attach(socket);
       return this;
     }
+    // What it was connecting to is of no concern to the next socket.
+    this.preparation?.lookup?.abandon?.();
     const next = new Session(null, this.map, fd);
     next.attach(socket);
     next.connected = this.connected;
@@ -141,7 +143,6 @@ export class Session {
     next.handlesConnect = this.handlesConnect;
     next.idle = this.idle;
     this.replaced = true;
-    this.preparation?.lookup?.abandon?.();
     return next;
   }
 

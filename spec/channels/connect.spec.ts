@@ -172,15 +172,16 @@ describe('connect() without createSocket()', () => {
     const addresses = [AF_INET, AF_UNIX, AF_INET6].map((family) =>
       bareListener(family).getSockName(),
     );
+    const { port } = addresses[0] as InternetAddress;
+    resolveTo(['127.0.0.1']);
     const channel = client();
-    for (const address of addresses) {
+    for (const address of [{ host: NAME, port }, ...addresses, { host: NAME, port }]) {
       channel.connect(address);
       await until(how, channel, () => channel.connected);
-      expect(channel.addr).toEqual(address);
       channel.close();
       expect(channel.map.size).toBe(0);
     }
-    expect(outcomes(channel)).toEqual(['connect', 'connect', 'connect']);
+    expect(outcomes(channel)).toEqual(Array(5).fill('connect'));
   });
 
   it('opens another one in handleError, of another family', async () => {
@@ -199,6 +200,18 @@ describe('connect() without createSocket()', () => {
     expect(outcomes(channel)).toEqual(['error', 'connect']);
     expect(channel.map.size).toBe(1);
     expect(openSockets()).toBe(before + 1);
+  });
+
+  it('leaves a connection alone', async () => {
+    const address = bareListener().getSockName();
+    const channel = client();
+    channel.connect(address);
+    const { socket } = channel;
+    await until(ASYNC, channel, () => channel.connected);
+    channel.connect(address);
+    // The kernel says EISCONN.
+    expect(outcomes(channel)).toEqual(['connect', 'connect']);
+    expect(channel.socket).toBe(socket);
   });
 
   it('leaves a socket alone that the program has given', async () => {
@@ -353,6 +366,22 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
     ]);
   });
 
+  it('tries no further address when one has connected, or the channel has closed', async () => {
+    const [one, two] = await places('127.0.0.1', '127.0.0.2');
+    accepting(one);
+    const unused = accepting(two as InternetAddress);
+    resolveTo(['127.0.0.1', '127.0.0.2']);
+    const map = newMap();
+    const [connected, closed] = [client(map), client(map)];
+    for (const channel of [connected, closed]) channel.connect({ ...one, host: NAME });
+    closed.handleConnect = () => closed.close();
+    await until(how, connected, () => connected.connected && map.size === 1);
+    const end = performance.now() + 300;
+    await until(how, connected, () => performance.now() > end);
+    expect(unused.accept()).toBeNull();
+    expect(outcomes(connected)).toEqual(['connect']);
+  });
+
   it('needs no predicate of the channel', async () => {
     const [six, four] = await places('::1', '127.0.0.1');
     accepting(four as InternetAddress);
@@ -502,6 +531,11 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
         override handleConnect(): Handled {
           throw error;
         }
+        override handleError(reason: unknown): Handled {
+          expect((this.socket as Socket).getPeerName()).toEqual(place);
+          expect(this.map.get(this.fileno() as number)).toBe(this);
+          return super.handleError(reason);
+        }
       })(null, newMap());
       channel.connect({ ...place, host: NAME });
       const done = until(how, channel, () => channel.errors.length > 0);
@@ -570,24 +604,26 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
           until(how, channel, () => (channel.addr as InternetAddress).host === '127.0.0.1'),
       ],
     ];
-    /** With the number of sockets that there are more than before. */
-    const ends: [string, number, (channel: Recorder) => void][] = [
-      ['close()', 0, (channel) => channel.close()],
-      ['closeAll()', 0, ({ map }) => closeAll(map)],
-      ['createSocket()', 1, (channel) => channel.createSocket()],
-      ['setSocket()', 2, (channel) => channel.setSocket(connection()[0])],
-      ['delChannel()', 0, (channel) => channel.delChannel()],
-      ['map.clear()', 0, ({ map }) => map.clear()],
+    /** With the number of sockets that there are more than before, and whether the map is empty then. */
+    const ends: [string, (channel: Recorder) => void, number, boolean][] = [
+      ['close()', (channel) => channel.close(), 0, false],
+      ['closeAll()', ({ map }) => closeAll(map), 0, true],
+      ['createSocket()', (channel) => channel.createSocket(), 1, false],
+      ['setSocket()', (channel) => channel.setSocket(connection()[0]), 2, false],
+      ['delChannel()', (channel) => channel.delChannel(), 0, true],
+      ['map.clear()', ({ map }) => map.clear(), 0, true],
     ];
     const rows = stages.flatMap(([stage, reach]) =>
-      ends.map(([name, more, end]) => [name, stage, reach, end, more] as const),
+      ends.map(([name, ...rest]) => [name, stage, reach, ...rest] as const),
     );
 
-    it.each(rows)('by %s %s', async (_name, _stage, reach, end, more) => {
+    it.each(rows)('by %s %s', async (_name, _stage, reach, end, more, leaves) => {
       const [six, four] = await places('::1', '127.0.0.1');
       const rooms = [silent(six), silent(four as InternetAddress)];
       const asked = resolveTo(['::1', '127.0.0.1']);
       const channel = client();
+      // The map is not empty when the channel leaves it.
+      if (!leaves) idle(channel.map);
       const before = openSockets();
       channel.connect({ ...six, host: NAME });
       await reach(channel);
@@ -661,6 +697,13 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
     });
   });
 });
+
+/** A channel that has no event. */
+function idle(map: ChannelMap): Recorder {
+  const [a, b] = Socket.pair();
+  keep(b);
+  return new Recorder(a, map);
+}
 
 /** A channel that has an event at every tick. */
 function keepBusy(map: ChannelMap): Recorder & { turns: number } {
