@@ -72,7 +72,7 @@ const CATEGORIES: Record<string, string> = {
 };
 
 const CONSTANTS: [RegExp, string][] = [
-  [/^(AF|SOCK|IPPROTO)_/, 'Constants: AF, SOCK'],
+  [/^(AF|AI|SOCK|IPPROTO)_/, 'Constants: AF, SOCK'],
   [/^(SOL|SO|SCM)_/, 'Constants: SO, SCM'],
   [/^TCP_/, 'Constants: TCP'],
   [/^IP(V6)?_/, 'Constants: IP, IPV6'],

@@ -9,7 +9,7 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
 
-const [site = 'site', folder = 'screenshots'] = process.argv.slice(2).map((path) => resolve(path));
+const [site = 'site', folder = resolve('screenshots')] = process.argv.slice(2);
 
 /** The pages are given to the browser from the folder, at this address. */
 const ORIGIN = 'http://asyncore.test/';
