@@ -66,6 +66,7 @@ function documents(): string[] {
 const CATEGORIES: Record<string, string> = {
   'lib/channels': 'Channels',
   'lib/chat': 'Chats and producers',
+  'lib/streams': "Node's streams",
   'lib/loop': 'The loop',
   'lib/kernel': 'Sockets and addresses',
   'lib/errors.ts': 'Errors',

@@ -96,12 +96,18 @@ export abstract class ChannelBase {
 
   /**
    * An option of the socket, such as `getSockOpt(SOL_SOCKET, SO_RCVBUF)`. Python's `getsockopt`.
-   * @param length for an option that is no integer: how many bytes the kernel may write
-   * @returns the integer; with `length`, the bytes
+   * @returns the integer
    * @throws {SocketError} `ENOPROTOOPT`, …
    * @throws {TypeError} without a socket
    */
   getSockOpt(level: number, option: number): number;
+  /**
+   * An option that is no integer, such as `getSockOpt(SOL_SOCKET, SO_LINGER, 8)`.
+   * @param length how many bytes the kernel may write
+   * @returns the bytes
+   * @throws {SocketError} `ENOPROTOOPT`, …
+   * @throws {TypeError} without a socket, and for a stand-in
+   */
   getSockOpt(level: number, option: number, length: number): Buffer;
   getSockOpt(level: number, option: number, length?: number): number | Buffer {
     const socket = socketOf(this, 'getSockOpt');

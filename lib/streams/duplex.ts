@@ -6,6 +6,7 @@
 //
 // The stream is the channel's only user. The channel stands in the map, and the loop drives it.
 
+import type { AddressInfo } from 'node:net';
 import { addAbortSignal, Duplex } from 'node:stream';
 import type { Dispatcher } from '../channels/dispatcher';
 import { drainInput } from '../channels/session';
@@ -49,13 +50,6 @@ const ACTION = 'make a stream';
 const OPTIONS = { map: true, allowHalfOpen: true, highWaterMark: true, signal: true } as const;
 
 type Callback = (error?: Error | null) => void;
-
-/** As `socket.address()` of Node's. */
-interface AddressInfo {
-  address: string;
-  port: number;
-  family: string;
-}
 
 /**
  * Makes a `stream.Duplex` of a connection, for what takes a `net.Socket`: Node's http server, `tls`,

@@ -356,6 +356,7 @@ export class Records<Item extends Buffer | string>
     return Promise.reject(error);
   }
 
+  /** The same object: `for await` calls this. */
   [Symbol.asyncIterator](): this {
     return this;
   }
