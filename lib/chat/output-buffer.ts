@@ -98,8 +98,7 @@ export class OutputBuffer implements FifoWatcher, Awaiter {
   isReady(): boolean {
     if (this.#data.length > 0) return true;
     if (this.hasStockFifo ? !this.#fifoFilled : this.#fifo.isEmpty()) return false;
-    if (this.#awaited === null || this.#failure !== null) return true;
-    return this.#fifo.first() !== this.#awaited;
+    return this.#awaited === null || this.#fifo.first() !== this.#awaited;
   }
 
   /** Called when a producer's promise is settled. */

@@ -420,8 +420,11 @@ export class OutputQueue implements Sender {
     if (!isSystemError(error)) throw error;
     const marks = this.#marks;
     if (marks !== null) marks.cause = error;
-    routeError(this.#owner, error);
-    if (marks !== null) marks.cause = undefined;
+    try {
+      routeError(this.#owner, error);
+    } finally {
+      if (marks !== null) marks.cause = undefined;
+    }
   }
 
   /**
