@@ -10,7 +10,6 @@ import {
   sessionBegins,
   sessionOf,
 } from '../channels/dispatcher';
-import { LOCAL } from '../channels/ending';
 import type { Handled } from '../channels/handlers';
 import { drainInput, type Session } from '../channels/session';
 import { badInstance, badType, declareAbstract } from '../errors';
@@ -215,12 +214,7 @@ export abstract class AsyncChat extends Dispatcher {
 
   /** @internal */
   override [beforeError](error: unknown): (pending: boolean) => void {
-    const settled = super[beforeError](error);
-    const failed = this.#input.failing();
-    return (pending) => {
-      failed();
-      settled(pending);
-    };
+    return this.#input.failing(super[beforeError](error));
   }
 
   override handleReadEvent(): Handled {
@@ -361,10 +355,7 @@ export abstract class AsyncChat extends Dispatcher {
    * `close_when_done`.
    */
   closeWhenDone(): void {
-    const session = sessionOf(this);
-    if (session.gone || this.#buffer.closes) return;
-    session.closesFor(LOCAL);
-    this.#buffer.fifo.push(null);
+    this.#out.closeWhenDone();
   }
 
   /**
@@ -413,10 +404,6 @@ export abstract class AsyncChat extends Dispatcher {
    */
   refillBuffer(): void {
     if (!this.#out.refill()) return;
-    const session = sessionOf(this);
-    session.closesFor(LOCAL);
-    // An async handleClose closes later.
-    session.closeHandled = true;
     drainInput(this.socket);
     handleResult(this, this.handleClose());
   }

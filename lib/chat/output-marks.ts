@@ -74,8 +74,6 @@ export class OutputMarks {
   readonly #flushes = new Map<unknown, Flush>();
   /** `endWhenDone`. Its `socket` is the one whose stream has been ended; null: that is still to come. */
   #end: { readonly mark: Mark; socket: SocketLike | null } | null = null;
-  /** The error of a send that `handleError` is being told of. */
-  cause: unknown = undefined;
 
   constructor(owner: Dispatcher, queue: Queue, places: Places) {
     this.#owner = owner;
@@ -118,7 +116,8 @@ export class OutputMarks {
   #lostOutput(): Error {
     const { closed, gone } = this.#queue.session;
     const why = closed ? 'the channel has closed' : gone ? 'the peer is gone' : 'it was discarded';
-    const options = this.cause === undefined ? {} : { cause: this.cause };
+    const { closeError } = this.#owner;
+    const options = closeError === null ? {} : { cause: closeError };
     return Object.assign(new Error(`Cannot send all output: ${why}`, options), {
       code: gone ? 'ERR_CHANNEL_CLOSED' : 'ERR_OUTPUT_DISCARDED',
     });

@@ -18,6 +18,7 @@
 import { Buffer } from 'node:buffer';
 import { logFor } from '../channels/channel-log';
 import { Dispatcher, sessionOf } from '../channels/dispatcher';
+import { LOCAL } from '../channels/ending';
 import type { Session } from '../channels/session';
 import { badRange, badType, isExit, isSystemError } from '../errors';
 import { Socket, type SocketLike } from '../kernel/socket';
@@ -418,13 +419,7 @@ export class OutputQueue implements Sender {
   /** An error of the socket goes to `handleError`. @throws {unknown} any other error */
   #sendFailed(error: unknown): void {
     if (!isSystemError(error)) throw error;
-    const marks = this.#marks;
-    if (marks !== null) marks.cause = error;
-    try {
-      routeError(this.#owner, error);
-    } finally {
-      if (marks !== null) marks.cause = undefined;
-    }
+    routeError(this.#owner, error);
   }
 
   /**
@@ -434,7 +429,18 @@ export class OutputQueue implements Sender {
   refill(): boolean {
     const buffer = this.#buffer;
     buffer.refill(this.#chunkSize(), this.session.isStream);
-    return !this.#flushing && buffer.takeClose();
+    if (this.#flushing || !buffer.takeClose()) return false;
+    this.session.closesFor(LOCAL);
+    // An async handleClose closes later.
+    this.session.closeHandled = true;
+    return true;
+  }
+
+  /** Has the channel close when all that waits is sent. */
+  closeWhenDone(): void {
+    if (this.session.gone || this.#buffer.closes) return;
+    this.session.closesFor(LOCAL);
+    this.#buffer.fifo.push(null);
   }
 
   /** The channel is about to close: what this tick has pushed leaves, as far as the kernel takes it. */

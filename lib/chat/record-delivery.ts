@@ -149,15 +149,16 @@ export class RecordDelivery {
 
   /**
    * There is an error, and `handleError` is about to be called.
-   * @returns to be called when that has been done. Another record may have been delivered meanwhile
+   * @param settled to be called when that has been done
+   * @returns the same. Another record may have been delivered meanwhile
    */
-  failing(): () => void {
+  failing(settled: (pending: boolean) => void): (pending: boolean) => void {
     const session = this.session;
-    const fail = (): void => {
+    session.failed = true;
+    return (pending) => {
       session.failed = true;
+      settled(pending);
     };
-    fail();
-    return fail;
   }
 
   /** Whether a handler has thrown since the last call, and has left some input. */

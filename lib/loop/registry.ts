@@ -154,6 +154,9 @@ export class Registry {
   /** After a channel has left: an empty map wakes its loop, and gives its selector back. */
   settle(): void {
     if (this.channels.size > 0) return;
+    // The next tick may never come, and must not be needed for closed channels to be collected.
+    this.#stale = [];
+    this.#untracked = [];
     this.wake();
     for (const callback of this.#whenEmpty) callback();
     this.#whenEmpty.clear();
