@@ -597,14 +597,16 @@ describe('pushFrom', () => {
     ['bytes', Buffer.from('a'), 'received <Buffer 61>; push data with push()'],
     ['a number', 5, 'received 5'],
     ['null', null, 'received null'],
-    ['a promise', Promise.resolve('a'), "received Promise { 'a' }"],
+    ['a promise', Promise.resolve('a'), "received Promise { 'a'"],
     ['a producer', { more: () => 'a' }, 'received { more: [Function: more] }'],
   ])('refuses %s', (_, source, message) => {
     const { chat } = talk();
     expect(() => chat.pushFrom(source as never)).toThrow(
       expect.objectContaining({
         code: 'ERR_INVALID_ARG_TYPE',
-        message: `Cannot make a producer: expected a Readable or an iterable of data, ${message}`,
+        message: expect.stringContaining(
+          `Cannot make a producer: expected a Readable or an iterable of data, ${message}`,
+        ),
       }),
     );
   });
