@@ -36,6 +36,9 @@ export class Mark implements Producer {
   }
 }
 
+/** The place of `endWhenDone`. */
+export class EndMark extends Mark {}
+
 /** The queue that the marks stand in. */
 interface Queue {
   readonly session: Session;
@@ -131,7 +134,7 @@ export class OutputMarks {
     const { socket, gone } = this.#queue.session;
     if (gone || this.#places.closes || this.ends()) return;
     if (socket !== null) checkSocket(socket);
-    const mark = new Mark(
+    const mark = new EndMark(
       () => {
         // Before the call: a handler may replace the socket.
         end.socket = this.#queue.session.socket;

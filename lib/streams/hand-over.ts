@@ -6,6 +6,7 @@ import { DispatcherWithSend } from '../channels/dispatcher-with-send';
 import { AsyncChat } from '../chat/async-chat';
 import { Fifo } from '../chat/fifo';
 import type { FifoItem } from '../chat/output-buffer';
+import { EndMark } from '../chat/output-marks';
 import { badType } from '../errors';
 import { SO_ERROR, SOCK_STREAM, SOL_SOCKET } from '../kernel/platform/constants';
 import { Socket, type SocketLike } from '../kernel/socket';
@@ -64,11 +65,16 @@ function checkChannel(action: string, channel: Dispatcher, map: ChannelMap | und
     throw badType(action, 'a connected channel', channel, hint);
   }
   checkStream(action, socket);
-  if (channel instanceof AsyncChat && [...channel.producerFifo].includes(null)) {
-    const hint = 'closeWhenDone() was called, or null is on its fifo';
+  if (channel instanceof AsyncChat && [...channel.producerFifo].some(ends)) {
+    const hint = 'closeWhenDone() or endWhenDone() was called, or null is on its fifo';
     throw badType(action, 'a channel that is not about to close', channel, hint);
   }
   return { socket, channel, map: map ?? session.map, failure: null };
+}
+
+/** Whether nothing can be written after this. */
+function ends(item: FifoItem): boolean {
+  return item === null || item instanceof EndMark;
 }
 
 /** @returns the error of a connection that has failed already; null: there is none */

@@ -548,7 +548,17 @@ describe('What a stream can be made of', () => {
         chat.closeWhenDone();
         return chat;
       },
-      /expected a channel that is not about to close, .*closeWhenDone\(\) was called/,
+      /expected a channel that is not about to close, .*closeWhenDone\(\) or endWhenDone\(\) was called/,
+    ],
+    [
+      'a chat that is about to end its stream',
+      () => {
+        const chat = keep(new LineChat(pair()[0], newMap()));
+        chat.push('before');
+        chat.endWhenDone();
+        return chat;
+      },
+      /expected a channel that is not about to close, .*endWhenDone\(\) was called/,
     ],
     [
       'the channel of a stream',
