@@ -17,6 +17,7 @@ import { DIAGONAL, drive, temporaryPath, type Way } from '../support/drive';
 import { newMap } from '../support/keep';
 import { Program, until } from '../support/program';
 import { itWithPython, PYTHON } from '../support/python';
+import { itIf } from '../support/skips';
 import { CommandServer } from './ported/command-server';
 import { Forwarder } from './ported/forwarder';
 import { IrcBot, type Origin } from './ported/irc-bot';
@@ -106,7 +107,7 @@ describe.each(DIAGONAL)('In %s', (_, how) => {
   );
 
   /** CPython's tests are a package of their own in some distributions. */
-  const itWithTests = hasTests() ? itWithPython : it.skip;
+  const itWithTests = itIf(hasTests(), 'no Python with the tests of poplib');
 
   itWithTests('the POP3 server passes CPython’s tests of its client', async () => {
     const server = new Pop3Server(ANY, map);
