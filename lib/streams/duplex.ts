@@ -79,11 +79,7 @@ type Callback = (error?: Error | null) => void;
  * @example
  * const server = http.createServer((request, response) => response.end('hello\n'));
  *
- * class HttpListener extends Dispatcher {
- *   override handleAccepted(socket: Socket) {
- *     server.emit('connection', toDuplex(socket));
- *   }
- * }
+ * listen({ host: '127.0.0.1', port: 8080 }, (socket) => server.emit('connection', toDuplex(socket)));
  */
 export function toDuplex(
   source: SocketLike | Dispatcher,
