@@ -73,6 +73,8 @@ export class World implements Watcher {
   #broken: string | null = null;
   readonly #accepted = new WeakMap<Socket, [fromCaller: Stream, toCaller: Stream]>();
   #serial = 0;
+  /** Promises of `flushed` that are pending. */
+  #unsettled = 0;
   #depth = 0;
   #collecting = 0;
   #mischief: number;
@@ -208,6 +210,7 @@ export class World implements Watcher {
       if (fd !== null) this.#break(`${actor} is closed, and has fileno() ${fd}`);
       if ([...this.map.values()].includes(channel)) this.#break(`${actor} is in the map`);
       if (channel.connected || channel.connecting) this.#break(`${actor} is closed`);
+      if (channel.closeReason === null) this.#break(`${actor} has closed without a reason`);
     }
   }
 
@@ -262,6 +265,7 @@ export class World implements Watcher {
       // What stood for it on the fifo is taken off.
       actor.ending = false;
       if (actor.closes > 1) this.#break(`a second handleClose of ${actor}`);
+      if (actor.channel.closeReason === null) this.#break(`handleClose of ${actor} has no reason`);
       if (actor.over && !actor.lost && actor.in !== null && actor.chat !== null) {
         if (actor.collected !== actor.in.received) {
           this.#break(`${actor} has received ${actor.in.received}, collected ${actor.collected}`);
@@ -500,6 +504,7 @@ export class World implements Watcher {
     [20, () => this.#push()],
     [5, () => this.#pushProducer()],
     [2, () => this.#closeWhenDone()],
+    [2, () => this.#flushed()],
     [1, () => this.#discard()],
     [2, () => this.#someChannel()?.channel.close()],
     [1, () => this.#some((actor) => actor.open)?.channel.close()],
@@ -723,6 +728,29 @@ export class World implements Watcher {
     actor.chat?.closeWhenDone();
   }
 
+  /** Its promise is settled in any case, and resolves only when all is sent that was given before. */
+  #flushed(): void {
+    const actor = this.#some(({ open, chat }) => open && chat !== null);
+    if (actor?.chat == null) return;
+    const { out } = actor;
+    const due = out?.given ?? 0;
+    this.#note(`${actor}: flushed`);
+    this.#unsettled += 1;
+    actor.chat.flushed().then(
+      () => {
+        this.#unsettled -= 1;
+        if (out === null || out.torn || out.end !== null || out.sent >= due) return;
+        this.#break(`flushed() of ${actor} resolves, and ${due - out.sent} bytes wait`);
+      },
+      (error) => {
+        this.#unsettled -= 1;
+        if (!/^ERR_(CHANNEL_CLOSED|OUTPUT_DISCARDED)$/.test(error.code)) {
+          this.#break(`flushed() of ${actor} rejects: ${describe(error)}`);
+        }
+      },
+    );
+  }
+
   #discard(): void {
     const actor = this.#some(({ open, chat }) => open && chat !== null);
     if (actor === null) return;
@@ -865,6 +893,9 @@ export class World implements Watcher {
     for (const actor of this.#actors) {
       if (!actor.closed) this.#break(`${actor} never heard of its end`);
     }
+    // Promises are settled between the turns of Node's loop.
+    await new Promise(setImmediate);
+    if (this.#unsettled > 0) this.#break(`${this.#unsettled} promises of flushed() are pending`);
   }
 
   #reform(actor: Actor): void {
