@@ -482,26 +482,29 @@ describe.each(WAYS)('A listener (%s)', (_, how) => {
       expect(server.events).toEqual(['error', 'accepted']);
     }
 
-    it('leaves the socket to the channel that owns it when it throws', () =>
-      leavesSocket(throwing));
+    it('closes the channel that it has made, half-built or not, when it throws', () =>
+      closesChannel(throwing));
 
-    itWithPromises('leaves the socket to the channel that owns it when it rejects', () =>
-      leavesSocket(rejecting),
+    itWithPromises('closes the channel that it has made when it rejects', () =>
+      closesChannel(rejecting),
     );
 
-    async function leavesSocket(fail: (error: Error) => Handled): Promise<void> {
+    async function closesChannel(fail: (error: Error) => Handled): Promise<void> {
+      const boom = new Error('boom');
       const channels: Recorder[] = [];
       const server = new (class extends RecordingListener {
         override handleAccepted(socket: Socket): Handled {
           channels.push(new Recorder(socket));
-          return fail(new Error('boom'));
+          return fail(boom);
         }
       })();
       const client = call(server.name);
-      client.send(Buffer.from('hello'));
-      await drive(how, () => (channels[0]?.received ?? '') !== '' && server.errors.length > 0);
-      expect(channels[0]?.connected).toBe(true);
+      await drive(how, () => client.recv(1)?.length === 0);
+      const [channel] = channels;
+      expect(channel?.fileno()).toBe(null);
+      expect([channel?.closeReason, channel?.closeError]).toEqual(['error', boom]);
       expect(server.events).toEqual(['error']);
+      expect(server.accepting).toBe(true);
     }
 
     it('closes when its own handleError says so', async () => {

@@ -12,6 +12,7 @@ import { SO_ACCEPTCONN, SOL_SOCKET } from '../kernel/platform/constants';
 import { onRelease, Socket, type SocketLike } from '../kernel/socket';
 import type { Channel } from '../loop/channel';
 import { handleResult, routeError } from '../loop/dispatch';
+import { Ending, mayCloseFor } from './ending';
 import type { Session } from './session';
 
 /** Limits of a listener. */
@@ -47,6 +48,12 @@ const FAULTS_IN_A_ROW = 16;
 interface Listener extends Channel {
   accept(): Accepted | null;
   handleAccepted(socket: Socket, address: Address): unknown;
+}
+
+/** What this file needs of a channel that has taken a connection. */
+interface Owner {
+  close(): void;
+  [mayCloseFor](ending: Ending): unknown;
 }
 
 /** The accepting side of a listener. It outlives the listener's socket, as the limits do. */
@@ -184,10 +191,16 @@ export class Acceptor {
     });
   }
 
-  /** `handleAccepted` has failed. If no channel has taken the socket, no reply would ever be sent. */
+  /** `handleAccepted` has failed: the peer would wait for ever. A channel that it has made may be half-built. */
   #drop(socket: Socket, error: unknown): void {
-    if (socket.owner === null) socket.close();
     this.#nonFatalError = { error };
+    const channel = socket.owner as Partial<Owner> | null;
+    try {
+      channel?.[mayCloseFor]?.(new Ending('error', error));
+      channel?.close?.();
+    } finally {
+      socket.close();
+    }
   }
 }
 

@@ -6,6 +6,7 @@ import { badRange, badType, checkBoolean } from '../errors';
 import type { Address } from '../kernel/address';
 import { printLine } from '../kernel/output';
 import {
+  AF_UNIX,
   IPPROTO_TCP,
   SO_KEEPALIVE,
   SOL_SOCKET,
@@ -64,12 +65,15 @@ export abstract class ChannelBase {
 
   /**
    * Sends small pieces at once (`TCP_NODELAY`), and does not wait until earlier ones are acknowledged. All
-   * that a chat pushes within a tick leaves in one piece anyway.
-   * @throws {SocketError} `ENOTSUP` for a socket that is not TCP
+   * that a chat pushes within a tick leaves in one piece anyway; what it pushes outside a tick, after an
+   * `await` for example, is a piece for each push, and the second one waits up to 40 ms. A Unix socket has no
+   * such delay, and nothing is done.
+   * @throws {SocketError} for any other socket that is not TCP
    * @throws {TypeError} without a socket, and when `on` is no boolean
    */
   setNoDelay(on = true): void {
     checkBoolean('setNoDelay', 'true or false', on);
+    if (isUnix(this)) return;
     setOption(this, 'setNoDelay', IPPROTO_TCP, TCP_NODELAY, on);
   }
 
@@ -77,8 +81,8 @@ export abstract class ChannelBase {
    * Has the kernel ask a silent peer whether the connection still stands (`SO_KEEPALIVE`). A dead
    * connection then ends with `ETIMEDOUT`, after the probes that the system sets: 9, 75 s apart.
    * @param initialDelay how long the connection is idle before the first probe, in ms, rounded up to
-   *   seconds; 0, the default, leaves it as it is: by default 2 hours
-   * @throws {SocketError} for a delay on a socket that is not TCP
+   *   seconds; 0, the default, leaves it as it is: by default 2 hours. A Unix socket has none
+   * @throws {SocketError} for a delay on any other socket that is not TCP
    * @throws {RangeError|TypeError} for an invalid delay, without a socket, and when `on` is no boolean
    */
   setKeepAlive(on = true, initialDelay = 0): void {
@@ -89,7 +93,7 @@ export abstract class ChannelBase {
       throw badRange('setKeepAlive', expected, initialDelay);
     }
     setOption(this, 'setKeepAlive', SOL_SOCKET, SO_KEEPALIVE, on);
-    if (initialDelay === 0) return;
+    if (initialDelay === 0 || isUnix(this)) return;
     const seconds = Math.ceil(initialDelay / 1000);
     setOption(this, 'setKeepAlive', IPPROTO_TCP, TCP_KEEPIDLE, seconds);
   }
@@ -171,4 +175,8 @@ function setOption(
     throw badType(method, 'a socket that has options', socket);
   }
   socket.setSockOpt(level, option, value);
+}
+
+function isUnix({ socket }: ChannelBase): boolean {
+  return socket instanceof Socket && !socket.closed && socket.family === AF_UNIX;
 }

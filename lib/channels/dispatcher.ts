@@ -155,7 +155,8 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
 
   /**
    * Why the channel has closed, or is about to: `handleClose` can already tell a reset from an orderly end.
-   * Null while the channel is open, and again when it has another socket.
+   * Null while the channel is open, and again when it has another socket. An override of `close` reads it
+   * after `super.close()`.
    *
    * @example
    * override handleClose() {
@@ -652,6 +653,8 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
   // Handlers, to be overridden: see handlers.ts.
 
   handleError(error: unknown): Handled {
+    // A handler has waited for output to leave. handleClose has told the program.
+    if (this.#session.closed && codeOf(error) === 'ERR_CHANNEL_CLOSED') return;
     const nonFatal = this.#acceptor?.isNonFatal(error) ?? false;
     logFor(this, describeError(this, error, nonFatal ? 'keeping' : 'closing'), 'error');
     return nonFatal ? undefined : this.#closeFor(new Ending('error', error));

@@ -8,7 +8,8 @@
  * - `reset`: the connection is lost (`ECONNRESET`, `EPIPE`, …)
  * - `timeout`: `handleTimeout` was called
  * - `error`: `handleError` was called: a handler threw, or a connect failed
- * - `local`: the program has closed it (`close`, `closeWhenDone`, `shutdown`)
+ * - `local`: the program has closed it (`close`, `closeWhenDone`, `shutdown`), and the peer had not ended
+ *   its stream before
  */
 export type CloseReason = 'end' | 'reset' | 'timeout' | 'local' | 'error';
 

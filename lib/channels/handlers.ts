@@ -18,7 +18,8 @@ export interface Handlers {
    *
    * Three errors do not close the channel and are only logged: an exception out of `handleAccepted`, which
    * costs that peer its connection; an accept that failed for want of descriptors; and an accept that
-   * failed 16 times in a row for reasons of the network.
+   * failed 16 times in a row for reasons of the network. And one is ignored: that `flushed()`, for which a
+   * handler has waited, was rejected because the channel has closed.
    *
    * @param error what was thrown, which may be anything. Python's `handle_error` has no argument
    *

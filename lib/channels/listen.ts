@@ -26,6 +26,11 @@ export interface ListenOptions extends ListenLimits {
   reusePort?: boolean;
   /** Whether a listener at `::` leaves IPv4 alone (`IPV6_V6ONLY`). Default false. */
   ipv6Only?: boolean;
+  /**
+   * Whether the connections send small pieces at once (`TCP_NODELAY`), see `setNoDelay`. Default false.
+   * Without effect on a Unix path.
+   */
+  noDelay?: boolean;
   /** Whether the file of a Unix path goes when the listener closes. Default true. */
   unlink?: boolean;
   /** The map that the listener enters. Default `socketMap`. */
@@ -43,6 +48,7 @@ const OPTIONS = {
   reuseAddr: true,
   reusePort: true,
   ipv6Only: true,
+  noDelay: true,
   unlink: true,
   map: true,
   signal: true,
@@ -108,7 +114,8 @@ export function listen(
   if (typeof accepted !== 'function') throw badType(ACTION, 'a function', accepted);
   checkOptions(ACTION, 'options', options, OPTIONS);
   const { reuseAddr = true, reusePort = false, ipv6Only = false, unlink = true } = options;
-  for (const [name, flag] of Object.entries({ reuseAddr, reusePort, ipv6Only, unlink })) {
+  const { noDelay = false } = options;
+  for (const [name, flag] of Object.entries({ reuseAddr, reusePort, ipv6Only, noDelay, unlink })) {
     checkBoolean(ACTION, `true or false as ${name}`, flag);
   }
   const { map = socketMap, signal, backlog, maxConnections, maxConnectionsPerAddress } = options;
@@ -122,6 +129,8 @@ export function listen(
   try {
     if (address instanceof Socket) take(listener, address, options);
     else bind(listener, address, { reuseAddr, reusePort, ipv6Only, unlink });
+    // The kernel hands the option down to each connection.
+    if (noDelay) listener.setNoDelay();
     listener.listen(backlog, limits);
     listener.addr = listener.address();
   } catch (error) {

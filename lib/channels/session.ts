@@ -151,7 +151,7 @@ export class Session {
     const next = new Session(this.socket, this.map, null);
     next.closed = true;
     next.gone = true;
-    next.ending = this.ending ?? LOCAL;
+    next.ending = this.ending ?? this.ownEnding;
     next.inputEnded = this.inputEnded;
     next.idle = this.idle;
     this.replaced = true;
@@ -267,8 +267,13 @@ export class Session {
 
   /** The channel closes for this reason, unless there is one already. */
   closesFor(ending: Ending): void {
-    if (this.ending === null) this.ending = ending;
+    if (this.ending === null) this.ending = ending === LOCAL ? this.ownEnding : ending;
     else this.ending.tentative = false;
+  }
+
+  /** The reason of a close that the program asks for: the peer may have ended its stream before. */
+  get ownEnding(): Ending {
+    return this.inputEnded ? END : LOCAL;
   }
 
   /**

@@ -10,8 +10,10 @@ import {
   SO_KEEPALIVE,
   SO_LINGER,
   SO_RCVBUF,
+  SOCK_DGRAM,
   SOCK_STREAM,
   SOL_SOCKET,
+  SocketError,
   TCP_KEEPIDLE,
   TCP_NODELAY,
 } from 'asyncore';
@@ -93,10 +95,17 @@ describe('Options of a channel', () => {
     expect(channel.getSockOpt(SOL_SOCKET, SO_KEEPALIVE)).toBe(0);
   });
 
-  it('of TCP are an error on a Unix socket', () => {
+  it('of TCP are nothing to a Unix socket', () => {
     const channel = channelWith(AF_UNIX);
-    expect(() => channel.setNoDelay()).toThrow(expect.objectContaining({ code: 'ENOTSUP' }));
-    channel.setKeepAlive();
+    channel.setNoDelay();
+    channel.setKeepAlive(true, 1000);
+    expect(channel.getSockOpt(SOL_SOCKET, SO_KEEPALIVE)).toBe(1);
+  });
+
+  it('of TCP are an error on any other socket', () => {
+    const channel = new Dispatcher(null, newMap());
+    channel.createSocket(AF_INET, SOCK_DGRAM);
+    expect(() => channel.setNoDelay()).toThrow(SocketError);
   });
 
   it.each<[string, (channel: Dispatcher) => void]>([

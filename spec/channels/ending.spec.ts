@@ -8,6 +8,7 @@ import {
   DispatcherWithSend,
   type Handled,
   listen,
+  SHUT_WR,
   type Socket,
   SocketError,
   shutdown,
@@ -66,6 +67,24 @@ describe.each(WAYS)('closeReason (%s)', (_, how) => {
     await drive(how, () => lost.told.length === 1, { map: lost.map });
     expect(lost.told).toEqual([['reset', 'reset', coded('ECONNRESET')]]);
     expect(lost.closeError).toBeInstanceOf(SocketError);
+  });
+
+  it('is end for a chat that answers after the end of the stream, and closes then', async () => {
+    for (const later of [false, true]) {
+      const [peer, socket] = pair();
+      const chat = watch(new QuietChat(socket, newMap()));
+      chat.allowHalfOpen = true;
+      if (later) {
+        chat.handleEof = () => {
+          chat.push('x');
+        };
+      }
+      peer.shutdown(SHUT_WR);
+      await drive(how, () => chat.inputEnded, { map: chat.map });
+      if (later) chat.closeWhenDone();
+      await drive(how, () => chat.told.length === 1, { map: chat.map });
+      expect(chat.told).toEqual([['end', 'end', null]]);
+    }
   });
 
   it('is reset for a channel that wants nothing', async () => {

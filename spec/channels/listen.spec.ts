@@ -8,6 +8,7 @@ import {
   type Dispatcher,
   type InternetAddress,
   IPPROTO_IPV6,
+  IPPROTO_TCP,
   IPV6_V6ONLY,
   type ListenOptions,
   listen,
@@ -16,6 +17,7 @@ import {
   SOL_SOCKET,
   Socket,
   socketMap,
+  TCP_NODELAY,
 } from 'asyncore';
 import { DIAGONAL, drive, FAMILIES, localAddress, MATRIX, temporaryPath } from '../support/drive';
 import { keep, newMap } from '../support/keep';
@@ -146,6 +148,18 @@ describe('listen', () => {
     );
     // The one that failed has left nothing behind.
     expect(map.size).toBe(2);
+  });
+
+  it('hands noDelay down to its connections', async () => {
+    const map = newMap();
+    for (const noDelay of [false, true]) {
+      const sockets: Socket[] = [];
+      const server = listen(LOCAL, (socket) => sockets.push(keep(socket)), { map, noDelay });
+      call(server.address() as Address);
+      await drive({ usePoll: false, sync: true }, () => sockets.length === 1, { map });
+      expect(sockets[0]?.getSockOpt(IPPROTO_TCP, TCP_NODELAY)).toBe(Number(noDelay));
+    }
+    listen({ path: temporaryPath() }, nothing, { map, noDelay: true });
   });
 
   it('leaves IPv4 alone at :: with ipv6Only, and only with that', () => {

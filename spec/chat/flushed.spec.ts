@@ -57,6 +57,29 @@ describe.each(WAYS)('flushed() (%s)', (_, how) => {
     expect(chat.producerFifo.isEmpty()).toBe(true);
   });
 
+  it('of a channel that has closed is no error to report, where a handler has waited for it', async () => {
+    const { chat, peer, map } = talk();
+    const logged: unknown[] = [];
+    chat.logInfo = (message) => void logged.push(message);
+    let waits = false;
+    chat.onRecord = async () => {
+      chat.push(Buffer.alloc(BIG));
+      waits = true;
+      await chat.flushed();
+    };
+    peer.send(Buffer.from('question\n'));
+    await driveSettling(how, () => waits, map);
+    peer.close();
+    await driveSettling(how, () => chat.errors.length > 0, map);
+    expect(chat.errors).toMatchObject([{ code: 'ERR_CHANNEL_CLOSED' }]);
+    expect(logged).toEqual([]);
+    // Of a channel that goes on, it is an error like any other.
+    const open = talk().chat;
+    open.logInfo = (message) => void logged.push(message);
+    void open.handleError(chat.errors[0]);
+    expect(logged).toHaveLength(1);
+  });
+
   it('waits as long as the peer does not read, and for no push that comes after', async () => {
     const { chat, peer, map } = talk();
     chat.push(Buffer.alloc(BIG, 'a'));
