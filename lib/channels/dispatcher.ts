@@ -181,7 +181,8 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
   /**
    * Stops read events until `resumeReading`. What the peer sends fills the kernel's buffer, until TCP flow
    * control stops the sender. A listener accepts nothing meanwhile. A chat also keeps back the records
-   * that it has received already, when it is paused within `foundTerminator`.
+   * that it has received already, when it is paused within `foundTerminator`. A channel hears of a reset, or
+   * of the end of the stream, when it resumes.
    *
    * @example
    * override async foundTerminator() {

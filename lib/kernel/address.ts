@@ -197,6 +197,9 @@ function decodeUnix(bytes: Buffer): UnixAddress {
 export function checkNamed(address: InternetAddress, family: number, action: string): void {
   encodeAddress({ ...address, host: '' }, family, action);
   if (address.host.includes('\0')) throw badType(action, 'a host without NUL', address.host);
+  if (/^\[.*\]$/.test(address.host)) {
+    throw badType(action, 'an IPv6 address without brackets', address.host);
+  }
 }
 
 /**

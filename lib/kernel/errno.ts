@@ -52,7 +52,8 @@ export const CONNECTION_FAULTS: ReadonlySet<string> = new Set([
 export function lookupError(code: string, host: string, syscall = 'getaddrinfo'): SocketError {
   const known = Object.keys(EAI).find((errno) => EAI[Number(errno)] === code);
   const errno = Number(known ?? 0);
-  const what = syscall === 'getaddrinfo' ? 'name' : 'address';
+  const name = code === 'EAI_SERVICE' ? 'service' : 'name';
+  const what = syscall === 'getaddrinfo' ? name : 'address';
   return new SocketError(code, errno, syscall, `the ${what} cannot be looked up`, host);
 }
 

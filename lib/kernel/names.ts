@@ -42,7 +42,7 @@ const GET_ADDR_INFO = 'look up a host';
  * takes; pending output of channels is sent before. Python's `socket.getaddrinfo`.
  *
  * @param host a name or a literal; null: this machine, with `AI_PASSIVE` every address of it
- * @param port 0 to 65535, or the name of a service: `'http'`. Default (and null): 0
+ * @param port 0 to 65535, also as a string, or the name of a service: `'http'`. Default (and null): 0
  * @throws {SocketError} with the codes of `dns.lookup`: `ENOTFOUND`, `EAI_AGAIN`, `EAI_SERVICE`, …
  * @throws {TypeError|RangeError} for an invalid argument, and for an unknown option
  *
@@ -76,9 +76,10 @@ export function getAddrInfo(
 
 function serviceOf(port: number | string | null | undefined): string | null {
   if (port === null || port === undefined) return null;
-  if (typeof port === 'string') return port;
-  checkInteger(GET_ADDR_INFO, 'a port', port, 0, 65535);
-  return String(port);
+  if (typeof port === 'string' && !/^[-+]?\d+$/.test(port)) return port;
+  // getaddrinfo(3) takes 65616 for 80.
+  checkInteger(GET_ADDR_INFO, 'a port', Number(port), 0, 65535);
+  return String(Number(port));
 }
 
 /**

@@ -159,11 +159,15 @@ export function gethostbyaddr(address: Uint8Array, family: number, text: string)
   }
 }
 
+/** What no name holds, and what a URL parser, which `domainToASCII` is, cuts off, decodes or drops. */
+const NOT_IN_NAMES = /[\0-\x20/?#\\@:%<>^|[\]\x7f]/;
+
 /** A name of other than ASCII letters as the DNS has it: `bücher.example` is `xn--bcher-kva.example`. */
 function asciiName(host: string): string {
   if (/^[\0-\x7f]*$/.test(host)) return host;
-  const name = domainToASCII(host);
-  if (name === '') throw lookupError('ENOTFOUND', host);
+  const name = NOT_IN_NAMES.test(host) ? '' : domainToASCII(host);
+  // Full-width characters become ASCII ones.
+  if (name === '' || NOT_IN_NAMES.test(name)) throw lookupError('ENOTFOUND', host);
   return name;
 }
 

@@ -421,6 +421,12 @@ describe('resolveAddress', () => {
     expect(() => resolveAddress(address as Address, family, SOCK_STREAM, 'connect')).toThrow(text);
   });
 
+  it('says that an IPv6 literal takes no brackets', () => {
+    expect(() =>
+      resolveAddress({ host: '[::1]', port: 1 }, AF_INET6, SOCK_STREAM, 'connect'),
+    ).toThrow("Cannot connect: expected an IPv6 address without brackets, received '[::1]'");
+  });
+
   it('refuses a name with a NUL, where C would have stopped reading', () => {
     expect(() =>
       resolveAddress({ host: 'localhost\0.evil', port: 1 }, AF_INET, SOCK_STREAM, 'connect'),

@@ -103,9 +103,30 @@ describe('getAddrInfo', () => {
       expect.objectContaining({ code: 'ENOTFOUND', address: 'bücher.invalid' }),
     );
     expect(look.mock.calls.map(([host]) => host)).toEqual(['xn--bcher-kva.invalid']);
-    // A name that the DNS cannot have is not asked for.
-    expect(() => getAddrInfo('ü ü')).toThrow(expect.objectContaining({ code: 'ENOTFOUND' }));
+    // A name that the DNS cannot have is not asked for, and no part of it.
+    const names = [
+      'ü ü',
+      'ｌocalhost/evil',
+      'ｌocalhost?x',
+      'ｌoc\talhost',
+      'ｌoc%61lhost',
+      'ü@b',
+      'ü:1',
+    ];
+    for (const name of [...names, 'ｌocalhost\\x', 'ü[', 'a\uff0fb', 'a\uff05b']) {
+      expect(() => getAddrInfo(name)).toThrow(
+        expect.objectContaining({ code: 'ENOTFOUND', address: name }),
+      );
+    }
     expect(look).toHaveBeenCalledTimes(1);
+  });
+
+  it('takes a port as a string, and says what is wrong with a service', () => {
+    const [first] = getAddrInfo('127.0.0.1', '0080');
+    expect(first?.address).toEqual({ host: '127.0.0.1', port: 80 });
+    expect(() => getAddrInfo('127.0.0.1', 'no-such-service')).toThrow(
+      /EAI_SERVICE: the service cannot be looked up/,
+    );
   });
 
   it.each<[string, Arguments, object]>([
@@ -150,6 +171,8 @@ describe('getAddrInfo', () => {
     ['a family in place of options', ['localhost', 80, 2], 'expected an object of options'],
     ['text for a family', ['localhost', 80, { family: '4' }], 'expected family to be an integer'],
     ['half a flag', ['localhost', 80, { flags: 0.5 }], 'expected flags to be an integer'],
+    ['a port too large, as a string', ['127.0.0.1', '99999'], 'expected a port'],
+    ['a negative port, as a string', ['127.0.0.1', '-1'], 'expected a port'],
   ])('refuses %s', (_, args, message) => {
     expect(() => getAddrInfo(...(args as Arguments))).toThrow(
       expect.objectContaining({

@@ -131,6 +131,8 @@ export const TCP_CONGESTION = 13;
 export const TCP_USER_TIMEOUT = 18;
 /** Length of a listener’s queue of TCP Fast Open requests; 0 turns it off. */
 export const TCP_FASTOPEN = 23;
+/** Bytes of unsent data up to which the socket counts as writable. Default: no limit but `SO_SNDBUF`. */
+export const TCP_NOTSENT_LOWAT = 25;
 
 // Options and control messages of IPPROTO_IP and IPPROTO_IPV6.
 /** Type-of-service byte of sent packets: DSCP and ECN. As a control message, that of the received packet. */
