@@ -3,8 +3,15 @@
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { type InternetAddress, Socket } from 'asyncore';
@@ -63,7 +70,16 @@ function processorTime({ child }: Program): number {
 describe('docs/cookbook.md', () => {
   it('holds what is tested here, and links to it', () => {
     expect(names).toEqual([
-      ...['lines.mts', 'frames.mts', 'udp.ts', 'sort.mts', 'count.mts', 'gzip.mts'],
+      ...[
+        'lines.mts',
+        'frames.mts',
+        'udp.ts',
+        'sort.mts',
+        'relay.mts',
+        'unix.mts',
+        'count.mts',
+        'gzip.mts',
+      ],
       ...['database.mts', 'ask.mts', 'talk.mts', 'reconnect.mts', 'child.mts', 'serial.mts'],
       ...['limits.mts', 'rate.mts', 'shutdown.mts', 'activated.mts', 'embed.mts', 'frame-loop.mts'],
       ...[
@@ -192,6 +208,53 @@ describe('docs/cookbook.md', () => {
     const program = run('ask.mts', { PORT: String(port) });
     expect(await program.ended()).toBe(0);
     expect(program.output).toBe('3 and 12\n15\nConnection closed\n');
+  });
+
+  it('relay: carries much both ways, the end of either way, and a reset', async () => {
+    const target = createServer({ allowHalfOpen: true }, (socket) => {
+      socket.on('error', () => {});
+      socket.pipe(socket);
+    });
+    await once(target.listen(0, '127.0.0.1'), 'listening');
+    const targetPort = (target.address() as AddressInfo).port;
+    const { port } = await start('relay.mts', {
+      TARGET: 'localhost',
+      TARGET_PORT: String(targetPort),
+    });
+    try {
+      const data = randomBytes(4 << 20);
+      const one = call(port);
+      one.socket.end(data);
+      await until(() => one.closed);
+      expect(one.received === data.toString('latin1')).toBe(true);
+      const counted = () =>
+        new Promise<number>((resolve) => target.getConnections((_, count) => resolve(count)));
+      expect(await counted()).toBe(0);
+      const two = call(port).send('hello');
+      await two.hears('hello');
+      two.socket.resetAndDestroy();
+      for (let tries = 0; (await counted()) > 0 && tries < 200; tries += 1) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      expect(await counted()).toBe(0);
+    } finally {
+      target.close();
+    }
+  });
+
+  it('unix: tells the time to its user, and leaves no file', async () => {
+    const path = join(folder, 'clock.socket');
+    const program = run('unix.mts', { SOCKET: path });
+    await program.printed(/listening on \{ path: '.*clock\.socket' \}/);
+    expect(statSync(path).mode & 0o777).toBe(0o700);
+    const socket = connect(path);
+    socket.write('?');
+    const [data] = await once(socket, 'data');
+    expect(String(data)).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z\n$/);
+    socket.end();
+    program.child.kill('SIGTERM');
+    expect(await program.ended()).toBe(0);
+    expect(existsSync(path)).toBe(false);
   });
 
   describe('talk', () => {
