@@ -104,12 +104,13 @@ export class IdleTimeout {
     const map = this.#map as ChannelMap;
     // The program has taken the channel out by `map.delete` or `map.clear`: the timeout ends with that.
     if (map.get(this.#channel.fileno() ?? -1) !== this.#channel) return;
+    const { timers } = registryOf(map);
     const due = this.#lastActive + this.duration;
-    const idle = due <= now;
+    // A handler may have kept the thread since the kernel was asked: what has arrived in time comes first.
+    const idle = due <= timers.lookedAt;
     if (idle) this.#lastActive = now;
     // At least 1 ms, so that the deadline does not expire again within this tick.
-    const next = idle ? now + Math.max(this.duration, 1) : due;
-    registryOf(map).timers.set(this.#deadline, next);
+    timers.set(this.#deadline, Math.max(idle ? now + this.duration : due, now + 1));
     if (idle) runHandler(this.#channel, handleTimeout);
   }
 }

@@ -98,6 +98,8 @@ export function blockingPass(registry: Registry, order: TickOrder, timeout: numb
  */
 export function step(registry: Registry, order: TickOrder, wait: number): boolean {
   const snapshot = registry.select(order, wait);
+  const { timers } = registry;
+  if (timers.next !== Infinity) timers.lookedAt = performance.now();
   if (snapshot.count === 0) {
     registry.done(snapshot);
     return false;

@@ -20,6 +20,8 @@ export class Deadline {
 export class Timers {
   /** The earliest deadline, or Infinity. To be read only: a field, as every tick looks at it. */
   next = Infinity;
+  /** When the kernel was asked last what is ready. Noted while a deadline is set. */
+  lookedAt = -Infinity;
   /** Each is no later than the two behind it, at 2 i + 1 and 2 i + 2. */
   readonly #heap: Deadline[] = [];
 

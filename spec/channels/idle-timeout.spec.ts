@@ -115,6 +115,28 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     expect(chat.events).toEqual(['a']);
   });
 
+  it('is put off by input that arrives while a handler of the same tick keeps the thread', async () => {
+    const clock = stopClock();
+    const map = newMap();
+    const one = patient(map);
+    const other = patient(map);
+    one.chat.onRecord = () => {
+      clock.advance(900);
+      other.peer.send(text('in time\n'));
+      one.peer.send(text('too\n'));
+      one.chat.onRecord = () => {};
+      clock.advance(900);
+    };
+    one.peer.send(text('first\n'));
+    await tick(how, map);
+    clock.advance(1);
+    await tick(how, map);
+    expect([one.chat.events, other.chat.events]).toEqual([['first', 'too'], ['in time']]);
+    clock.advance(1000);
+    await tick(how, map, 2);
+    expect([one.chat.events.at(-1), other.chat.events.at(-1)]).toEqual(['timeout', 'timeout']);
+  });
+
   it('is put off by what is sent', async () => {
     const clock = stopClock();
     const { chat, peer, map } = patient();
