@@ -26,6 +26,7 @@ import {
   AF_INET,
   AF_INET6,
   AF_UNSPEC,
+  IPPROTO_IPV6,
   SO_ERROR,
   SOCK_STREAM,
   SOL_SOCKET,
@@ -249,9 +250,12 @@ class Search {
 
   /** A socket option holds for the connection, whichever it will be. */
   #setOption(option: SetSockOpt): void {
-    Socket.prototype.setSockOpt.apply(this.#placeholder, option);
+    if (isFor(this.#placeholder, option)) {
+      Socket.prototype.setSockOpt.apply(this.#placeholder, option);
+    }
     this.#options.push(option);
-    for (const { socket } of this.#attempts) socket.setSockOpt(...option);
+    for (const { socket } of this.#attempts)
+      if (isFor(socket, option)) socket.setSockOpt(...option);
   }
 
   /** @param found returns literals, or throws */
@@ -293,7 +297,9 @@ class Search {
     const socket = open(familyOfAddress(address), this.#localAddress);
     const attempt = new Attempt(this, this.#map, socket, address);
     try {
-      for (const option of this.#options) socket.setSockOpt(...option);
+      for (const option of this.#options) {
+        if (isFor(socket, option)) socket.setSockOpt(...option);
+      }
       const errno = socket.connectEx(address);
       if (errno !== 0 && !UNDER_WAY.has(errno)) {
         throw failure(-errno, 'connect', formatAddress(address));
@@ -385,6 +391,11 @@ class Search {
     for (const attempt of this.#attempts) attempt.close();
     this.#attempts.clear();
   }
+}
+
+/** Options of IPv6 are for the attempts by IPv6. */
+function isFor(socket: Socket, [level]: SetSockOpt): boolean {
+  return level !== IPPROTO_IPV6 || socket.family === AF_INET6;
 }
 
 const onConnected = (channel: Channel): void => (channel as Connecting).handleConnectEvent();

@@ -236,6 +236,8 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
 
   set socket(socket: SocketLike | null) {
     this[flushPending]();
+    const previous = this.#session.socket;
+    if (previous !== socket && previous?.owner === this) previous.owner = null;
     this.#session.attach(socket);
   }
 
@@ -386,6 +388,7 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
    */
   listen(backlog = 511, limits: ListenLimits = {}): void {
     const socket = this.#need('listen');
+    this.#session.checkOwnSocket(this, 'listen');
     const { connected, accepting } = this;
     this.#session.setUp(this, connected || accepting, () => {
       const acceptor = this.#accepts();
@@ -408,8 +411,9 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
    */
   bind(address: Address): void {
     const socket = this.#need('bind');
-    this.addr = address;
     const session = this.#session;
+    session.checkOwnSocket(this, 'bind');
+    this.addr = address;
     session.setUp(this, session.inUse, () => bindSocket(socket, address));
     this.#session.preparing.bound = true;
   }
@@ -426,12 +430,12 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
    * When all have failed, `handleError` gets one error, whose `errors` are those of the attempts. By a socket
    * from `createSocket` only the first address of its family is tried.
    *
+   * When this throws, a channel that worked (a connection, a bound receiver of datagrams) goes on. Any other is
+   * out of the map, and may connect again. What `handleConnect` throws leaves the channel in the map.
+   *
    * @throws {SocketError} when it fails at once: `ENETUNREACH`, `ENOENT`, and `EAGAIN` from a Unix
    *   listener whose backlog is full
    * @throws {TypeError|RangeError} for an invalid address
-   *
-   * When this throws, a channel that worked (a connection, a bound receiver of datagrams) goes on. Any other is
-   * out of the map, and may connect again. What `handleConnect` throws leaves the channel in the map.
    *
    * @example
    * class Client extends AsyncChat {

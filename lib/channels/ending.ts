@@ -21,7 +21,7 @@ export class Ending {
   constructor(
     readonly reason: CloseReason,
     readonly error: unknown = null,
-    public tentative = false,
+    readonly tentative = false,
   ) {}
 }
 

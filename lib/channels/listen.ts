@@ -91,13 +91,15 @@ class Listener extends Dispatcher {
  * calls `accepted` with each connection. An error of `accepted`, or its promise's rejection, goes to the
  * log and costs that peer its connection.
  *
- * @param address `{ host, port }` or `{ path }`. The host `''` is every IPv4 address of this machine, `'::'`
- *   every address. Port 0 is one that the kernel chooses; `address()` of the listener tells which. A host
- *   name is looked up, which blocks. A file that a dead process has left at a Unix path is removed. Or a socket that is bound, or listens already, such as one that systemd has passed
+ * @param address `{ host, port }` or `{ path }`; or a socket that is bound, or listens already, such as one
+ *   that systemd has passed. The host `''` is every IPv4 address of this machine, `'::'` every address. Port
+ *   0 is one that the kernel chooses; `address()` of the listener tells which. A host name is looked up,
+ *   which blocks. A file that a dead process has left at a Unix path is removed
  * @param accepted makes a channel of the socket, or closes it
  * @returns the listener. `close()` ends it
  * @throws {SocketError} `EADDRINUSE`, `EACCES`, `ENOTFOUND`, …
- * @throws {TypeError|RangeError} for an invalid address or option
+ * @throws {TypeError|RangeError} for an invalid address or option, and for a socket that a channel holds. A
+ *   socket stays open, and the caller's, whatever is thrown
  * @throws the signal's reason, when it is aborted already
  *
  * @example
@@ -134,6 +136,10 @@ export function listen(
     listener.listen(backlog, limits);
     listener.addr = listener.address();
   } catch (error) {
+    if (address instanceof Socket && listener.socket === address) {
+      listener.delChannel();
+      listener.socket = null;
+    }
     listener.close();
     throw error;
   }
@@ -144,6 +150,9 @@ function take(listener: Listener, socket: Socket, options: ListenOptions): void 
   const late = BEFORE_BIND.find((name) => options[name] !== undefined);
   if (late !== undefined) {
     throw badType(ACTION, `no ${late} for a socket that is bound`, options[late]);
+  }
+  if (socket.owner !== null) {
+    throw badType(ACTION, 'a socket that no channel holds', socket.owner);
   }
   listener.setSocket(socket);
 }

@@ -5,7 +5,7 @@
 // state that hot loops read lives here, in a final class: a channel's own fields differ in shape from
 // subclass to subclass.
 
-import { codeOf, DISCONNECTED } from '../errors';
+import { badType, codeOf, DISCONNECTED } from '../errors';
 import {
   MSG_OOB,
   MSG_PEEK,
@@ -46,6 +46,11 @@ class Preparation {
    * the socket of the channel is of use.
    */
   lookup: { abandon?(): void } | null = null;
+
+  /** Whether a host name is being connected to, by sockets that are yet to come (attempts.ts). */
+  get isSearching(): boolean {
+    return this.lookup?.abandon !== undefined;
+  }
 }
 
 export class Session {
@@ -183,6 +188,12 @@ export class Session {
     );
   }
 
+  /** While `connect` looks a name up and tries its addresses, the socket is not the one to come. */
+  checkOwnSocket(channel: Wrapper, method: string): void {
+    if (!this.preparation?.isSearching) return;
+    throw badType(method, 'a channel that does not connect', channel, 'call createSocket() first');
+  }
+
   /**
    * Runs one step on the way to a listener or a connection. A socket that is neither reports a hang-up at
    * every tick, so a channel that fails here leaves its map until a later step succeeds.
@@ -268,7 +279,13 @@ export class Session {
   /** The channel closes for this reason, unless there is one already. */
   closesFor(ending: Ending): void {
     if (this.ending === null) this.ending = ending === LOCAL ? this.ownEnding : ending;
-    else this.ending.tentative = false;
+    else this.keepEnding();
+  }
+
+  /** The handler that runs has the channel close, later: the reason stays when the handler returns. */
+  keepEnding(): void {
+    const { ending } = this;
+    if (ending?.tentative) this.ending = new Ending(ending.reason, ending.error);
   }
 
   /** The reason of a close that the program asks for: the peer may have ended its stream before. */
@@ -283,7 +300,7 @@ export class Session {
   mayCloseFor(ending: Ending): () => void {
     this.ending ??= ending;
     return () => {
-      if (this.ending === ending && ending.tentative) this.ending = null;
+      if (this.ending === ending) this.ending = null;
     };
   }
 
@@ -301,9 +318,7 @@ export class Session {
   /** Calls `handleClose`, but not for a closed channel, and not while it is running. */
   peerGone(channel: Wrapper, ending: Ending): void {
     if (this.closed || this.handlesClose) return;
-    // What the program wanted to send before it closed the channel itself does not arrive.
-    if (this.ending === LOCAL) this.ending = ending;
-    else this.closesFor(ending);
+    this.closesFor(ending);
     this.handlesClose = true;
     this.closeHandled = true;
     let pending = false;

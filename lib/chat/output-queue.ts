@@ -439,7 +439,7 @@ export class OutputQueue implements Sender {
   /** Has the channel close when all that waits is sent. */
   closeWhenDone(): void {
     if (this.session.gone || this.#buffer.closes) return;
-    this.session.closesFor(LOCAL);
+    this.session.keepEnding();
     this.#buffer.fifo.push(null);
   }
 

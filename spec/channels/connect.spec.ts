@@ -14,7 +14,9 @@ import {
   ExitNow,
   type Handled,
   type InternetAddress,
+  IPPROTO_IPV6,
   IPPROTO_TCP,
+  IPV6_TCLASS,
   loop,
   loopSync,
   poll,
@@ -459,7 +461,9 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
     resolveTo(['::1', '127.0.0.1']);
     const channel = client();
     channel.connect({ ...six, host: NAME });
-    channel.socket?.setSockOpt?.(IPPROTO_TCP, TCP_NODELAY, 1);
+    channel.setNoDelay();
+    // The placeholder, and one of the attempts, have no such option.
+    channel.setSockOpt(IPPROTO_IPV6, IPV6_TCLASS, 8);
     const KEEPALIVE = [1, 9] as const;
     await until(how, channel, () => (channel.addr as InternetAddress).host === '127.0.0.1');
     channel.socket?.setSockOpt?.(...KEEPALIVE, 1);
@@ -468,6 +472,7 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
     const socket = channel.socket as Socket;
     expect(socket.getPeerName()).toEqual(six);
     expect(socket.getSockOpt(IPPROTO_TCP, TCP_NODELAY)).toBe(1);
+    expect(socket.getSockOpt(IPPROTO_IPV6, IPV6_TCLASS)).toBe(8);
     expect(socket.getSockOpt(...KEEPALIVE)).toBe(1);
   });
 
@@ -637,6 +642,19 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
       const other = keepBusy(channel.map);
       await drive(how, () => other.turns > 5, { map: channel.map });
       expect(outcomes(channel)).toEqual([]);
+    });
+
+    it('refuses bind() and listen(), which would be of the placeholder', async () => {
+      const [six] = await places('::1');
+      accepting(six);
+      resolveTo(['::1']);
+      const channel = client();
+      channel.connect({ ...six, host: NAME });
+      for (const step of [() => channel.bind({ host: '', port: 0 }), () => channel.listen()]) {
+        expect(step).toThrow(/expected a channel that does not connect, .*createSocket\(\) first/);
+      }
+      await until(how, channel, hasOutcome(channel));
+      expect(outcomes(channel)).toEqual(['connect']);
     });
 
     it('by close() of the placeholder, which calls handleClose', async () => {

@@ -547,6 +547,19 @@ describe('Dispatcher', () => {
       caller?.socket.close();
     });
 
+    it('has no more to do with a socket that it was parted from by assignment', () => {
+      const map = new ChannelMap();
+      const [before, now] = [connection()[0], connection()[0]];
+      const channel = new Dispatcher(before, map);
+      channel.socket = null;
+      channel.setSocket(now, map);
+      before.close();
+      poll(0, map);
+      expect(channel.fileno()).toBe(now.fileno());
+      expect(channel.closeReason).toBe(null);
+      channel.close();
+    });
+
     it('listens with a backlog of 511, unless told otherwise', () => {
       const backlogs: unknown[] = [];
       const socket = standIn({ listen: (backlog) => backlogs.push(backlog) });

@@ -221,6 +221,34 @@ describe.each(WAYS)('closeReason (%s)', (_, how) => {
     expect(server.closeReason).toBe('local');
   });
 
+  it('is what prevents the close that closeWhenDone has asked for', async () => {
+    const boom = new Error('boom');
+    const full = () => {
+      const [peer, socket] = pair();
+      const chat = watch(new QuietChat(socket, newMap()));
+      chat.push(Buffer.alloc(4 << 20)); // more than the kernel takes
+      chat.closeWhenDone();
+      expect(chat.closeReason).toBe(null);
+      return { peer, chat };
+    };
+    const idle = full().chat;
+    idle.setIdleTimeout(5);
+    await drive(how, () => idle.told.length === 1, { map: idle.map });
+    expect(idle.told).toEqual([['timeout', 'timeout', null]]);
+    const { peer, chat } = full();
+    chat.handleRead = () => {
+      throw boom;
+    };
+    peer.send(text('x'));
+    await drive(how, () => chat.told.length === 1, { map: chat.map });
+    expect(chat.told).toEqual([['error', 'error', boom]]);
+    const open = full();
+    open.chat.discardBuffers();
+    open.peer.close();
+    await drive(how, () => open.chat.told.length === 1, { map: open.chat.map });
+    expect(open.chat.told[0]?.[0]).not.toBe('local');
+  });
+
   it('is what the peer did where that came before the end of closeWhenDone', async () => {
     const [peer, socket] = pair();
     const chat = watch(new QuietChat(socket, newMap()));

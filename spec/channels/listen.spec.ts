@@ -224,15 +224,36 @@ describe('listen', () => {
     await drive({ usePoll: false, sync: true }, () => Boolean(hear()), { map });
   });
 
-  it('refuses an option that comes too late for a bound socket, which stays open', () => {
+  it.each<[string, ListenOptions, string]>([
+    [
+      'an option that comes too late',
+      { reusePort: true },
+      'expected no reusePort for a socket that is bound, received true',
+    ],
+    ['a limit of 0', { maxConnections: 0 }, 'received 0'],
+    ['a backlog that is none', { backlog: 1.5 }, 'received 1.5'],
+  ])('refuses %s for a bound socket, which stays open and the caller’s', (_, options, message) => {
     const socket = keep(Socket.socket());
     socket.bind(LOCAL);
     const map = newMap();
-    expect(() => listen(socket, nothing, { map, reusePort: true })).toThrow(
-      'Cannot listen: expected no reusePort for a socket that is bound, received true',
-    );
+    expect(() => listen(socket, nothing, { map, ...options })).toThrow(message);
     expect(map.size).toBe(0);
     expect(socket.closed).toBe(false);
+    listen(socket, nothing, { map });
+  });
+
+  it('refuses a socket that a channel holds, and one that is connected', () => {
+    const map = newMap();
+    const [socket, other] = Socket.pair();
+    const chat = new LineChat(socket, map);
+    expect(() => listen(socket, nothing, { map })).toThrow('a socket that no channel holds');
+    expect(chat.fileno()).toBe(socket.fileno());
+    expect([...map.values()]).toEqual([chat]);
+    expect(() => listen(keep(other), nothing, { map })).toThrow(
+      expect.objectContaining({ code: 'EINVAL' }),
+    );
+    expect(other.closed).toBe(false);
+    expect(map.size).toBe(1);
   });
 
   it('closes when its signal is aborted, and forgets the signal when it closes before', () => {
