@@ -10,9 +10,11 @@ import { listenOptions, run } from './support/program';
 
 export class EchoHandler extends Dispatcher {
   #pending: Buffer = Buffer.alloc(0);
+  /** The program is stopping. */
+  #leaving = false;
 
   override readable(): boolean {
-    return this.#pending.length === 0;
+    return this.#pending.length === 0 && !this.#leaving;
   }
 
   override writable(): boolean {
@@ -30,6 +32,13 @@ export class EchoHandler extends Dispatcher {
   override handleWrite(): void {
     const sent = this.send(this.#pending);
     this.#pending = this.#pending.subarray(sent);
+    if (this.#leaving && this.#pending.length === 0) this.close();
+  }
+
+  /** What has been received is sent back first. */
+  override handleShutdown(): void {
+    this.#leaving = true;
+    if (this.#pending.length === 0) this.close();
   }
 
   override handleClose(): void {

@@ -37,7 +37,12 @@ export interface AsyncConnectionOptions extends ConnectionOptions {
  * `Dispatcher.connect` does without a socket. Blocks neither the thread nor a loop. Python's
  * `socket.create_connection`, which blocks.
  *
- * @returns a promise of the socket, which is connected, non-blocking, and in no map
+ * While it connects it takes two descriptors, for a host name a third one; `connect` of a channel takes one, or
+ * two. One signal for more than ten calls at a time makes Node warn of a leak: give each
+ * `AbortSignal.any([signal])`.
+ *
+ * @returns a promise of the socket, which is connected, non-blocking, and in no map: a `loop()` that has no
+ *   other channel ends meanwhile
  * @throws (by rejection) {SocketError} `ECONNREFUSED`, `ENOTFOUND`, …, as `handleError` gets it from
  *   `Dispatcher.connect`, and `ETIMEDOUT` when the time is over; the signal's reason
  * @throws (by rejection) {TypeError|RangeError} for an invalid address, an invalid or an unknown option

@@ -78,9 +78,12 @@ export function checkLoop(action: string, options: LoopOptions): CheckedOptions 
   }
   const registry = registryOf(map);
   if (registry.runner !== null) {
-    throw Object.assign(new Error(`${cannot(action)}: a loop is running on this map already`), {
-      code: 'ERR_LOOP_RUNNING',
-    });
+    throw Object.assign(
+      new Error(`${cannot(action)}: a loop is running on this map already, and takes new channels`),
+      {
+        code: 'ERR_LOOP_RUNNING',
+      },
+    );
   }
   return { registry, timeout, order: usePoll ? 'poll' : 'select', count, signal };
 }

@@ -80,7 +80,15 @@ describe('docs/cookbook.md', () => {
         'count.mts',
         'gzip.mts',
       ],
-      ...['database.mts', 'ask.mts', 'talk.mts', 'reconnect.mts', 'child.mts', 'serial.mts'],
+      ...[
+        'database.mts',
+        'ask.mts',
+        'talk.mts',
+        'reconnect.mts',
+        'many.mts',
+        'child.mts',
+        'serial.mts',
+      ],
       ...['limits.mts', 'rate.mts', 'shutdown.mts', 'activated.mts', 'embed.mts', 'frame-loop.mts'],
       ...[
         'journal.mts',
@@ -296,6 +304,23 @@ describe('docs/cookbook.md', () => {
     });
   });
 
+  it('many: counts those who were answered in time', async () => {
+    const { port } = await start('lines.mts');
+    const answered = run('many.mts', { PORT: String(port) });
+    await answered.printed(/'answered' => 200/);
+    expect(await answered.ended()).toBe(0);
+    const silent = createServer((socket) => socket.on('error', () => {}).resume());
+    await once(silent.listen(0, '127.0.0.1'), 'listening');
+    const waiting = run('many.mts', {
+      PORT: String((silent.address() as AddressInfo).port),
+      COUNT: '20',
+    });
+    await waiting.printed(/'TimeoutError' => 20/);
+    silent.close();
+    const refused = run('many.mts', { PORT: String(await freePort()), COUNT: '20' });
+    await refused.printed(/'ECONNREFUSED' => 20/);
+  });
+
   describe('reconnect', () => {
     const DELAYS = /next attempt in (\d+) ms/g;
     const delaysOf = (program: Program): number[] =>
@@ -303,19 +328,20 @@ describe('docs/cookbook.md', () => {
 
     it('waits twice as long after each failure, and anew after an answer', async () => {
       const port = await freePort();
-      const program = run('reconnect.mts', { PORT: String(port) });
+      const program = run('reconnect.mts', { HOST: '127.0.0.1', PORT: String(port) });
       await until(() => delaysOf(program).length === 3);
       for (const [index, delay] of delaysOf(program).entries()) {
         expect(delay).toBeGreaterThanOrEqual(100 * 2 ** index);
         expect(delay).toBeLessThanOrEqual(200 * 2 ** index);
       }
-      expect(program.output).toMatch(/^(?:ECONNREFUSED: .*\nnext attempt in \d+ ms\n){3}$/);
+      expect(program.output).toMatch(/^(?:ECONNREFUSED: .*\nerror, next attempt in \d+ ms\n){3}$/);
 
       const heard: string[] = [];
       const server = createServer((socket) => {
         socket.on('error', () => {});
         socket.once('data', (data) => {
           heard.push(String(data));
+          socket.on('data', (more) => void heard.push(String(more)));
           // The first one is told nothing.
           if (heard.length > 1) socket.write(`news ${heard.length}\n`);
           if (heard.length === 2) setTimeout(() => socket.resetAndDestroy(), 50);
@@ -332,6 +358,11 @@ describe('docs/cookbook.md', () => {
           expect(delay).toBeGreaterThanOrEqual(50);
           expect(delay).toBeLessThanOrEqual(100);
         }
+        expect(program.output).toMatch(/reset, next attempt.*end, next attempt/s);
+        // The last connection is open: it says goodbye.
+        program.child.kill('SIGTERM');
+        expect(await program.ended()).toBe(0);
+        expect(heard.at(-1)).toBe('bye\n');
       } finally {
         await program.kill();
         server.close();

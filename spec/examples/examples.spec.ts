@@ -1,10 +1,10 @@
 // The examples: `npm start` with clients that we did not write, and each server by itself.
 
-import { ChannelMap, closeAll, type Dispatcher, loop } from 'asyncore';
+import { ChannelMap, closeAll, type Dispatcher, loop, shutdown } from 'asyncore';
 import { echoServer } from '../../docs/examples/echo-server';
 import { httpServer } from '../../docs/examples/http-request-handler';
 import { parseDate } from '../../docs/examples/support/http-date';
-import { Client, Program, runTypeScript } from '../support/program';
+import { Client, Program, runTypeScript, until } from '../support/program';
 import { itWith } from '../support/skips';
 
 const LOCAL = { host: '127.0.0.1', port: 0 };
@@ -258,6 +258,21 @@ describe('The echo server', () => {
     const one = client(port);
     one.socket.end(data, 'latin1');
     expect((await one.ends()).length).toBe(data.length);
+  });
+
+  it('sends back what it has received when it is stopped', async () => {
+    const { port, map } = serve((own) => echoServer(LOCAL, own));
+    const one = client(port);
+    one.socket.pause();
+    one.socket.write(Buffer.alloc(16 * 1024 * 1024, 'x'));
+    // It has taken a piece that it cannot send.
+    const held = () =>
+      [...map.values()].some((channel) => channel.writable() && !channel.accepting);
+    await until(held);
+    const stopped = shutdown(map, { deadline: 10_000 });
+    one.socket.resume();
+    expect(await stopped).toBe(0);
+    expect(map.size).toBe(0);
   });
 
   it('does not listen to a client that does not take its echo', async () => {

@@ -1138,12 +1138,12 @@ describe.each(WAYS)('the loop in %s', (_, way) => {
     expect(script.errors).toEqual([
       expect.objectContaining({
         code: 'ERR_LOOP_RUNNING',
-        message: 'Cannot run a loop: a loop is running on this map already',
+        message: 'Cannot run a loop: a loop is running on this map already, and takes new channels',
       }),
     ]);
     await expect(second[0]).rejects.toMatchObject({
       code: 'ERR_LOOP_RUNNING',
-      message: 'Cannot loop: a loop is running on this map already',
+      message: 'Cannot loop: a loop is running on this map already, and takes new channels',
     });
     // And not any more when it is over.
     script.onWrite = () => {};

@@ -3,6 +3,7 @@
 
 import { isIPv6 } from 'node:net';
 import { constants } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import {
   type Address,
@@ -179,8 +180,13 @@ const PORT_ERRORS: Readonly<Record<string, string>> = {
   EACCES: 'is for privileged users only',
 };
 
-const commandOf = ({ name, command }: Pick<Program<Options>, 'name' | 'command'>): string =>
-  command ?? `npm run example ${name} --`;
+/** In a package that is installed somewhere, npm knows none of the project's scripts. */
+const installed = __dirname.indexOf('/node_modules/') + 1;
+
+const commandOf = ({ name, command }: Pick<Program<Options>, 'name' | 'command'>): string => {
+  if (installed > 0) return `npx tsx ${join(__dirname.slice(installed), '..', name)}.ts`;
+  return command ?? `npm run example ${name} --`;
+};
 
 function read<Given extends Options>(
   program: Program<Given>,
