@@ -32,7 +32,7 @@ const OPTIONS = { family: true, backlog: true, reusePort: true, dualStackIPv6: t
 const ACTION = 'create a server';
 
 /**
- * A socket that listens, with `SO_REUSEADDR`. Python's `socket.create_server`. It stands in no channel map:
+ * A socket that listens, with `SO_REUSEADDR`. Python's `socket.create_server`. It is in no channel map:
  * give it to a channel, or accept from it.
  *
  * An IPv6 socket takes IPv6 connections only, unless `dualStackIPv6` is set. A host name is looked up,
