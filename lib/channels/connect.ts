@@ -5,7 +5,7 @@
 //               look-up        at once (Unix, UDP)                     SO_ERROR: throws
 //
 // This is the way of a channel that has a socket. A channel without one comes here with a literal or a Unix
-// path, for which attempts.ts has opened a socket.
+// path, for which open-and-connect.ts has opened a socket.
 
 import { badType, codeOf } from '../errors';
 import {

@@ -12,8 +12,8 @@ import { failure } from '../kernel/syscalls';
 import { ChannelMap } from '../loop/channel-map';
 import { loopSync } from '../loop/loop';
 import { loop } from '../loop/node-loop';
-import { openAndConnect } from './attempts';
 import { Dispatcher, sessionOf } from './dispatcher';
+import { openAndConnect } from './open-and-connect';
 
 /** Options of `createConnectionSync`. */
 export interface ConnectionOptions {

@@ -28,7 +28,6 @@ import { type ChannelMap, checkMap, registryOf, socketMap } from '../loop/channe
 import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
-import { connectChannel } from './attempts';
 import { bindSocket, listenOn } from './bind';
 import { ChannelBase, NO_SOCKET } from './channel-base';
 import { describeError, logFor } from './channel-log';
@@ -36,6 +35,7 @@ import { finishConnect, hasFailed, inspectSocket } from './connect';
 import { type CloseReason, END, Ending, LOCAL, mayCloseFor } from './ending';
 import type { Handled, Handlers } from './handlers';
 import { checkIdleOptions, IdleTimeout, type IdleTimeoutOptions } from './idle-timeout';
+import { connectChannel } from './open-and-connect';
 import { dropUrgent, Session } from './session';
 import { reasonOfSpin } from './spin';
 

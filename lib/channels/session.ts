@@ -42,12 +42,12 @@ class Preparation {
   /** The errno of a failed connect, kept because reading SO_ERROR clears it. handleError has been told. */
   connectErrno = 0;
   /**
-   * The look-up of a host name, and a search for the address that answers (attempts.ts). It has to end before
+   * The look-up of a host name, and a search for the address that answers (search.ts). It has to end before
    * the socket of the channel is of use.
    */
   lookup: { abandon?(): void } | null = null;
 
-  /** Whether a host name is being connected to, by sockets that are yet to come (attempts.ts). */
+  /** Whether a host name is being connected to, by sockets that are yet to come (search.ts). */
   get isSearching(): boolean {
     return this.lookup?.abandon !== undefined;
   }

@@ -1,6 +1,7 @@
 // Which channels to ask, which descriptors are registered, and which channels are suspended.
 //
-// Beside each channel of a map stands an entry (entry.ts). Two invariants:
+// Beside each channel of a map stands an entry (entry.ts); so does one for each attempt to connect
+// (channels/search.ts), which the Map does not show. Two invariants:
 //
 // 1. The predicates decide, at every tick, which events each channel is watched for. A channel that calls
 //    `interestChanged` at every change (`tracksInterest`) is asked again only after such a call. All

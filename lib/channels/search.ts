@@ -1,12 +1,6 @@
-// A channel that opens its socket itself: `connect` without `createSocket`.
-//
-//   connect ──> a literal, a path ──> a socket of that family ──> startConnect (connect.ts)
-//      │
-//      └──> a host name ──> look-up ──> attempts ──> the first that connects ──> setSocket, handleConnect
-//
-// The addresses of a name are tried as RFC 8305 says ("happy eyeballs"): IPv6 and IPv4 by turns, beginning
-// with the family of the resolver's first address. The next attempt starts when one fails, or after 250 ms,
-// and the earlier ones go on meanwhile.
+// From a host name to a connection: the addresses of the name are tried as RFC 8305 says ("happy eyeballs"),
+// IPv6 and IPv4 by turns, beginning with the family of the resolver's first address. The next attempt starts
+// when one fails, or after 250 ms, and the earlier ones go on meanwhile.
 //
 // All the while the channel stands in its map with a placeholder: a socket that goes nowhere, and that is
 // suspended, so that the predicates of the channel do not matter. The attempts are channels that the registry
@@ -15,15 +9,12 @@
 import { SocketError } from '../errors';
 import {
   type Address,
-  checkNamed,
-  encodeAddress,
   familyOfAddress,
   formatAddress,
   type InternetAddress,
 } from '../kernel/address';
 import { lookupError } from '../kernel/errno';
 import {
-  AF_INET,
   AF_INET6,
   AF_UNSPEC,
   IPPROTO_IPV6,
@@ -31,105 +22,20 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
 } from '../kernel/platform/constants';
-import { Socket, type SocketLike } from '../kernel/socket';
+import { Socket } from '../kernel/socket';
 import { failure } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
 import { routeError, routeErrorOutside, runHandler } from '../loop/dispatch';
 import type { Registry } from '../loop/registry';
 import { Deadline } from '../loop/timers';
-import { type Connecting, startConnect, UNDER_WAY } from './connect';
+import { type Connecting, UNDER_WAY } from './connect';
 import { lookUpAll } from './look-up';
+import { detachOpened, opened, openSocket } from './opened-socket';
 import type { Session } from './session';
 
 /** How long an attempt is alone, in ms: the Connection Attempt Delay of RFC 8305. */
 export const ATTEMPT_DELAY = 250;
-
-/** The sockets that `connect` has opened. A further `connect` opens another one in place of such a socket. */
-const opened = new WeakSet<SocketLike>();
-
-/** Whether `connect` opens a socket: there is none, or one of its own that is not connected, or closed. */
-function opensSocket({ socket, works }: Session): boolean {
-  return socket === null || (opened.has(socket) && !works);
-}
-
-/**
- * Starts to connect, by the socket that the channel has, or by one that is opened here.
- * @throws as `Dispatcher.connect`
- */
-export function connectChannel<Channel extends Connecting>(
-  channel: Channel,
-  sessionOf: (channel: Channel) => Session,
-  address: Address,
-): void {
-  const session = sessionOf(channel);
-  if (opensSocket(session)) openAndConnect(channel, sessionOf, address, null);
-  else startConnect(channel, sessionOf, session.socket as SocketLike, address);
-}
-
-/**
- * Opens a socket and starts to connect.
- * @param localAddress a literal of the address's family, to be bound to; null: the kernel chooses
- * @throws as `Dispatcher.connect`; the channel then has no socket
- */
-export function openAndConnect<Channel extends Connecting>(
-  channel: Channel,
-  sessionOf: (channel: Channel) => Session,
-  address: Address,
-  localAddress: Address | null,
-): void {
-  const family = familyOfAddress(address);
-  const session = sessionOf(channel);
-  if (family === AF_UNSPEC) {
-    const target = address as InternetAddress;
-    checkNamed(target, AF_INET6, 'connect');
-    const placeholder = Socket.socket(AF_INET);
-    attach(channel, session, placeholder);
-    new Search(channel, () => sessionOf(channel), placeholder, target, localAddress).start();
-    return;
-  }
-  encodeAddress(address, family, 'connect');
-  const socket = open(family, localAddress);
-  attach(channel, session, socket);
-  const now = sessionOf(channel);
-  try {
-    startConnect(channel, sessionOf, socket, address);
-  } catch (error) {
-    // Not when handleConnect has thrown.
-    if (now.preparing.failed && !now.replaced) detach(channel, now, socket);
-    throw error;
-  }
-}
-
-/** @throws {SocketError} `EMFILE`, `EADDRNOTAVAIL`, … */
-function open(family: number, localAddress: Address | null): Socket {
-  const socket = Socket.socket(family);
-  try {
-    if (localAddress !== null) socket.bind(localAddress);
-  } catch (error) {
-    socket.close();
-    throw error;
-  }
-  return socket;
-}
-
-/** Gives the channel a new socket, in place of one that `connect` had opened before. */
-function attach(channel: Connecting, session: Session, socket: Socket): void {
-  const before = session.socket;
-  opened.add(socket);
-  channel.setSocket(socket, session.map);
-  if (before !== null && opened.has(before)) before.close();
-}
-
-/** Leaves the channel without a socket, and out of the map: it may connect again. */
-function detach(channel: Connecting, session: Session, socket: Socket): void {
-  channel.connecting = false;
-  session.leaveMap(channel);
-  session.attach(null);
-  session.preparing.lookup = null;
-  socket.owner = null;
-  socket.close();
-}
 
 /** One address that is tried. The loop tells how the connect has ended. */
 class Attempt implements Channel {
@@ -192,7 +98,7 @@ interface Failure {
 type SetSockOpt = Parameters<Socket['setSockOpt']>;
 
 /** From a host name to a connection. It ends by one `handleConnect`, by one `handleError`, or by `abandon`. */
-class Search {
+export class Search {
   readonly #channel: Connecting;
   readonly #current: () => Session;
   /** That of the placeholder. When it is replaced, the channel has no use for a connection any more. */
@@ -294,7 +200,7 @@ class Search {
   /** @throws {SocketError} when the attempt fails at once */
   #start(address: InternetAddress): void {
     const { timers } = this.#registry;
-    const socket = open(familyOfAddress(address), this.#localAddress);
+    const socket = openSocket(familyOfAddress(address), this.#localAddress);
     const attempt = new Attempt(this, this.#map, socket, address);
     try {
       for (const option of this.#options) {
@@ -354,7 +260,7 @@ class Search {
   /** @throws {ExitNow} and nothing else */
   #fail(): void {
     this.#end();
-    detach(this.#channel, this.#session, this.#placeholder);
+    detachOpened(this.#channel, this.#session, this.#placeholder);
     routeError(this.#channel, this.#error());
   }
 
@@ -381,7 +287,7 @@ class Search {
     if (this.#session.replaced) {
       this.#placeholder.owner = null;
       this.#placeholder.close();
-    } else detach(this.#channel, this.#session, this.#placeholder);
+    } else detachOpened(this.#channel, this.#session, this.#placeholder);
   }
 
   #end(): void {
