@@ -210,7 +210,7 @@ export class ChannelDuplex extends Duplex {
     this.#written = null;
     // May write again, or end the stream.
     if (written !== null) callProgram(written);
-    if (this.#finished !== null && !this.#channel.writable()) this.#shutDown(this.#finished);
+    if (this.#finished !== null && !this.#channel.hasOutput()) this.#shutDown(this.#finished);
   }
 
   /** Ends our side, as all has been sent. */
@@ -254,7 +254,7 @@ export class ChannelDuplex extends Duplex {
 
   /** @internal */
   override _final(callback: Callback): void {
-    if (this.#channel.writable()) this.#finished = callback;
+    if (this.#channel.hasOutput()) this.#finished = callback;
     else this.#shutDown(callback);
   }
 

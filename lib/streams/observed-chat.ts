@@ -72,7 +72,16 @@ export abstract class ObservedChat extends AsyncChat {
 
   override handleWrite(): Handled {
     this.initiateSend();
-    if (this.connected && !this.writable()) this.#observer.sent();
+    if (this.connected && !this.hasOutput()) this.#observer.sent();
+  }
+
+  /**
+   * Whether output waits, or the connect is under way. `writable` is no answer: it is false as well while all
+   * waits for a piece that a producer has promised.
+   */
+  hasOutput(): boolean {
+    if (!this.connected) return this.connecting;
+    return !this.producerFifo.isEmpty() || this.acOutBuffer.length > 0;
   }
 
   /** Sends what waits, and not only at the end of the tick. @returns whether the kernel has taken all of it */
@@ -83,7 +92,7 @@ export abstract class ObservedChat extends AsyncChat {
       if (isExit(error)) throw error;
       this.#observer.failed(error);
     }
-    return !this.writable();
+    return !this.hasOutput();
   }
 
   /** A connect has failed, or a producer has thrown. */

@@ -30,7 +30,7 @@ import { keep, newMap } from '../support/keep';
 import { LineChat } from '../support/limits';
 import { until } from '../support/program';
 import { bareListener, call, connection, pair, received, willReset } from '../support/sockets';
-import { heardBy, LOOPS, note, run, streamWithPeer } from '../support/streams';
+import { heardBy, LOOPS, note, promisedPieces, run, streamWithPeer } from '../support/streams';
 
 const { ETIMEDOUT } = constants.errno;
 
@@ -475,6 +475,40 @@ describe.each(LOOPS)('A channel that gives its socket up (%s)', (_, how) => {
     const peer = keep(listener.accept()?.socket as Socket);
     expect(String(await heardBy(peer))).toBe('hello');
     expect(client.connected).toBe(false);
+  });
+
+  it('waits for a producer that has promised its next piece, before it sends what is written', async () => {
+    const map = newMap();
+    const [peer, ours] = pair();
+    const chat = new LineChat(ours, map);
+    const { resume, later } = promisedPieces();
+    chat.pushFrom(later);
+    run(map, how);
+    await until(() => received(peer) === 'one ');
+    const duplex = toDuplex(chat);
+    const events = note(duplex);
+    duplex.write('three ', () => events.push('written'));
+    duplex.end('four');
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect(events).toEqual([]);
+    resume();
+    expect(String(await heardBy(peer))).toBe('two three four');
+    expect(events).toEqual(['written', 'finish']);
+  });
+
+  it('waits for such a producer when nothing is written', async () => {
+    const map = newMap();
+    const [peer, ours] = pair();
+    const chat = new LineChat(ours, map);
+    const { resume, later } = promisedPieces();
+    chat.pushFrom(later);
+    run(map, how);
+    await until(() => received(peer) === 'one ');
+    toDuplex(chat).end();
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect(peer.recv(10)).toBe(null);
+    resume();
+    expect(String(await heardBy(peer))).toBe('two ');
   });
 
   it('has the error of a producer end the stream', async () => {
