@@ -47,13 +47,15 @@ const MOST_BYTES = 65536;
  *
  * - *Slow consumers.* Reading pauses while 256 records or 64 KiB wait, until TCP flow control stops the sender.
  * - *The peer ends its stream.* The iteration ends. What follows the last terminator is a last record, as in
- *   Python and in `readline`, unless it is empty; a counted record may be shorter then.
+ *   Python and in `readline`, unless it is empty; a counted record may be shorter then. Each record can still be
+ *   answered: the socket stays open until `next` finds no more, and what was written before that is sent.
  * - *A reset or an error.* Records that came before it are yielded, and then it is thrown: a SocketError, or
  *   `ERR_RECORD_TOO_LONG`, a RangeError.
- * - *`break`, `return`, a `throw` in the body.* The socket is closed. To read on later, call `next()` in place of
- *   `for await`.
+ * - *`break`, `return`, a `throw` in the body.* The socket is closed, and what waits to be sent is dropped. To
+ *   read on later, call `next()` in place of `for await`.
  *
- * The socket is closed in any case when the iteration is over.
+ * The socket is closed in any case when the iteration is over. A program that stops calling `next()` before that
+ * calls `close()`, or declares the records by `using`: until then the loop keeps the process alive.
  *
  * @param source a stream socket that is connected or connects, a `FileWrapper`, or a connected channel, which
  *   gives its socket up as for `toDuplex`
@@ -184,7 +186,7 @@ export class Records<Item extends Buffer | string>
   #failure: { readonly error: unknown } | null = null;
   /** The channel has closed: the reason, which `write` rejects with. */
   #closedBy: { readonly error: unknown } | null = null;
-  /** `shutdown` has asked the channel to end. */
+  /** The channel closes when all is sent: the iteration is over, or `shutdown` has asked for it. */
   #leaving = false;
   /** The map is ours, and no loop runs on it yet. */
   #needsLoop: boolean;
@@ -230,16 +232,12 @@ export class Records<Item extends Buffer | string>
     return (this.#encoding === undefined ? data : data.toString(this.#encoding)) as Item;
   }
 
-  /** There will be no more records. The channel stays open while the program has some to answer. */
-  #finish(): void {
-    this.#over = true;
-    if (this.#queue.isEmpty()) this.#close();
-  }
-
   #ended(): void {
     const rest = this.#chat._getData();
     if (rest.length > 0) this.#add(rest);
-    this.#finish();
+    this.#over = true;
+    // Otherwise the program is at work on a record, which it may answer. It will call next() again.
+    if (!this.#waiting.isEmpty()) this.#closeWhenSent();
   }
 
   #failed(error: unknown): void {
@@ -260,12 +258,16 @@ export class Records<Item extends Buffer | string>
     if (this.#leaving) this.#close();
   }
 
-  /** `shutdown`: reads no more, and closes when all is sent. */
+  /** `shutdown`: reads no more. */
   #leave(): void {
     this.#over = true;
-    this.#leaving = true;
     this.#chat.pauseReading();
-    if (!this.#chat.writable()) this.#close();
+    this.#closeWhenSent();
+  }
+
+  #closeWhenSent(): void {
+    this.#leaving = true;
+    if (!this.#chat.hasOutput()) this.#close();
   }
 
   #closed(): void {
@@ -289,7 +291,10 @@ export class Records<Item extends Buffer | string>
   // -------------------------------------------------------------------------------------------
   // For the program.
 
-  /** The next record. Several may be asked for at a time. */
+  /**
+   * The next record. Several may be asked for at a time.
+   * @returns a promise of the record, or of the end, which comes when all that was written is sent
+   */
   next(): Promise<IteratorResult<Item, undefined>> {
     this.#run();
     const queue = this.#queue;
@@ -298,10 +303,11 @@ export class Records<Item extends Buffer | string>
       if (queue.isEmpty() && !this.#over) this.#chat.resumeReading();
       return Promise.resolve({ done: false, value: this.#itemOf(data) });
     }
-    if (!this.#over)
-      return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
-    this.#close();
-    return this.#end();
+    if (this.#closedBy !== null) return this.#end();
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject });
+      if (this.#over) this.#closeWhenSent();
+    });
   }
 
   /** The error is thrown once. */

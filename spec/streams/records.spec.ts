@@ -21,7 +21,7 @@ import { keep, newMap } from '../support/keep';
 import { LineChat } from '../support/limits';
 import { until } from '../support/program';
 import { bareListener, call, connection, pair, received, willReset } from '../support/sockets';
-import { heardBy, LOOPS, run } from '../support/streams';
+import { heardBy, LOOPS, promisedPieces, run } from '../support/streams';
 
 const text = (data: string): Buffer => Buffer.from(data, 'latin1');
 
@@ -287,6 +287,59 @@ describe.each(LOOPS)('records (%s)', (_, how) => {
     expect(String(await heardBy(peer))).toBe('1.2.');
   });
 
+  it('can be answered until the iteration is over, the unterminated last one as well', async () => {
+    for (const sent of ['a\n', 'a', 'a\nb\n', 'a\nb']) {
+      const { lines, peer, map } = open('\n', { encoding: 'utf8' });
+      peer.send(text(sent));
+      peer.shutdown(SHUT_WR);
+      let answers = '';
+      for await (const line of lines) {
+        // The end of the stream comes meanwhile.
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        await lines.write(`<${line}>`);
+        answers += `<${line}>`;
+      }
+      expect(answers).toBe(sent.length < 3 ? '<a>' : '<a><b>');
+      expect(String(await heardBy(peer))).toBe(answers);
+      expect(map.size).toBe(0);
+      await expect(lines.write('late')).rejects.toMatchObject({ code: 'ERR_CHANNEL_CLOSED' });
+    }
+  });
+
+  it.each(['the end of the stream', 'a shutdown'])(
+    'end after %s when what was written is sent',
+    async (what) => {
+      for (const first of ['next', 'write']) {
+        const { lines, peer, map } = open('\n');
+        const large = Buffer.alloc(8_000_000, 'x');
+        let asked = first === 'next' ? lines.next() : null;
+        const writing = lines.write(large);
+        const cut = what === 'a shutdown' ? shutdown(map) : peer.shutdown(SHUT_WR);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        asked ??= lines.next();
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        expect((await heardBy(peer)).length).toBe(large.length);
+        await writing;
+        expect(await asked).toEqual({ done: true, value: undefined });
+        expect(await cut).toBe(what === 'a shutdown' ? 0 : undefined);
+        expect(map.size).toBe(0);
+      }
+    },
+  );
+
+  it('end in order, but the write fails, when the peer leaves before it has read', async () => {
+    const { lines, peer } = open('\n');
+    const asked = lines.next();
+    const writing = lines.write(Buffer.alloc(8_000_000));
+    // Before there is a handler for it.
+    const failed = writing.catch((error: unknown) => error);
+    peer.shutdown(SHUT_WR);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    willReset(peer).close();
+    expect(await asked).toEqual({ done: true, value: undefined });
+    expect(await failed).toMatchObject({ code: expect.stringMatching(/^(ECONNRESET|EPIPE)$/) });
+  });
+
   it('have a write settle when the kernel has taken it', async () => {
     const { lines, peer } = open('\n');
     const large = Buffer.alloc(8_000_000, 'x');
@@ -324,6 +377,28 @@ describe.each(LOOPS)('records (%s)', (_, how) => {
     await writing;
     expect(await cut).toBe(0);
     expect(await all(lines)).toEqual(['2']);
+  });
+
+  it('have a write wait for a producer that has promised its next piece', async () => {
+    const map = newMap();
+    const [peer, ours] = pair();
+    const chat = new LineChat(ours, map);
+    const { resume, later } = promisedPieces();
+    chat.pushFrom(later);
+    run(map, how);
+    await until(() => received(peer) === 'one ');
+    const lines = records(chat, '\n');
+    let written = false;
+    const writing = lines.write('three').then(() => {
+      written = true;
+    });
+    const cut = shutdown(map);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect([written, ours.closed]).toEqual([false, false]);
+    resume();
+    expect(String(await heardBy(peer))).toBe('two three');
+    await writing;
+    expect(await cut).toBe(0);
   });
 
   it('may come from a chat that gives its socket up', async () => {
