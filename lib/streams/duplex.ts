@@ -57,8 +57,8 @@ type Callback = (error?: Error | null) => void;
  *
  * The stream has the methods and properties of `net.Socket` that these need: `setTimeout`, `setNoDelay`,
  * `setKeepAlive`, `remoteAddress`, `localPort`, `bytesRead`, `connecting`, `destroySoon` and so on, and the
- * events `connect`, `ready` and `timeout`. A reset is the event `error` with the code `ECONNRESET`. The
- * stream runs while `loop()` runs on its map; under `loopSync` no promise and no `nextTick` is served, so a
+ * events `connect`, `ready` and `timeout`. A reset is the event `error` with the code `ECONNRESET`, also when the
+ * channel has heard of it before (`toDuplex(this)` in `handleClose`). The stream runs while `loop()` runs on its map; under `loopSync` no promise and no `nextTick` is served, so a
  * stream does not work there.
  *
  * A channel gives its socket up. What it has pushed leaves first, and what it has received and not yet
@@ -75,6 +75,7 @@ type Callback = (error?: Error | null) => void;
  *   (`closeWhenDone`); `ERR_INVALID_ARG_VALUE` for an unknown option
  * @throws {RangeError} `ERR_OUT_OF_RANGE` for an invalid `highWaterMark`. `EBADF` when sending what the channel
  *   had pushed has found that the peer is gone, and closed the channel
+ * @throws {unknown} what `close` of the channel throws; the socket is closed then
  *
  * @example
  * const server = http.createServer((request, response) => response.end('hello\n'));
@@ -148,19 +149,20 @@ export class ChannelDuplex extends Duplex {
   constructor(source: Source, options: DuplexOptions) {
     const { allowHalfOpen = false, highWaterMark, signal } = options;
     super({ allowHalfOpen, ...(highWaterMark === undefined ? {} : { highWaterMark }) });
-    const { socket, channel, map, failure } = source;
+    const { socket, map } = source;
     this.#socket = socket;
     this.#channel = new StreamChannel(socket, map ?? socketMap, {
       connected: () => this.#connected(),
       received: (data) => this.#received(data),
       ended: () => this.#inputEnded(),
       failed: (error) => this.#failed(error),
+      moved: () => this.#timer?.refresh(),
       sent: () => this.#sent(),
       closed: () => this.destroy(),
       leave: () => this.destroySoon(),
     });
-    const input = channel === null ? null : handOver(channel, this.#channel);
-    if (input !== null && input.length > 0) this.push(input);
+    const { input, failure } = handOver(source, this.#channel);
+    if (input.length > 0) this.push(input);
     if (signal !== undefined) addAbortSignal(signal, this);
     if (failure !== null) this.destroy(failure as Error);
     // As net.Socket: reads up to the mark before anybody asks, and so hears of the end and of a reset.
@@ -205,7 +207,6 @@ export class ChannelDuplex extends Duplex {
 
   /** Nothing waits to be sent. */
   #sent(): void {
-    this.#timer?.refresh();
     const written = this.#written;
     this.#written = null;
     // May write again, or end the stream.
@@ -247,9 +248,10 @@ export class ChannelDuplex extends Duplex {
   #write(chunks: { chunk: Buffer }[], callback: Callback): void {
     const channel = this.#channel;
     this.#written = callback;
+    // As in net.Socket, a write begins the time anew.
+    this.#timer?.refresh();
     for (const { chunk } of chunks) channel.producerFifo.push(chunk);
     if (channel.sendNow()) this.#sent();
-    else this.#timer?.refresh();
   }
 
   /** @internal */

@@ -1,7 +1,7 @@
 /// <reference types="node" preserve="true" />
 // The records of a connection, one `await` at a time: for scripts, which have no use for a class with handlers.
 
-import { type Dispatcher, sessionOf } from '../channels/dispatcher';
+import { type Dispatcher, endInput, sessionOf } from '../channels/dispatcher';
 import { drainInput } from '../channels/session';
 import { Fifo } from '../chat/fifo';
 import { encodeText } from '../chat/producers/text';
@@ -201,14 +201,19 @@ export class Records<Item extends Buffer | string>
       record: (data) => this.#add(data),
       ended: () => this.#ended(),
       failed: (error) => this.#failed(error),
+      moved: () => {},
       sent: () => this.#sent(),
       closed: () => this.#closed(),
       leave: () => this.#leave(),
     });
     this.#chat = chat;
     chat.maxRecordLength = maxRecordLength;
-    if (source.channel !== null) chat.takeUp(handOver(source.channel, chat));
-    if (source.failure !== null) this.#failed(source.failure);
+    const { input, failure } = handOver(source, chat);
+    chat.takeUp(input);
+    if (failure !== null) {
+      chat[endInput]();
+      this.#failed(failure);
+    }
     if (signal?.aborted) this.#abort();
     else signal?.addEventListener('abort', this.#abort, { once: true });
   }
@@ -297,6 +302,7 @@ export class Records<Item extends Buffer | string>
    */
   next(): Promise<IteratorResult<Item, undefined>> {
     this.#run();
+    this.#chat.closeIfLost();
     const queue = this.#queue;
     const [found, data] = queue.pop();
     if (found) {

@@ -257,6 +257,68 @@ describe.each(LOOPS)('records (%s)', (_, how) => {
     }
   });
 
+  it('are over when the program takes the channel out of its map', async () => {
+    for (const empty of [
+      (map: ChannelMap) => map.clear(),
+      (map: ChannelMap) => map.delete([...map.keys()][0] as number),
+    ]) {
+      const { lines, ours, map } = open('\n');
+      const asked = [lines.next(), lines.next()];
+      const writing = lines.write(Buffer.alloc(8_000_000)).catch((error: unknown) => error);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      empty(map);
+      for (const next of asked) expect(await next).toEqual({ done: true, value: undefined });
+      expect(await writing).toMatchObject({ code: 'ERR_CHANNEL_CLOSED' });
+      expect(ours.closed).toBe(true);
+    }
+  });
+
+  it('are over at the next call when there are other channels in that map', async () => {
+    for (const call of ['next', 'write'] as const) {
+      const { lines, ours, map } = open('\n');
+      new LineChat(pair()[0], map);
+      map.delete([...map.keys()][0] as number);
+      if (call === 'next') expect(await lines.next()).toEqual({ done: true, value: undefined });
+      else await expect(lines.write('x')).rejects.toMatchObject({ code: 'ERR_CHANNEL_CLOSED' });
+      expect(ours.closed).toBe(true);
+    }
+  });
+
+  it('throw the reset that the channel has already heard of, after what came before it', async () => {
+    const map = newMap();
+    const [peer, ours] = connection();
+    const chat = new LineChat(ours, map);
+    let lines: Records<string> | undefined;
+    chat.onRecord = () => chat.pauseReading();
+    chat.handleClose = () => {
+      lines = records(chat, '\n', { encoding: 'utf8' });
+    };
+    peer.send(text('1\n2\n3\n'));
+    run(map, how);
+    await until(() => chat.events.length === 1);
+    willReset(peer).close();
+    // Sending finds out, while the records are kept back.
+    await until(() => chat.push('x') === false);
+    const found: string[] = [];
+    const read = async (): Promise<void> => {
+      for await (const line of lines as Records<string>) found.push(line);
+    };
+    await expect(read()).rejects.toMatchObject({ code: 'ECONNRESET' });
+    expect(found).toEqual(['2', '3']);
+    expect(map.size).toBe(0);
+  });
+
+  it('leave nothing behind when close() of the channel throws', () => {
+    const map = newMap();
+    const [, ours] = pair();
+    const chat = new LineChat(ours, map);
+    chat.close = () => {
+      throw new Error('mine');
+    };
+    expect(() => records(chat, '\n')).toThrow('mine');
+    expect([map.size, ours.closed, chat.connected]).toEqual([0, true, false]);
+  });
+
   it('end by throw()', async () => {
     const { lines, ours } = open('\n');
     await expect(lines.throw(new Error('mine'))).rejects.toThrow('mine');
