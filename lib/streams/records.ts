@@ -7,7 +7,9 @@ import { Fifo } from '../chat/fifo';
 import { encodeText } from '../chat/producers/text';
 import { checkTerminator, type Terminator } from '../chat/terminator';
 import { badNumber, badRange, badType, checkOptions } from '../errors';
+import { ERRNO } from '../kernel/platform/linux';
 import { Socket, type SocketLike } from '../kernel/socket';
+import { failure } from '../kernel/syscalls';
 import { ChannelMap } from '../loop/channel-map';
 import { loop } from '../loop/node-loop';
 import { checkSource, handOver, type Source } from './hand-over';
@@ -27,12 +29,25 @@ export interface RecordsOptions {
   encoding?: BufferEncoding;
   /** How long a record may be, in bytes without its terminator. Default: no limit. */
   maxRecordLength?: number;
+  /**
+   * How long `next` waits while nothing arrives, in milliseconds: the iteration then throws a SocketError with the
+   * code `ETIMEDOUT`. Any byte counts, and so does a connect that succeeds. The time between two calls of `next`
+   * does not, as the peer may be waiting for an answer. A `write` that waits alone rejects with the same error when
+   * the kernel has taken nothing for this time. Default 0: no limit.
+   */
+  timeout?: number;
   /** Closes the socket when it is aborted: the iteration throws the signal's reason. */
   signal?: AbortSignal;
 }
 
 const ACTION = 'read records';
-const OPTIONS = { map: true, encoding: true, maxRecordLength: true, signal: true } as const;
+const OPTIONS = {
+  map: true,
+  encoding: true,
+  maxRecordLength: true,
+  timeout: true,
+  signal: true,
+} as const;
 
 /** Reading pauses while so many records wait, or bytes. */
 const MOST_RECORDS = 256;
@@ -50,7 +65,7 @@ const MOST_BYTES = 65536;
  *   Python and in `readline`, unless it is empty; a counted record may be shorter then. Each record can still be
  *   answered: the socket stays open until `next` finds no more, and what was written before that is sent.
  * - *A reset or an error.* Records that came before it are yielded, and then it is thrown: a SocketError, or
- *   `ERR_RECORD_TOO_LONG`, a RangeError.
+ *   `ERR_RECORD_TOO_LONG`, a RangeError. A peer that is silent for `timeout` ms is such an error as well.
  * - *`break`, `return`, a `throw` in the body.* The socket is closed, and what waits to be sent is dropped. To
  *   read on later, call `next()` in place of `for await`.
  *
@@ -62,7 +77,7 @@ const MOST_BYTES = 65536;
  * @param terminator what ends a record: bytes, a string, or a number of bytes, 1 at least
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE` for any other source or terminator; `ERR_INVALID_ARG_VALUE` for an
  *   unknown option; `ERR_UNKNOWN_ENCODING`
- * @throws {RangeError} for an empty terminator, or a number beyond `maxRecordLength`
+ * @throws {RangeError} for an empty terminator, a number beyond `maxRecordLength`, and an option out of range
  *
  * @example
  * const socket = Socket.socket();
@@ -95,11 +110,13 @@ export function records(
   options: RecordsOptions = {},
 ): Records<Buffer | string> {
   checkOptions(ACTION, 'options', options, OPTIONS);
-  const { map, encoding, maxRecordLength = Infinity, signal } = options;
+  const { map, encoding, maxRecordLength = Infinity, timeout = 0, signal } = options;
   if (encoding !== undefined && !Buffer.isEncoding(encoding)) throw unknownEncoding(encoding);
   if (maxRecordLength !== Infinity && !(Number.isInteger(maxRecordLength) && maxRecordLength > 0)) {
     throw badNumber(ACTION, 'maxRecordLength to be an integer of 1 or more', maxRecordLength);
   }
+  if (typeof timeout !== 'number') throw badType(ACTION, 'a timeout in milliseconds', timeout);
+  if (!(timeout >= 0)) throw badRange(ACTION, 'a timeout of 0 ms or more', timeout);
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw badType(ACTION, 'an AbortSignal', signal);
   }
@@ -125,6 +142,7 @@ function unknownEncoding(encoding: unknown): TypeError {
 
 interface RecordObserver extends Observer {
   record(data: Buffer): void;
+  timedOut(): void;
 }
 
 class RecordChat extends ObservedChat {
@@ -146,6 +164,15 @@ class RecordChat extends ObservedChat {
     // After a counted record the terminator is 0.
     if (typeof this.#end === 'number') this.setTerminator(this.#end);
     this.#observer.record(this._getData());
+  }
+
+  override handleTimeout(): void {
+    this.#observer.timedOut();
+  }
+
+  /** The time of an idle timeout begins anew. */
+  touch(): void {
+    sessionOf(this).idle?.touch();
   }
 
   /** Input that another channel has received: goes through it in the next tick. */
@@ -193,7 +220,7 @@ export class Records<Item extends Buffer | string>
 
   /** @internal */
   constructor(source: Source, end: Uint8Array | number, options: RecordsOptions) {
-    const { encoding, maxRecordLength = Infinity, signal } = options;
+    const { encoding, maxRecordLength = Infinity, timeout = 0, signal } = options;
     this.#encoding = encoding;
     this.#signal = signal;
     this.#needsLoop = source.map === null;
@@ -201,18 +228,20 @@ export class Records<Item extends Buffer | string>
       record: (data) => this.#add(data),
       ended: () => this.#ended(),
       failed: (error) => this.#failed(error),
-      moved: () => {},
+      moved: () => this.#moved(),
       sent: () => this.#sent(),
       closed: () => this.#closed(),
       leave: () => this.#leave(),
+      timedOut: () => this.#timedOut(),
     });
     this.#chat = chat;
     chat.maxRecordLength = maxRecordLength;
-    const { input, failure } = handOver(source, chat);
+    chat.setIdleTimeout(timeout, { direction: 'input' });
+    const { input, failure: loss } = handOver(source, chat);
     chat.takeUp(input);
-    if (failure !== null) {
+    if (loss !== null) {
       chat[endInput]();
-      this.#failed(failure);
+      this.#failed(loss);
     }
     if (signal?.aborted) this.#abort();
     else signal?.addEventListener('abort', this.#abort, { once: true });
@@ -256,6 +285,18 @@ export class Records<Item extends Buffer | string>
     this.#queue.clear();
     this.#failed(this.#signal?.reason);
   };
+
+  /** Output counts where the program waits for nothing else. */
+  #moved(): void {
+    if (this.#over || this.#waiting.isEmpty()) this.#chat.touch();
+  }
+
+  #timedOut(): void {
+    const reads = !this.#waiting.isEmpty();
+    // Nobody has waited for the peer: the program is at work, and the peer may be waiting for its answer.
+    if (!reads && this.#writers.length === 0) return;
+    this.#failed(failure(-ERRNO.ETIMEDOUT, reads && !this.#over ? 'recv' : 'send'));
+  }
 
   /** Nothing waits to be sent. */
   #sent(): void {
@@ -310,6 +351,8 @@ export class Records<Item extends Buffer | string>
       return Promise.resolve({ done: false, value: this.#itemOf(data) });
     }
     if (this.#closedBy !== null) return this.#end();
+    // The peer may have waited for the program until now.
+    if (this.#waiting.isEmpty()) this.#chat.touch();
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
       if (this.#over) this.#closeWhenSent();
@@ -340,6 +383,7 @@ export class Records<Item extends Buffer | string>
     if (this.#closedBy === null) {
       this.#run();
       chat.producerFifo.push(bytes);
+      if (this.#waiting.isEmpty() && this.#writers.length === 0) chat.touch();
       if (!chat.sendNow()) {
         await new Promise<void>((resolve, reject) => this.#writers.push({ resolve, reject }));
         return;

@@ -8,6 +8,7 @@ import {
   closeAll,
   FileWrapper,
   type Records,
+  type RecordsOptions,
   records,
   SHUT_WR,
   SOCK_DGRAM,
@@ -18,8 +19,8 @@ import {
 } from 'asyncore';
 import { temporaryPath } from '../support/drive';
 import { keep, newMap } from '../support/keep';
-import { LineChat } from '../support/limits';
-import { until } from '../support/program';
+import { LineChat, stopClock, tick } from '../support/limits';
+import { LIMIT, until } from '../support/program';
 import { bareListener, call, connection, pair, received, willReset } from '../support/sockets';
 import { heardBy, LOOPS, promisedPieces, run } from '../support/streams';
 
@@ -93,16 +94,25 @@ describe('records, without a map', () => {
 });
 
 describe.each(LOOPS)('records (%s)', (_, how) => {
+  interface Opened {
+    lines: Records<Buffer | string>;
+    ours: Socket;
+    peer: Socket;
+    map: ChannelMap;
+  }
+
   /** With a loop that runs already. */
-  function open<Options extends object>(
-    terminator: string | number | Uint8Array,
-    options?: Options,
-  ): { lines: Records<Buffer | string>; ours: Socket; peer: Socket; map: ChannelMap } {
+  function open(terminator: string | number | Uint8Array, options: RecordsOptions = {}): Opened {
+    const opened = openStill(terminator, options);
+    run(opened.map, how);
+    return opened;
+  }
+
+  /** The test drives the loop itself. */
+  function openStill(terminator: string | number | Uint8Array, options: RecordsOptions): Opened {
     const map = newMap();
     const [peer, ours] = connection();
-    const lines = records(ours, terminator, { map, ...options });
-    run(map, how);
-    return { lines, ours, peer, map };
+    return { lines: records(ours, terminator, { map, ...options }), ours, peer, map };
   }
 
   it.each<[string, string | number | Uint8Array, string, string[]]>([
@@ -319,6 +329,100 @@ describe.each(LOOPS)('records (%s)', (_, how) => {
     expect([map.size, ours.closed, chat.connected]).toEqual([0, true, false]);
   });
 
+  it('throw ETIMEDOUT when nothing arrives for the timeout, after what came before', async () => {
+    const { lines, peer, ours, map } = open('\n', { encoding: 'utf8', timeout: 60 });
+    peer.send(text('1\n2\nunfin'));
+    const found: string[] = [];
+    const read = async (): Promise<void> => {
+      for await (const line of lines) found.push(String(line));
+    };
+    const from = performance.now();
+    const failed = await read().catch((error: unknown) => error);
+    expect(performance.now() - from).toBeGreaterThanOrEqual(59);
+    expect(failed).toBeInstanceOf(SocketError);
+    expect(failed).toMatchObject({ code: 'ETIMEDOUT', syscall: 'recv' });
+    expect(found).toEqual(['1', '2']);
+    expect([ours.closed, map.size]).toEqual([true, 0]);
+    await expect(lines.write('x')).rejects.toBe(failed);
+  });
+
+  it('count neither the time in which a record is worked on, nor output, against the peer', async () => {
+    const clock = stopClock();
+    const { lines, peer, map } = openStill('\n', { encoding: 'utf8', timeout: 1000 });
+    const pass = async (ms: number): Promise<void> => {
+      clock.advance(ms);
+      await tick(how, map, 3);
+    };
+    peer.send(text('1\n'));
+    const first = lines.next();
+    await pass(0);
+    expect((await first).value).toBe('1');
+    await pass(900);
+    await pass(900);
+    // The time begins here, and every byte begins it anew.
+    const asked = lines.next();
+    for (const byte of ['a', 'b', 'c', 'd\n']) {
+      await pass(900);
+      peer.send(text(byte));
+      await pass(0);
+    }
+    expect((await asked).value).toBe('abcd');
+    const silent = lines.next().catch((error: unknown) => error);
+    await pass(900);
+    await lines.write('are you there?\n');
+    await pass(99);
+    expect(map.size).toBe(1);
+    await pass(1);
+    expect(map.size).toBe(0);
+    expect(await silent).toMatchObject({ code: 'ETIMEDOUT', syscall: 'recv' });
+  });
+
+  it('have a write that waits alone reject with ETIMEDOUT when nothing leaves', async () => {
+    const clock = stopClock();
+    const { lines, peer, map } = openStill('\n', { timeout: 1000 });
+    const [chat] = [...map.values()] as unknown as [{ bytesWritten: number }];
+    clock.advance(900);
+    const failed = lines.write(Buffer.alloc(20_000_000)).catch((error: unknown) => error);
+    for (let steps = 0; steps < 3; steps += 1) {
+      clock.advance(900);
+      const before = chat.bytesWritten;
+      for (const end = Date.now() + LIMIT; chat.bytesWritten === before; ) {
+        if (Date.now() > end) throw new Error('nothing is sent');
+        received(peer);
+        await tick(how, map);
+      }
+    }
+    // Until the kernel has no more room.
+    for (let still = 0, before = -1; still < 20; still += 1) {
+      if (chat.bytesWritten !== before) still = 0;
+      before = chat.bytesWritten;
+      await tick(how, map);
+    }
+    clock.advance(999);
+    await tick(how, map, 3);
+    expect(map.size).toBe(1);
+    clock.advance(1);
+    await tick(how, map, 3);
+    expect(map.size).toBe(0);
+    const error = await failed;
+    expect(error).toMatchObject({ code: 'ETIMEDOUT', syscall: 'send' });
+    await expect(lines.next()).rejects.toBe(error);
+  });
+
+  it('give up at the timeout what a peer that has ended its stream does not read', async () => {
+    const clock = stopClock();
+    const { lines, peer, map } = openStill('\n', { timeout: 1000 });
+    const asked = lines.next();
+    const failed = lines.write(Buffer.alloc(20_000_000)).catch((error: unknown) => error);
+    peer.shutdown(SHUT_WR);
+    for (let passes = 0; passes < 10; passes += 1) await tick(how, map);
+    expect(map.size).toBe(1);
+    clock.advance(1000);
+    await tick(how, map, 3);
+    expect(await asked).toEqual({ done: true, value: undefined });
+    expect(await failed).toMatchObject({ code: 'ETIMEDOUT', syscall: 'send' });
+  });
+
   it('end by throw()', async () => {
     const { lines, ours } = open('\n');
     await expect(lines.throw(new Error('mine'))).rejects.toThrow('mine');
@@ -506,6 +610,9 @@ describe('What records are refused for', () => {
     [{ maxRecordLength: 0 }, 'ERR_OUT_OF_RANGE', /maxRecordLength .* received 0/],
     [{ maxRecordLength: '9' }, 'ERR_INVALID_ARG_TYPE', /received '9'/],
     [{ encoding: 'utf9' }, 'ERR_UNKNOWN_ENCODING', /received 'utf9'/],
+    [{ timeout: -1 }, 'ERR_OUT_OF_RANGE', /expected a timeout of 0 ms or more, received -1/],
+    [{ timeout: NaN }, 'ERR_OUT_OF_RANGE', /expected a timeout of 0 ms or more, received NaN/],
+    [{ timeout: '9' }, 'ERR_INVALID_ARG_TYPE', /expected a timeout in milliseconds, received '9'/],
     [{ map: {} }, 'ERR_INVALID_ARG_TYPE', /expected a ChannelMap, received {}/],
     [{ signal: {} }, 'ERR_INVALID_ARG_TYPE', /expected an AbortSignal, received {}/],
   ])('an option: %p', (options, code, message) => {
