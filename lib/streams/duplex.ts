@@ -64,7 +64,8 @@ type Callback = (error?: Error | null) => void;
  * A channel gives its socket up. What it has pushed leaves first, and what it has received and not yet
  * delivered (`acInBuffer`) is read first. What `collectIncomingData` was given is the program's: hand it back
  * by `duplex.unshift(chat.takeCollected())`. The channel is closed then, without its socket: its `close` is
- * called, and none of its other handlers any more.
+ * called, and none of its other handlers any more. A `flushed()` that is pending rejects with
+ * `ERR_CHANNEL_CLOSED`, although what it waits for is sent: await it before.
  *
  * `shutdown()` ends the stream when everything is sent that has been written. `ref` and `unref` do nothing:
  * the loop keeps the process alive.

@@ -357,8 +357,7 @@ describe.each(LOOPS)('records (%s)', (_, how) => {
     const first = lines.next();
     await pass(0);
     expect((await first).value).toBe('1');
-    await pass(900);
-    await pass(900);
+    for (let passes = 0; passes < 3; passes += 1) await pass(900);
     // The time begins here, and every byte begins it anew.
     const asked = lines.next();
     for (const byte of ['a', 'b', 'c', 'd\n']) {
@@ -407,6 +406,23 @@ describe.each(LOOPS)('records (%s)', (_, how) => {
     const error = await failed;
     expect(error).toMatchObject({ code: 'ETIMEDOUT', syscall: 'send' });
     await expect(lines.next()).rejects.toBe(error);
+  });
+
+  it('give a write all of the timeout, although the peer takes nothing before it either', async () => {
+    const clock = stopClock();
+    const map = newMap();
+    const chat = new LineChat(pair()[0], map);
+    chat.push(Buffer.alloc(8_000_000));
+    await tick(how, map, 3);
+    const lines = records(chat, '\n', { timeout: 1000 });
+    clock.advance(900);
+    const failed = lines.write('x').catch((error: unknown) => error);
+    clock.advance(999);
+    await tick(how, map, 3);
+    expect(map.size).toBe(1);
+    clock.advance(1);
+    await tick(how, map, 3);
+    expect(await failed).toMatchObject({ code: 'ETIMEDOUT' });
   });
 
   it('give up at the timeout what a peer that has ended its stream does not read', async () => {
