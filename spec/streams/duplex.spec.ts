@@ -500,7 +500,9 @@ describe.each(LOOPS)('A channel that gives its socket up (%s)', (_, how) => {
     chat.pushFrom(later);
     run(map, how);
     await until(() => received(peer) === 'one ');
+    const flushed = chat.flushed().catch((error: unknown) => error);
     const duplex = toDuplex(chat);
+    expect(await flushed).toMatchObject({ code: 'ERR_CHANNEL_CLOSED' });
     const events = note(duplex);
     duplex.write('three ', () => events.push('written'));
     duplex.end('four');
