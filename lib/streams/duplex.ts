@@ -57,14 +57,15 @@ type Callback = (error?: Error | null) => void;
  *
  * The stream has the methods and properties of `net.Socket` that these need: `setTimeout`, `setNoDelay`,
  * `setKeepAlive`, `remoteAddress`, `localPort`, `bytesRead`, `connecting`, `destroySoon` and so on, and the
- * events `connect`, `ready` and `timeout`. A reset is the event `error` with the code `ECONNRESET`. The
- * stream runs while `loop()` runs on its map; under `loopSync` no promise and no `nextTick` is served, so a
+ * events `connect`, `ready` and `timeout`. A reset is the event `error` with the code `ECONNRESET`, also when the
+ * channel has heard of it before (`toDuplex(this)` in `handleClose`). The stream runs while `loop()` runs on its map; under `loopSync` no promise and no `nextTick` is served, so a
  * stream does not work there.
  *
  * A channel gives its socket up. What it has pushed leaves first, and what it has received and not yet
  * delivered (`acInBuffer`) is read first. What `collectIncomingData` was given is the program's: hand it back
  * by `duplex.unshift(chat.takeCollected())`. The channel is closed then, without its socket: its `close` is
- * called, and none of its other handlers any more.
+ * called, and none of its other handlers any more. A `flushed()` that is pending rejects with
+ * `ERR_CHANNEL_CLOSED`, although what it waits for is sent: await it before.
  *
  * `shutdown()` ends the stream when everything is sent that has been written. `ref` and `unref` do nothing:
  * the loop keeps the process alive.
@@ -75,6 +76,7 @@ type Callback = (error?: Error | null) => void;
  *   (`closeWhenDone`); `ERR_INVALID_ARG_VALUE` for an unknown option
  * @throws {RangeError} `ERR_OUT_OF_RANGE` for an invalid `highWaterMark`. `EBADF` when sending what the channel
  *   had pushed has found that the peer is gone, and closed the channel
+ * @throws {unknown} what `close` of the channel throws; the socket is closed then
  *
  * @example
  * const server = http.createServer((request, response) => response.end('hello\n'));
@@ -148,19 +150,20 @@ export class ChannelDuplex extends Duplex {
   constructor(source: Source, options: DuplexOptions) {
     const { allowHalfOpen = false, highWaterMark, signal } = options;
     super({ allowHalfOpen, ...(highWaterMark === undefined ? {} : { highWaterMark }) });
-    const { socket, channel, map, failure } = source;
+    const { socket, map } = source;
     this.#socket = socket;
     this.#channel = new StreamChannel(socket, map ?? socketMap, {
       connected: () => this.#connected(),
       received: (data) => this.#received(data),
       ended: () => this.#inputEnded(),
       failed: (error) => this.#failed(error),
+      moved: () => this.#timer?.refresh(),
       sent: () => this.#sent(),
       closed: () => this.destroy(),
       leave: () => this.destroySoon(),
     });
-    const input = channel === null ? null : handOver(channel, this.#channel);
-    if (input !== null && input.length > 0) this.push(input);
+    const { input, failure } = handOver(source, this.#channel);
+    if (input.length > 0) this.push(input);
     if (signal !== undefined) addAbortSignal(signal, this);
     if (failure !== null) this.destroy(failure as Error);
     // As net.Socket: reads up to the mark before anybody asks, and so hears of the end and of a reset.
@@ -205,12 +208,11 @@ export class ChannelDuplex extends Duplex {
 
   /** Nothing waits to be sent. */
   #sent(): void {
-    this.#timer?.refresh();
     const written = this.#written;
     this.#written = null;
     // May write again, or end the stream.
     if (written !== null) callProgram(written);
-    if (this.#finished !== null && !this.#channel.writable()) this.#shutDown(this.#finished);
+    if (this.#finished !== null && !this.#channel.hasOutput()) this.#shutDown(this.#finished);
   }
 
   /** Ends our side, as all has been sent. */
@@ -247,14 +249,15 @@ export class ChannelDuplex extends Duplex {
   #write(chunks: { chunk: Buffer }[], callback: Callback): void {
     const channel = this.#channel;
     this.#written = callback;
+    // As in net.Socket, a write begins the time anew.
+    this.#timer?.refresh();
     for (const { chunk } of chunks) channel.producerFifo.push(chunk);
     if (channel.sendNow()) this.#sent();
-    else this.#timer?.refresh();
   }
 
   /** @internal */
   override _final(callback: Callback): void {
-    if (this.#channel.writable()) this.#finished = callback;
+    if (this.#channel.hasOutput()) this.#finished = callback;
     else this.#shutDown(callback);
   }
 

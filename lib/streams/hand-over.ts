@@ -12,7 +12,7 @@ import { SO_ERROR, SOCK_STREAM, SOL_SOCKET } from '../kernel/platform/constants'
 import { Socket, type SocketLike } from '../kernel/socket';
 import { failure } from '../kernel/syscalls';
 import { type ChannelMap, checkMap } from '../loop/channel-map';
-import { ObservedChat } from './observed-chat';
+import { lossOf, ObservedChat } from './observed-chat';
 
 const NOTHING: Buffer = Buffer.alloc(0);
 
@@ -23,7 +23,15 @@ export interface Source {
   readonly channel: Dispatcher | null;
   /** The map that the program asked for, or the channel's; null: neither. */
   readonly map: ChannelMap | null;
-  /** The socket has failed already. */
+  /** What a socket without a channel has failed with already; null: it has not. */
+  readonly failure: unknown;
+}
+
+/** What a channel leaves behind when it gives its socket up. */
+export interface Legacy {
+  /** Received, and not given to the program. */
+  readonly input: Buffer;
+  /** The connection is lost already, and the channel has heard of that; null: it is not. */
   readonly failure: unknown;
 }
 
@@ -69,6 +77,10 @@ function checkChannel(action: string, channel: Dispatcher, map: ChannelMap | und
     const hint = 'closeWhenDone() or endWhenDone() was called, or null is on its fifo';
     throw badType(action, 'a channel that is not about to close', channel, hint);
   }
+  // By closeWhenDone. The peer's end is no reason: the peer may still be written to.
+  if (session.closeHandled && !session.handlesClose) {
+    throw badType(action, 'a channel that is not about to close', channel, 'all has been sent');
+  }
   return { socket, channel, map: map ?? session.map, failure: null };
 }
 
@@ -94,11 +106,23 @@ function checkStream(action: string, socket: SocketLike): void {
 }
 
 /**
- * Has `channel` give up its socket, which `heir` has by now, and moves what the channel holds. The channel is
- * closed then, and its `socket` is null.
- * @returns input that the channel has received, and the program has not been given
+ * Has the channel of `source` give up its socket, which `heir` has by now, and moves what the channel holds. The
+ * channel is closed then, and its `socket` is null.
+ * @throws {unknown} what `close` of the channel throws. `heir` is closed then as well
  */
-export function handOver(channel: Dispatcher, heir: ObservedChat): Buffer {
+export function handOver({ channel, failure }: Source, heir: ObservedChat): Legacy {
+  if (channel === null) return { input: NOTHING, failure };
+  try {
+    return move(channel, heir);
+  } catch (error) {
+    heir.close();
+    // Not by the override that may have thrown.
+    Dispatcher.prototype.close.call(channel);
+    throw error;
+  }
+}
+
+function move(channel: Dispatcher, heir: ObservedChat): Legacy {
   let input = NOTHING;
   if (channel instanceof AsyncChat) {
     input = channel.acInBuffer;
@@ -115,8 +139,10 @@ export function handOver(channel: Dispatcher, heir: ObservedChat): Buffer {
   heir.addr ??= channel.addr;
   // The peer may have reset the connection, which then looks like one that never was.
   heir.connected = true;
+  const lost = sessionOf(channel).gone || channel.closeReason === 'reset';
+  const failure = lost ? lossOf(channel) : null;
   channel.delChannel();
   channel.socket = null;
   channel.close();
-  return input;
+  return { input, failure };
 }

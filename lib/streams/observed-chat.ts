@@ -1,17 +1,17 @@
 // A chat that says how its connection went on: the base of what stands between a channel and Node's streams
 // and iterators.
 //
-// A chat calls handleClose for an orderly end and for a reset alike, which is Python's way. A stream has to
-// tell them apart, so this chat makes the two system calls itself and keeps their errors.
+// handleClose is called for an orderly end and for a reset alike, which is Python's way. A stream has to tell
+// them apart: this chat is half open, so an orderly end comes to handleEof, and a reset has a closeError.
 
-import { endInput, sessionOf } from '../channels/dispatcher';
+import type { Dispatcher } from '../channels/dispatcher';
 import type { Handled } from '../channels/handlers';
 import { AsyncChat } from '../chat/async-chat';
 import { isExit } from '../errors';
 import { ERRNO } from '../kernel/platform/linux';
 import type { SocketLike } from '../kernel/socket';
 import { failure } from '../kernel/syscalls';
-import type { ChannelMap } from '../loop/channel-map';
+import { type ChannelMap, registryOf } from '../loop/channel-map';
 
 /** What is told of a connection. Each call may close the channel. */
 export interface Observer {
@@ -19,6 +19,8 @@ export interface Observer {
   ended(): void;
   /** The connection is broken, or a producer or handler has thrown. */
   failed(error: unknown): void;
+  /** The kernel has taken output. */
+  moved(): void;
   /** Nothing waits to be sent any more. */
   sent(): void;
   /** The channel has been closed, by anybody. */
@@ -28,7 +30,10 @@ export interface Observer {
 }
 
 export abstract class ObservedChat extends AsyncChat {
+  /** So that an orderly end comes to `handleEof`. */
+  override allowHalfOpen = true;
   readonly #observer: Observer;
+  readonly #forgetMap: () => void;
   /** How many bytes have been received and sent. */
   bytesRead = 0;
   bytesWritten = 0;
@@ -36,54 +41,56 @@ export abstract class ObservedChat extends AsyncChat {
   constructor(socket: SocketLike, map: ChannelMap, observer: Observer) {
     super(socket, map);
     this.#observer = observer;
+    this.#forgetMap = registryOf(map).whenEmpty(() => this.closeIfLost());
+  }
+
+  /** `map.clear()` and `map.delete()` call no handler. After them no event reaches this channel. */
+  closeIfLost(): void {
+    const fd = this.fileno();
+    if (fd !== null && this.map.get(fd) !== this) this.close();
   }
 
   override recv(size: number): Buffer | null {
-    let data: Buffer | null;
-    try {
-      data = (this.socket as SocketLike).recv(size);
-    } catch (error) {
-      this.#observer.failed(error);
-      return null;
-    }
-    if (data === null) return null;
-    if (data.length > 0) {
-      this.bytesRead += data.length;
-      return data;
-    }
-    sessionOf(this).set('inputEnded', true);
-    this[endInput]();
-    if (!sessionOf(this).closed) this.#observer.ended();
-    return null;
+    const data = super.recv(size);
+    if (data !== null) this.bytesRead += data.length;
+    return data;
   }
 
   override send(data: Uint8Array): number {
-    try {
-      const sent = sessionOf(this).sent((this.socket as SocketLike).send(data));
+    const sent = super.send(data);
+    if (sent > 0) {
       this.bytesWritten += sent;
-      return sent;
-    } catch (error) {
-      this.#observer.failed(error);
-      return 0;
+      this.#observer.moved();
     }
+    return sent;
   }
 
   override handleConnect(): Handled {}
 
   override handleWrite(): Handled {
     this.initiateSend();
-    if (this.connected && !this.writable()) this.#observer.sent();
+    if (this.connected && !this.hasOutput()) this.#observer.sent();
+  }
+
+  /**
+   * Whether output waits, or the connect is under way. `writable` is no answer: it is false as well while all
+   * waits for a piece that a producer has promised.
+   */
+  hasOutput(): boolean {
+    if (!this.connected) return this.connecting;
+    return !this.producerFifo.isEmpty() || this.acOutBuffer.length > 0;
   }
 
   /** Sends what waits, and not only at the end of the tick. @returns whether the kernel has taken all of it */
   sendNow(): boolean {
+    this.closeIfLost();
     try {
       this.initiateSend();
     } catch (error) {
       if (isExit(error)) throw error;
       this.#observer.failed(error);
     }
-    return !this.writable();
+    return !this.hasOutput();
   }
 
   /** A connect has failed, or a producer has thrown. */
@@ -91,13 +98,18 @@ export abstract class ObservedChat extends AsyncChat {
     this.#observer.failed(error);
   }
 
-  /** The loop reports a hang-up, or that the socket has been closed elsewhere. */
+  override handleEof(): Handled {
+    this.#observer.ended();
+  }
+
+  /** The connection is lost, the loop reports a hang-up, or the socket has been closed elsewhere. */
   override handleClose(): Handled {
     if ((this.socket as SocketLike).fileno() === -1) this.close();
-    // The system call says which end it is.
+    else if (this.closeReason === 'reset') this.#observer.failed(lossOf(this));
+    // A pipe: all its writers have closed it.
     else if (!this.inputEnded) void this.handleRead();
-    // What the kernel says to a send after a reset that follows the end of the input.
-    else this.#observer.failed(failure(-ERRNO.EPIPE, 'send'));
+    // A hang-up of a Unix socket: nobody is left to be sent anything.
+    else this.#observer.failed(lossOf(this));
   }
 
   override handleShutdown(): Handled {
@@ -106,8 +118,15 @@ export abstract class ObservedChat extends AsyncChat {
 
   override close(): void {
     super.close();
+    this.#forgetMap();
     this.#observer.closed();
   }
+}
+
+/** What the kernel has said of a connection that is lost, or what it would say to a send. */
+export function lossOf({ closeReason, closeError }: Dispatcher): unknown {
+  const known = closeReason === 'reset' ? closeError : null;
+  return known ?? failure(-ERRNO.EPIPE, 'send');
 }
 
 /**

@@ -1,13 +1,15 @@
 /// <reference types="node" preserve="true" />
 // The records of a connection, one `await` at a time: for scripts, which have no use for a class with handlers.
 
-import { type Dispatcher, sessionOf } from '../channels/dispatcher';
+import { type Dispatcher, endInput, sessionOf } from '../channels/dispatcher';
 import { drainInput } from '../channels/session';
 import { Fifo } from '../chat/fifo';
 import { encodeText } from '../chat/producers/text';
 import { checkTerminator, type Terminator } from '../chat/terminator';
 import { badNumber, badRange, badType, checkOptions } from '../errors';
+import { ERRNO } from '../kernel/platform/linux';
 import { Socket, type SocketLike } from '../kernel/socket';
+import { failure } from '../kernel/syscalls';
 import { ChannelMap } from '../loop/channel-map';
 import { loop } from '../loop/node-loop';
 import { checkSource, handOver, type Source } from './hand-over';
@@ -27,12 +29,25 @@ export interface RecordsOptions {
   encoding?: BufferEncoding;
   /** How long a record may be, in bytes without its terminator. Default: no limit. */
   maxRecordLength?: number;
+  /**
+   * How long `next` waits while nothing arrives, in milliseconds: the iteration then throws a SocketError with the
+   * code `ETIMEDOUT`. Any byte counts, and so does a connect that succeeds. The time between two calls of `next`
+   * does not, as the peer may be waiting for an answer. A `write` that waits alone rejects with the same error when
+   * the kernel has taken nothing for this time. Default 0: no limit.
+   */
+  timeout?: number;
   /** Closes the socket when it is aborted: the iteration throws the signal's reason. */
   signal?: AbortSignal;
 }
 
 const ACTION = 'read records';
-const OPTIONS = { map: true, encoding: true, maxRecordLength: true, signal: true } as const;
+const OPTIONS = {
+  map: true,
+  encoding: true,
+  maxRecordLength: true,
+  timeout: true,
+  signal: true,
+} as const;
 
 /** Reading pauses while so many records wait, or bytes. */
 const MOST_RECORDS = 256;
@@ -47,20 +62,22 @@ const MOST_BYTES = 65536;
  *
  * - *Slow consumers.* Reading pauses while 256 records or 64 KiB wait, until TCP flow control stops the sender.
  * - *The peer ends its stream.* The iteration ends. What follows the last terminator is a last record, as in
- *   Python and in `readline`, unless it is empty; a counted record may be shorter then.
+ *   Python and in `readline`, unless it is empty; a counted record may be shorter then. Each record can still be
+ *   answered: the socket stays open until `next` finds no more, and what was written before that is sent.
  * - *A reset or an error.* Records that came before it are yielded, and then it is thrown: a SocketError, or
- *   `ERR_RECORD_TOO_LONG`, a RangeError.
- * - *`break`, `return`, a `throw` in the body.* The socket is closed. To read on later, call `next()` in place of
- *   `for await`.
+ *   `ERR_RECORD_TOO_LONG`, a RangeError. A peer that is silent for `timeout` ms is such an error as well.
+ * - *`break`, `return`, a `throw` in the body.* The socket is closed, and what waits to be sent is dropped. To
+ *   read on later, call `next()` in place of `for await`.
  *
- * The socket is closed in any case when the iteration is over.
+ * The socket is closed in any case when the iteration is over. A program that stops calling `next()` before that
+ * calls `close()`, or declares the records by `using`: until then the loop keeps the process alive.
  *
  * @param source a stream socket that is connected or connects, a `FileWrapper`, or a connected channel, which
  *   gives its socket up as for `toDuplex`
  * @param terminator what ends a record: bytes, a string, or a number of bytes, 1 at least
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE` for any other source or terminator; `ERR_INVALID_ARG_VALUE` for an
  *   unknown option; `ERR_UNKNOWN_ENCODING`
- * @throws {RangeError} for an empty terminator, or a number beyond `maxRecordLength`
+ * @throws {RangeError} for an empty terminator, a number beyond `maxRecordLength`, and an option out of range
  *
  * @example
  * const socket = Socket.socket();
@@ -93,11 +110,13 @@ export function records(
   options: RecordsOptions = {},
 ): Records<Buffer | string> {
   checkOptions(ACTION, 'options', options, OPTIONS);
-  const { map, encoding, maxRecordLength = Infinity, signal } = options;
+  const { map, encoding, maxRecordLength = Infinity, timeout = 0, signal } = options;
   if (encoding !== undefined && !Buffer.isEncoding(encoding)) throw unknownEncoding(encoding);
   if (maxRecordLength !== Infinity && !(Number.isInteger(maxRecordLength) && maxRecordLength > 0)) {
     throw badNumber(ACTION, 'maxRecordLength to be an integer of 1 or more', maxRecordLength);
   }
+  if (typeof timeout !== 'number') throw badType(ACTION, 'a timeout in milliseconds', timeout);
+  if (!(timeout >= 0)) throw badRange(ACTION, 'a timeout of 0 ms or more', timeout);
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw badType(ACTION, 'an AbortSignal', signal);
   }
@@ -123,6 +142,7 @@ function unknownEncoding(encoding: unknown): TypeError {
 
 interface RecordObserver extends Observer {
   record(data: Buffer): void;
+  timedOut(): void;
 }
 
 class RecordChat extends ObservedChat {
@@ -144,6 +164,15 @@ class RecordChat extends ObservedChat {
     // After a counted record the terminator is 0.
     if (typeof this.#end === 'number') this.setTerminator(this.#end);
     this.#observer.record(this._getData());
+  }
+
+  override handleTimeout(): void {
+    this.#observer.timedOut();
+  }
+
+  /** The time of an idle timeout begins anew. */
+  touch(): void {
+    sessionOf(this).idle?.touch();
   }
 
   /** Input that another channel has received: goes through it in the next tick. */
@@ -184,14 +213,14 @@ export class Records<Item extends Buffer | string>
   #failure: { readonly error: unknown } | null = null;
   /** The channel has closed: the reason, which `write` rejects with. */
   #closedBy: { readonly error: unknown } | null = null;
-  /** `shutdown` has asked the channel to end. */
+  /** The channel closes when all is sent: the iteration is over, or `shutdown` has asked for it. */
   #leaving = false;
   /** The map is ours, and no loop runs on it yet. */
   #needsLoop: boolean;
 
   /** @internal */
   constructor(source: Source, end: Uint8Array | number, options: RecordsOptions) {
-    const { encoding, maxRecordLength = Infinity, signal } = options;
+    const { encoding, maxRecordLength = Infinity, timeout = 0, signal } = options;
     this.#encoding = encoding;
     this.#signal = signal;
     this.#needsLoop = source.map === null;
@@ -199,14 +228,21 @@ export class Records<Item extends Buffer | string>
       record: (data) => this.#add(data),
       ended: () => this.#ended(),
       failed: (error) => this.#failed(error),
+      moved: () => this.#moved(),
       sent: () => this.#sent(),
       closed: () => this.#closed(),
       leave: () => this.#leave(),
+      timedOut: () => this.#timedOut(),
     });
     this.#chat = chat;
     chat.maxRecordLength = maxRecordLength;
-    if (source.channel !== null) chat.takeUp(handOver(source.channel, chat));
-    if (source.failure !== null) this.#failed(source.failure);
+    chat.setIdleTimeout(timeout, { direction: 'input' });
+    const { input, failure: loss } = handOver(source, chat);
+    chat.takeUp(input);
+    if (loss !== null) {
+      chat[endInput]();
+      this.#failed(loss);
+    }
     if (signal?.aborted) this.#abort();
     else signal?.addEventListener('abort', this.#abort, { once: true });
   }
@@ -230,16 +266,12 @@ export class Records<Item extends Buffer | string>
     return (this.#encoding === undefined ? data : data.toString(this.#encoding)) as Item;
   }
 
-  /** There will be no more records. The channel stays open while the program has some to answer. */
-  #finish(): void {
-    this.#over = true;
-    if (this.#queue.isEmpty()) this.#close();
-  }
-
   #ended(): void {
     const rest = this.#chat._getData();
     if (rest.length > 0) this.#add(rest);
-    this.#finish();
+    this.#over = true;
+    // Otherwise the program is at work on a record, which it may answer. It will call next() again.
+    if (!this.#waiting.isEmpty()) this.#closeWhenSent();
   }
 
   #failed(error: unknown): void {
@@ -254,18 +286,34 @@ export class Records<Item extends Buffer | string>
     this.#failed(this.#signal?.reason);
   };
 
+  /** Output counts where the program waits for nothing else. */
+  #moved(): void {
+    if (this.#over || this.#waiting.isEmpty()) this.#chat.touch();
+  }
+
+  #timedOut(): void {
+    const reads = !this.#waiting.isEmpty();
+    // Nobody has waited for the peer: the program is at work, and the peer may be waiting for its answer.
+    if (!reads && this.#writers.length === 0) return;
+    this.#failed(failure(-ERRNO.ETIMEDOUT, reads && !this.#over ? 'recv' : 'send'));
+  }
+
   /** Nothing waits to be sent. */
   #sent(): void {
     for (const writer of this.#writers.splice(0)) writer.resolve();
     if (this.#leaving) this.#close();
   }
 
-  /** `shutdown`: reads no more, and closes when all is sent. */
+  /** `shutdown`: reads no more. */
   #leave(): void {
     this.#over = true;
-    this.#leaving = true;
     this.#chat.pauseReading();
-    if (!this.#chat.writable()) this.#close();
+    this.#closeWhenSent();
+  }
+
+  #closeWhenSent(): void {
+    this.#leaving = true;
+    if (!this.#chat.hasOutput()) this.#close();
   }
 
   #closed(): void {
@@ -289,19 +337,26 @@ export class Records<Item extends Buffer | string>
   // -------------------------------------------------------------------------------------------
   // For the program.
 
-  /** The next record. Several may be asked for at a time. */
+  /**
+   * The next record. Several may be asked for at a time.
+   * @returns a promise of the record, or of the end, which comes when all that was written is sent
+   */
   next(): Promise<IteratorResult<Item, undefined>> {
     this.#run();
+    this.#chat.closeIfLost();
     const queue = this.#queue;
     const [found, data] = queue.pop();
     if (found) {
       if (queue.isEmpty() && !this.#over) this.#chat.resumeReading();
       return Promise.resolve({ done: false, value: this.#itemOf(data) });
     }
-    if (!this.#over)
-      return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
-    this.#close();
-    return this.#end();
+    if (this.#closedBy !== null) return this.#end();
+    // The peer may have waited for the program until now.
+    if (this.#waiting.isEmpty()) this.#chat.touch();
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject });
+      if (this.#over) this.#closeWhenSent();
+    });
   }
 
   /** The error is thrown once. */
@@ -328,6 +383,7 @@ export class Records<Item extends Buffer | string>
     if (this.#closedBy === null) {
       this.#run();
       chat.producerFifo.push(bytes);
+      if (this.#waiting.isEmpty() && this.#writers.length === 0) chat.touch();
       if (!chat.sendNow()) {
         await new Promise<void>((resolve, reject) => this.#writers.push({ resolve, reject }));
         return;

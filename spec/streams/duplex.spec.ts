@@ -30,7 +30,7 @@ import { keep, newMap } from '../support/keep';
 import { LineChat } from '../support/limits';
 import { until } from '../support/program';
 import { bareListener, call, connection, pair, received, willReset } from '../support/sockets';
-import { heardBy, LOOPS, note, run, streamWithPeer } from '../support/streams';
+import { heardBy, LOOPS, note, promisedPieces, run, streamWithPeer } from '../support/streams';
 
 const { ETIMEDOUT } = constants.errno;
 
@@ -272,6 +272,21 @@ describe.each(LOOPS)('A stream over a channel (%s)', (_, how) => {
     expect(events).toEqual(['finish', 'close']);
   });
 
+  it('closes when the program empties its map', async () => {
+    for (const empty of [
+      (map: ChannelMap) => map.clear(),
+      (map: ChannelMap) => map.delete([...map.keys()][0] as number),
+    ]) {
+      const { duplex, peer, map, events } = streamWithPeer(how);
+      duplex.write(MUCH, (error) => events.push(`write ${error && 'failed'}`));
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      empty(map);
+      await closed(events);
+      expect(events).toEqual(['write failed', 'close']);
+      expect((await heardBy(peer)).length).toBeLessThan(MUCH.length);
+    }
+  });
+
   it('ends by its signal', async () => {
     const stop = new AbortController();
     const { events, map } = streamWithPeer(how, { signal: stop.signal });
@@ -477,6 +492,101 @@ describe.each(LOOPS)('A channel that gives its socket up (%s)', (_, how) => {
     expect(client.connected).toBe(false);
   });
 
+  it('waits for a producer that has promised its next piece, before it sends what is written', async () => {
+    const map = newMap();
+    const [peer, ours] = pair();
+    const chat = new LineChat(ours, map);
+    const { resume, later } = promisedPieces();
+    chat.pushFrom(later);
+    run(map, how);
+    await until(() => received(peer) === 'one ');
+    const flushed = chat.flushed().catch((error: unknown) => error);
+    const duplex = toDuplex(chat);
+    expect(await flushed).toMatchObject({ code: 'ERR_CHANNEL_CLOSED' });
+    const events = note(duplex);
+    duplex.write('three ', () => events.push('written'));
+    duplex.end('four');
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect(events).toEqual([]);
+    resume();
+    expect(String(await heardBy(peer))).toBe('two three four');
+    expect(events).toEqual(['written', 'finish']);
+  });
+
+  it('waits for such a producer when nothing is written', async () => {
+    const map = newMap();
+    const [peer, ours] = pair();
+    const chat = new LineChat(ours, map);
+    const { resume, later } = promisedPieces();
+    chat.pushFrom(later);
+    run(map, how);
+    await until(() => received(peer) === 'one ');
+    toDuplex(chat).end();
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect(peer.recv(10)).toBe(null);
+    resume();
+    expect(String(await heardBy(peer))).toBe('two ');
+  });
+
+  it('leaves nothing behind when its close() throws', () => {
+    for (const thrown of [new Error('mine'), new ExitNow('mine')]) {
+      for (const late of [false, true]) {
+        class Faulty extends LineChat {
+          override close(): void {
+            if (late) super.close();
+            throw thrown;
+          }
+        }
+        const map = newMap();
+        const [peer, ours] = pair();
+        const chat = new Faulty(ours, map);
+        expect(() => toDuplex(chat)).toThrow(thrown);
+        expect([map.size, ours.closed, chat.socket, chat.connected]).toEqual([
+          0,
+          true,
+          null,
+          false,
+        ]);
+        expect(peer.recv(1)?.length).toBe(0);
+        expect(chat.push('late')).toBe(false);
+        expect(chat.errors).toEqual([]);
+      }
+    }
+  });
+
+  it('tells of a reset that the channel has already heard of', async () => {
+    const map = newMap();
+    const [peer, ours] = connection();
+    const chat = new LineChat(ours, map);
+    let events: string[] = [];
+    chat.handleClose = () => {
+      events = note(toDuplex(chat));
+    };
+    run(map, how);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    willReset(peer).close();
+    await until(() => events.includes('close'));
+    expect(events).toEqual(['error ECONNRESET', 'close']);
+    expect(map.size).toBe(0);
+  });
+
+  it('ends in order when the peer of the channel has ended its stream', async () => {
+    const map = newMap();
+    const [peer, ours] = connection();
+    const chat = new LineChat(ours, map);
+    let events: string[] = [];
+    chat.handleClose = () => {
+      const duplex = toDuplex(chat);
+      events = note(duplex);
+      duplex.write('bye');
+    };
+    peer.shutdown(SHUT_WR);
+    run(map, how);
+    expect(String(await heardBy(peer))).toBe('bye');
+    await closed(events);
+    expect(events).toEqual(['end', 'finish', 'close']);
+  });
+
   it('has the error of a producer end the stream', async () => {
     const map = newMap();
     const [peer, ours] = pair();
@@ -549,6 +659,19 @@ describe('What a stream can be made of', () => {
         return chat;
       },
       /expected a channel that is not about to close, .*closeWhenDone\(\) or endWhenDone\(\) was called/,
+    ],
+    [
+      'a chat that has sent all, and closes',
+      () => {
+        const own = newMap();
+        const chat = keep(new LineChat(pair()[0], own));
+        const handleClose = jest.spyOn(chat, 'handleClose').mockImplementation(() => {});
+        chat.closeWhenDone();
+        poll(1000, own);
+        expect(handleClose).toHaveBeenCalledTimes(1);
+        return chat;
+      },
+      /expected a channel that is not about to close/,
     ],
     [
       'a chat that is about to end its stream',
@@ -675,6 +798,30 @@ describe('As a net.Socket, a stream', () => {
       expect(jest.getTimerCount()).toBeLessThanOrEqual(1); // the loop's own
       expect(() => duplex.setTimeout(-1)).toThrow(/expected 0 milliseconds or more, received -1/);
       expect(() => duplex.setTimeout(1, 'x' as never)).toThrow(/expected a function, received 'x'/);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  it('is not idle while the peer takes output, slowly', async () => {
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'performance', 'Date'] });
+    try {
+      const way = { usePoll: false, sync: false };
+      const { duplex, peer, events } = streamWithPeer(way, { unix: true });
+      duplex.setTimeout(100);
+      duplex.write(MUCH, () => events.push('written'));
+      for (let steps = 0; steps < 5; steps += 1) {
+        jest.advanceTimersByTime(60);
+        const before = duplex.bytesWritten;
+        for (const end = performance.now() + 5000; duplex.bytesWritten === before; ) {
+          if (performance.now() > end) throw new Error('not sent');
+          peer.recv(65536);
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+      }
+      expect(events).toEqual([]);
+      jest.advanceTimersByTime(100);
+      expect(events).toEqual(['timeout']);
     } finally {
       jest.useRealTimers();
     }

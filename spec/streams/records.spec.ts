@@ -8,6 +8,7 @@ import {
   closeAll,
   FileWrapper,
   type Records,
+  type RecordsOptions,
   records,
   SHUT_WR,
   SOCK_DGRAM,
@@ -18,10 +19,10 @@ import {
 } from 'asyncore';
 import { temporaryPath } from '../support/drive';
 import { keep, newMap } from '../support/keep';
-import { LineChat } from '../support/limits';
-import { until } from '../support/program';
+import { LineChat, stopClock, tick } from '../support/limits';
+import { LIMIT, until } from '../support/program';
 import { bareListener, call, connection, pair, received, willReset } from '../support/sockets';
-import { heardBy, LOOPS, run } from '../support/streams';
+import { heardBy, LOOPS, promisedPieces, run } from '../support/streams';
 
 const text = (data: string): Buffer => Buffer.from(data, 'latin1');
 
@@ -93,16 +94,25 @@ describe('records, without a map', () => {
 });
 
 describe.each(LOOPS)('records (%s)', (_, how) => {
+  interface Opened {
+    lines: Records<Buffer | string>;
+    ours: Socket;
+    peer: Socket;
+    map: ChannelMap;
+  }
+
   /** With a loop that runs already. */
-  function open<Options extends object>(
-    terminator: string | number | Uint8Array,
-    options?: Options,
-  ): { lines: Records<Buffer | string>; ours: Socket; peer: Socket; map: ChannelMap } {
+  function open(terminator: string | number | Uint8Array, options: RecordsOptions = {}): Opened {
+    const opened = openStill(terminator, options);
+    run(opened.map, how);
+    return opened;
+  }
+
+  /** The test drives the loop itself. */
+  function openStill(terminator: string | number | Uint8Array, options: RecordsOptions): Opened {
     const map = newMap();
     const [peer, ours] = connection();
-    const lines = records(ours, terminator, { map, ...options });
-    run(map, how);
-    return { lines, ours, peer, map };
+    return { lines: records(ours, terminator, { map, ...options }), ours, peer, map };
   }
 
   it.each<[string, string | number | Uint8Array, string, string[]]>([
@@ -257,6 +267,178 @@ describe.each(LOOPS)('records (%s)', (_, how) => {
     }
   });
 
+  it('are over when the program takes the channel out of its map', async () => {
+    for (const empty of [
+      (map: ChannelMap) => map.clear(),
+      (map: ChannelMap) => map.delete([...map.keys()][0] as number),
+    ]) {
+      const { lines, ours, map } = open('\n');
+      const asked = [lines.next(), lines.next()];
+      const writing = lines.write(Buffer.alloc(8_000_000)).catch((error: unknown) => error);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      empty(map);
+      for (const next of asked) expect(await next).toEqual({ done: true, value: undefined });
+      expect(await writing).toMatchObject({ code: 'ERR_CHANNEL_CLOSED' });
+      expect(ours.closed).toBe(true);
+    }
+  });
+
+  it('are over at the next call when there are other channels in that map', async () => {
+    for (const call of ['next', 'write'] as const) {
+      const { lines, ours, map } = open('\n');
+      new LineChat(pair()[0], map);
+      map.delete([...map.keys()][0] as number);
+      if (call === 'next') expect(await lines.next()).toEqual({ done: true, value: undefined });
+      else await expect(lines.write('x')).rejects.toMatchObject({ code: 'ERR_CHANNEL_CLOSED' });
+      expect(ours.closed).toBe(true);
+    }
+  });
+
+  it('throw the reset that the channel has already heard of, after what came before it', async () => {
+    const map = newMap();
+    const [peer, ours] = connection();
+    const chat = new LineChat(ours, map);
+    let lines: Records<string> | undefined;
+    chat.onRecord = () => chat.pauseReading();
+    chat.handleClose = () => {
+      lines = records(chat, '\n', { encoding: 'utf8' });
+    };
+    peer.send(text('1\n2\n3\n'));
+    run(map, how);
+    await until(() => chat.events.length === 1);
+    willReset(peer).close();
+    // Sending finds out, while the records are kept back.
+    await until(() => chat.push('x') === false);
+    const found: string[] = [];
+    const read = async (): Promise<void> => {
+      for await (const line of lines as Records<string>) found.push(line);
+    };
+    await expect(read()).rejects.toMatchObject({ code: 'ECONNRESET' });
+    expect(found).toEqual(['2', '3']);
+    expect(map.size).toBe(0);
+  });
+
+  it('leave nothing behind when close() of the channel throws', () => {
+    const map = newMap();
+    const [, ours] = pair();
+    const chat = new LineChat(ours, map);
+    chat.close = () => {
+      throw new Error('mine');
+    };
+    expect(() => records(chat, '\n')).toThrow('mine');
+    expect([map.size, ours.closed, chat.connected]).toEqual([0, true, false]);
+  });
+
+  it('throw ETIMEDOUT when nothing arrives for the timeout, after what came before', async () => {
+    const { lines, peer, ours, map } = open('\n', { encoding: 'utf8', timeout: 60 });
+    peer.send(text('1\n2\nunfin'));
+    const found: string[] = [];
+    const read = async (): Promise<void> => {
+      for await (const line of lines) found.push(String(line));
+    };
+    const from = performance.now();
+    const failed = await read().catch((error: unknown) => error);
+    expect(performance.now() - from).toBeGreaterThanOrEqual(59);
+    expect(failed).toBeInstanceOf(SocketError);
+    expect(failed).toMatchObject({ code: 'ETIMEDOUT', syscall: 'recv' });
+    expect(found).toEqual(['1', '2']);
+    expect([ours.closed, map.size]).toEqual([true, 0]);
+    await expect(lines.write('x')).rejects.toBe(failed);
+  });
+
+  it('count neither the time in which a record is worked on, nor output, against the peer', async () => {
+    const clock = stopClock();
+    const { lines, peer, map } = openStill('\n', { encoding: 'utf8', timeout: 1000 });
+    const pass = async (ms: number): Promise<void> => {
+      clock.advance(ms);
+      await tick(how, map, 3);
+    };
+    peer.send(text('1\n'));
+    const first = lines.next();
+    await pass(0);
+    expect((await first).value).toBe('1');
+    for (let passes = 0; passes < 3; passes += 1) await pass(900);
+    // The time begins here, and every byte begins it anew.
+    const asked = lines.next();
+    for (const byte of ['a', 'b', 'c', 'd\n']) {
+      await pass(900);
+      peer.send(text(byte));
+      await pass(0);
+    }
+    expect((await asked).value).toBe('abcd');
+    const silent = lines.next().catch((error: unknown) => error);
+    await pass(900);
+    await lines.write('are you there?\n');
+    await pass(99);
+    expect(map.size).toBe(1);
+    await pass(1);
+    expect(map.size).toBe(0);
+    expect(await silent).toMatchObject({ code: 'ETIMEDOUT', syscall: 'recv' });
+  });
+
+  it('have a write that waits alone reject with ETIMEDOUT when nothing leaves', async () => {
+    const clock = stopClock();
+    const { lines, peer, map } = openStill('\n', { timeout: 1000 });
+    const [chat] = [...map.values()] as unknown as [{ bytesWritten: number }];
+    clock.advance(900);
+    const failed = lines.write(Buffer.alloc(20_000_000)).catch((error: unknown) => error);
+    for (let steps = 0; steps < 3; steps += 1) {
+      clock.advance(900);
+      const before = chat.bytesWritten;
+      for (const end = Date.now() + LIMIT; chat.bytesWritten === before; ) {
+        if (Date.now() > end) throw new Error('nothing is sent');
+        received(peer);
+        await tick(how, map);
+      }
+    }
+    // Until the kernel has no more room.
+    for (let still = 0, before = -1; still < 20; still += 1) {
+      if (chat.bytesWritten !== before) still = 0;
+      before = chat.bytesWritten;
+      await tick(how, map);
+    }
+    clock.advance(999);
+    await tick(how, map, 3);
+    expect(map.size).toBe(1);
+    clock.advance(1);
+    await tick(how, map, 3);
+    expect(map.size).toBe(0);
+    const error = await failed;
+    expect(error).toMatchObject({ code: 'ETIMEDOUT', syscall: 'send' });
+    await expect(lines.next()).rejects.toBe(error);
+  });
+
+  it('give a write all of the timeout, although the peer takes nothing before it either', async () => {
+    const clock = stopClock();
+    const map = newMap();
+    const chat = new LineChat(pair()[0], map);
+    chat.push(Buffer.alloc(8_000_000));
+    await tick(how, map, 3);
+    const lines = records(chat, '\n', { timeout: 1000 });
+    clock.advance(900);
+    const failed = lines.write('x').catch((error: unknown) => error);
+    clock.advance(999);
+    await tick(how, map, 3);
+    expect(map.size).toBe(1);
+    clock.advance(1);
+    await tick(how, map, 3);
+    expect(await failed).toMatchObject({ code: 'ETIMEDOUT' });
+  });
+
+  it('give up at the timeout what a peer that has ended its stream does not read', async () => {
+    const clock = stopClock();
+    const { lines, peer, map } = openStill('\n', { timeout: 1000 });
+    const asked = lines.next();
+    const failed = lines.write(Buffer.alloc(20_000_000)).catch((error: unknown) => error);
+    peer.shutdown(SHUT_WR);
+    for (let passes = 0; passes < 10; passes += 1) await tick(how, map);
+    expect(map.size).toBe(1);
+    clock.advance(1000);
+    await tick(how, map, 3);
+    expect(await asked).toEqual({ done: true, value: undefined });
+    expect(await failed).toMatchObject({ code: 'ETIMEDOUT', syscall: 'send' });
+  });
+
   it('end by throw()', async () => {
     const { lines, ours } = open('\n');
     await expect(lines.throw(new Error('mine'))).rejects.toThrow('mine');
@@ -285,6 +467,59 @@ describe.each(LOOPS)('records (%s)', (_, how) => {
       await lines.write(`${line}.`);
     }
     expect(String(await heardBy(peer))).toBe('1.2.');
+  });
+
+  it('can be answered until the iteration is over, the unterminated last one as well', async () => {
+    for (const sent of ['a\n', 'a', 'a\nb\n', 'a\nb']) {
+      const { lines, peer, map } = open('\n', { encoding: 'utf8' });
+      peer.send(text(sent));
+      peer.shutdown(SHUT_WR);
+      let answers = '';
+      for await (const line of lines) {
+        // The end of the stream comes meanwhile.
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        await lines.write(`<${line}>`);
+        answers += `<${line}>`;
+      }
+      expect(answers).toBe(sent.length < 3 ? '<a>' : '<a><b>');
+      expect(String(await heardBy(peer))).toBe(answers);
+      expect(map.size).toBe(0);
+      await expect(lines.write('late')).rejects.toMatchObject({ code: 'ERR_CHANNEL_CLOSED' });
+    }
+  });
+
+  it.each(['the end of the stream', 'a shutdown'])(
+    'end after %s when what was written is sent',
+    async (what) => {
+      for (const first of ['next', 'write']) {
+        const { lines, peer, map } = open('\n');
+        const large = Buffer.alloc(8_000_000, 'x');
+        let asked = first === 'next' ? lines.next() : null;
+        const writing = lines.write(large);
+        const cut = what === 'a shutdown' ? shutdown(map) : peer.shutdown(SHUT_WR);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        asked ??= lines.next();
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        expect((await heardBy(peer)).length).toBe(large.length);
+        await writing;
+        expect(await asked).toEqual({ done: true, value: undefined });
+        expect(await cut).toBe(what === 'a shutdown' ? 0 : undefined);
+        expect(map.size).toBe(0);
+      }
+    },
+  );
+
+  it('end in order, but the write fails, when the peer leaves before it has read', async () => {
+    const { lines, peer } = open('\n');
+    const asked = lines.next();
+    const writing = lines.write(Buffer.alloc(8_000_000));
+    // Before there is a handler for it.
+    const failed = writing.catch((error: unknown) => error);
+    peer.shutdown(SHUT_WR);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    willReset(peer).close();
+    expect(await asked).toEqual({ done: true, value: undefined });
+    expect(await failed).toMatchObject({ code: expect.stringMatching(/^(ECONNRESET|EPIPE)$/) });
   });
 
   it('have a write settle when the kernel has taken it', async () => {
@@ -324,6 +559,28 @@ describe.each(LOOPS)('records (%s)', (_, how) => {
     await writing;
     expect(await cut).toBe(0);
     expect(await all(lines)).toEqual(['2']);
+  });
+
+  it('have a write wait for a producer that has promised its next piece', async () => {
+    const map = newMap();
+    const [peer, ours] = pair();
+    const chat = new LineChat(ours, map);
+    const { resume, later } = promisedPieces();
+    chat.pushFrom(later);
+    run(map, how);
+    await until(() => received(peer) === 'one ');
+    const lines = records(chat, '\n');
+    let written = false;
+    const writing = lines.write('three').then(() => {
+      written = true;
+    });
+    const cut = shutdown(map);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect([written, ours.closed]).toEqual([false, false]);
+    resume();
+    expect(String(await heardBy(peer))).toBe('two three');
+    await writing;
+    expect(await cut).toBe(0);
   });
 
   it('may come from a chat that gives its socket up', async () => {
@@ -369,6 +626,9 @@ describe('What records are refused for', () => {
     [{ maxRecordLength: 0 }, 'ERR_OUT_OF_RANGE', /maxRecordLength .* received 0/],
     [{ maxRecordLength: '9' }, 'ERR_INVALID_ARG_TYPE', /received '9'/],
     [{ encoding: 'utf9' }, 'ERR_UNKNOWN_ENCODING', /received 'utf9'/],
+    [{ timeout: -1 }, 'ERR_OUT_OF_RANGE', /expected a timeout of 0 ms or more, received -1/],
+    [{ timeout: NaN }, 'ERR_OUT_OF_RANGE', /expected a timeout of 0 ms or more, received NaN/],
+    [{ timeout: '9' }, 'ERR_INVALID_ARG_TYPE', /expected a timeout in milliseconds, received '9'/],
     [{ map: {} }, 'ERR_INVALID_ARG_TYPE', /expected a ChannelMap, received {}/],
     [{ signal: {} }, 'ERR_INVALID_ARG_TYPE', /expected an AbortSignal, received {}/],
   ])('an option: %p', (options, code, message) => {

@@ -66,3 +66,17 @@ export async function heardBy(peer: Socket): Promise<Buffer> {
   });
   return Buffer.concat(pieces);
 }
+
+/** Yields `one `, and `two ` when it is told to. */
+export function promisedPieces(): { resume(): void; later: AsyncIterable<string> } {
+  let resume = (): void => {};
+  const resumed = new Promise<void>((resolve) => {
+    resume = resolve;
+  });
+  async function* pieces(): AsyncGenerator<string> {
+    yield 'one ';
+    await resumed;
+    yield 'two ';
+  }
+  return { resume, later: pieces() };
+}
