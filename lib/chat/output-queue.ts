@@ -21,13 +21,14 @@ import { Dispatcher, sessionOf } from '../channels/dispatcher';
 import { LOCAL } from '../channels/ending';
 import { isFile, type Session } from '../channels/session';
 import { badRange, badType, isExit, isSystemError } from '../errors';
+import { Socket, type SocketLike } from '../kernel/socket';
 import type { Memory } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { routeError, runHandler } from '../loop/dispatch';
 import { outbox, type Sender } from '../loop/outbox';
 import type { OutputBuffer } from './output-buffer';
 import { OutputMarks } from './output-marks';
-import { checkSent, isKernels, type Owner, type Steps } from './output-steps';
+import { checkSent, type Owner, type Steps } from './output-steps';
 import type { Producer } from './producers';
 import { sendItself, sendsItself } from './producers/file';
 import { PIECE } from './producers/producer';
@@ -38,8 +39,9 @@ const SENDS_PER_EVENT = 16;
 /** A send of a file costs about half as much, as no byte is copied. It may be so many times as large. */
 const FILE_FACTOR = 2;
 
-// Taken once, see `isKernels`.
+// Taken once, so that a patched prototype is told from the library's own.
 const DISPATCHER_SEND = Dispatcher.prototype.send;
+const SOCKET_SEND = Socket.prototype.send;
 
 // When a push is refused.
 const CLOSING = 'after closeWhenDone';
@@ -470,4 +472,9 @@ export class OutputQueue implements Sender {
       routeError(this.#owner, error);
     }
   }
+}
+
+/** Whether a socket is the kernel's own, with the library's own method. */
+function isKernels(socket: SocketLike | null): boolean {
+  return socket instanceof Socket && socket.send === SOCKET_SEND;
 }

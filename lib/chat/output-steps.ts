@@ -2,10 +2,6 @@
 
 import type { Dispatcher } from '../channels/dispatcher';
 import { badRange } from '../errors';
-import { Socket, type SocketLike } from '../kernel/socket';
-
-// Taken once, so that a patched prototype is told from the library's own.
-const SOCKET_SEND = Socket.prototype.send;
 
 /** The methods that output goes through, which a subclass may override. */
 export interface Steps {
@@ -23,11 +19,6 @@ export interface Owner extends Dispatcher, Steps {
   highWaterMark: number;
   useEncoding: boolean;
   handleDrain(): unknown;
-}
-
-/** Whether a socket is the kernel's own, with the library's own method. */
-export function isKernels(socket: SocketLike | null): boolean {
-  return socket instanceof Socket && socket.send === SOCKET_SEND;
 }
 
 /** What an override of send() has returned. */

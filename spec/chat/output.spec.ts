@@ -2002,6 +2002,44 @@ describe('AsyncChat, producers that hold something', () => {
     expect(closed).toEqual(['late']);
   });
 
+  it('are refused also where their close throws, and handleError is told', () => {
+    const states: [string, (talk: Pick<ReturnType<typeof talk>, 'chat' | 'theirs'>) => void][] = [
+      ['after closeWhenDone', ({ chat }) => chat.closeWhenDone()],
+      ['after endWhenDone', ({ chat }) => chat.endWhenDone()],
+      ['on a closed connection', ({ chat }) => chat.close()],
+      [
+        'on a closed connection', // which this push finds out
+        ({ chat, theirs }) => {
+          theirs.close();
+          chat.handleClose = () => {};
+        },
+      ],
+    ];
+    for (const [when, prepare] of states) {
+      for (const from of [false, true]) {
+        const prepared = when === 'on a closed connection' ? talk() : waiting();
+        prepare(prepared);
+        const { chat } = prepared;
+        const errors: unknown[] = [];
+        const logged: string[] = [];
+        chat.handleError = (error) => void errors.push(error);
+        chat.logInfo = (message, type) => void logged.push(`${type}: ${message}`);
+        chat.ignoreLogTypes = new Set();
+        const failure = new Error('stuck');
+        const fail = (): never => {
+          throw failure;
+        };
+        const next = () => ({ done: false as const, value: 'x' });
+        const iterable = { [Symbol.iterator]: () => ({ next, return: fail }) };
+        const result = from
+          ? chat.pushFrom(iterable)
+          : chat.pushWithProducer({ more: () => 'x', close: fail });
+        expect([result, errors]).toEqual([false, [failure]]);
+        expect(logged).toEqual([`warning: pushWithProducer ${when}: refused`]);
+      }
+    }
+  });
+
   it('are closed when they come too late, as the channel has closed', () => {
     const { chat } = talk();
     const closed: string[] = [];
