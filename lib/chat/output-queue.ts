@@ -23,8 +23,9 @@ import { isFile, type Session } from '../channels/session';
 import { badRange, badType, isExit, isSystemError } from '../errors';
 import { Socket, type SocketLike } from '../kernel/socket';
 import type { Memory } from '../kernel/syscalls';
-import type { Channel } from '../loop/channel';
+import type { Channel, SpinSigns } from '../loop/channel';
 import { routeError, runHandler } from '../loop/dispatch';
+import { WRITE } from '../loop/entry';
 import { outbox, type Sender } from '../loop/outbox';
 import type { OutputBuffer } from './output-buffer';
 import { OutputMarks } from './output-marks';
@@ -104,6 +105,14 @@ export class OutputQueue implements Sender {
   /** Whether data that was taken off the fifo, or never stood there, is not the kernel's yet. */
   get holdsData(): boolean {
     return this.#refilling || this.#segment.length > 0 || this.#buffer.holdsData;
+  }
+
+  /** @param known why the channel spins, otherwise; undefined: no reason to warn */
+  reasonOfSpin(event: number, signs: SpinSigns, known: string | undefined): string | undefined {
+    if (known === undefined || signs.threw || event !== WRITE) return known;
+    // Whether all waits for a promise: what the library's own writable() looks at.
+    if (this.isEmpty() || this.isReady()) return known;
+    return 'writable() returns true while the promise of a producer is pending: let it return super.writable().';
   }
 
   get marks(): OutputMarks {

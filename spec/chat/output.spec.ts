@@ -2003,7 +2003,7 @@ describe('AsyncChat, producers that hold something', () => {
   });
 
   it('are refused also where their close throws, and handleError is told', () => {
-    const states: [string, (talk: Pick<ReturnType<typeof talk>, 'chat' | 'theirs'>) => void][] = [
+    const states: [string, (talk: Talk<Talker>) => void][] = [
       ['after closeWhenDone', ({ chat }) => chat.closeWhenDone()],
       ['after endWhenDone', ({ chat }) => chat.endWhenDone()],
       ['on a closed connection', ({ chat }) => chat.close()],
@@ -2578,5 +2578,30 @@ describe('findPrefixAtEnd', () => {
     expect(findPrefixAtEnd(Buffer.from(haystack), new Uint8Array(Buffer.from(needle)))).toBe(
       expected,
     );
+  });
+});
+
+describe('A writable() in the manner of Python', () => {
+  it('is called all the time while a producer’s promise is pending, and the program is told', () => {
+    class Porter extends QuietChat {
+      override writable(): boolean {
+        return !this.connected || this.writableLength > 0 || !this.producerFifo.isEmpty();
+      }
+    }
+    const texts: string[] = [];
+    jest.spyOn(process, 'emitWarning').mockImplementation(((text: string) => {
+      texts.push(text);
+    }) as never);
+    const map = new ChannelMap();
+    const [mine, theirs] = Socket.pair();
+    keep(theirs);
+    const chat = new Porter(mine, map);
+    chat.pushWithProducer({ more: () => new Promise(() => {}) });
+    loopSync({ map, timeout: 0, count: 4100 });
+    chat.close();
+    expect(texts).toEqual([
+      'Porter uses a whole CPU: 4000 write events in a row have changed nothing. writable() returns ' +
+        'true while the promise of a producer is pending: let it return super.writable().',
+    ]);
   });
 });
