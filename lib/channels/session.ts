@@ -399,12 +399,21 @@ const DRAIN_SIZE = 65536;
 const DRAINS = 128;
 
 /**
+ * A pipe, a terminal or a regular file, as by a FileWrapper: it knows no reset, a read may block, and its
+ * descriptor may never become writable. Every socket has a `shutdown`, a stand-in too.
+ */
+export const isFile = (socket: SocketLike | null): boolean =>
+  socket !== null && typeof socket.shutdown !== 'function';
+
+/**
  * Reads and drops what has arrived, before a close. A socket that is closed over unread input resets the
- * connection, and the output that the kernel still holds is lost.
+ * connection, and the output that the kernel still holds is lost. Does nothing for a file, and for datagrams.
  */
 export function drainInput(socket: SocketLike | null): void {
+  if (socket === null || isFile(socket)) return;
+  if (socket instanceof Socket && socket.type === SOCK_DGRAM) return;
   try {
-    for (let left = DRAINS; socket !== null && left > 0; left -= 1) {
+    for (let left = DRAINS; left > 0; left -= 1) {
       const data = socket.recv(DRAIN_SIZE);
       if (data === null || data.length === 0) return;
     }

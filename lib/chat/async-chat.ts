@@ -14,7 +14,7 @@ import type { Handled } from '../channels/handlers';
 import { drainInput, type Session } from '../channels/session';
 import { badInstance, badType, declareAbstract } from '../errors';
 import { flushPending } from '../kernel/socket';
-import { beforeError, takesUpInput } from '../loop/channel';
+import { beforeError, explainSpin, type SpinSigns, takesUpInput } from '../loop/channel';
 import { handleResult } from '../loop/dispatch';
 import { declarePredicates, declareState } from '../loop/interest';
 import { outbox } from '../loop/outbox';
@@ -350,7 +350,7 @@ export abstract class AsyncChat extends Dispatcher {
 
   /**
    * Calls `handleClose` when all that has been pushed is sent: in a later write event, even if nothing
-   * waits. Input goes on until then; to ignore it, call `setTerminator(null)`. Only when this is called
+   * waits (a pipe or file needs none then: in the next tick). Input goes on until then; to ignore it, call `setTerminator(null)`. Only when this is called
    * because of an error, in `handleError` for example, no further record is delivered. Python's
    * `close_when_done`.
    */
@@ -374,7 +374,7 @@ export abstract class AsyncChat extends Dispatcher {
    * nothing waits. What is pushed after does not delay it. Whether the peer has read it, only the peer can
    * tell. Under `loopSync`, and while a handler runs, no promise is settled.
    * @returns a promise that rejects with `ERR_CHANNEL_CLOSED` when the channel closes before, or the peer is
-   *   gone, and with `ERR_OUTPUT_DISCARDED` after `discardBuffers`
+   *   gone, and with `ERR_OUTPUT_DISCARDED` when the output is discarded, or taken off `producerFifo`
    */
   flushed(): Promise<void> {
     return this.#out.marks.flushed();
@@ -460,6 +460,11 @@ export abstract class AsyncChat extends Dispatcher {
   override writable(): boolean {
     if (!this.connected) return this.connecting;
     return this.#out.isReady();
+  }
+
+  /** @internal */
+  override [explainSpin](event: number, signs: SpinSigns): string | undefined {
+    return this.#out.reasonOfSpin(event, signs, super[explainSpin](event, signs));
   }
 
   /** Closes the channel, without a word in the log. */

@@ -7,6 +7,9 @@ export interface FifoWatcher {
   interestChanged(): void;
 }
 
+/** The item before the last one. @internal */
+export const beforeLast = Symbol('beforeLast');
+
 /** Stands for every empty list. Most fifos are empty most of the time. Never written to. */
 const NOTHING: never[] = [];
 
@@ -95,6 +98,11 @@ export class Fifo<Item> implements Iterable<Item> {
   last(): Item {
     if (this.isEmpty()) throw emptyFifo('last');
     return this.#items[this.#items.length - 1] as Item;
+  }
+
+  /** Undefined: there is none. @internal */
+  [beforeLast](): Item | undefined {
+    return this.length < 2 ? undefined : this.#items[this.#items.length - 2];
   }
 
   #append(item: Item): void {

@@ -4,8 +4,8 @@
 import { Buffer } from 'node:buffer';
 import { badType } from '../errors';
 import { type Awaiter, ask, NOT_YET, stopAwaiting } from './arrival';
-import { Fifo, type FifoWatcher } from './fifo';
-import { Mark } from './output-marks';
+import { beforeLast, Fifo, type FifoWatcher } from './fifo';
+import { Mark, type OutputMarks, type Places } from './output-marks';
 import type { Producer } from './producers';
 import { type FileProducer, sendsItself } from './producers/file';
 import { encodeText } from './producers/text';
@@ -25,7 +25,7 @@ interface Owner extends FifoWatcher {
   encoding: BufferEncoding;
 }
 
-export class OutputBuffer implements FifoWatcher, Awaiter {
+export class OutputBuffer implements FifoWatcher, Awaiter, Places {
   readonly #owner: Owner;
   #fifo = new Fifo<FifoItem>();
   /** Taken from the fifo and not yet by the kernel. */
@@ -46,6 +46,8 @@ export class OutputBuffer implements FifoWatcher, Awaiter {
   #failure: { readonly error: unknown } | null = null;
   /** The producer that stood at the head of the fifo, and has promised its next piece. */
   #awaited: Producer | null = null;
+  /** The marks of the chat; null until the program asks for one. */
+  marks: OutputMarks | null = null;
   /** Counts the calls of `clear`: what was taken before one is not put back after it. */
   #clears = 0;
 
@@ -59,6 +61,7 @@ export class OutputBuffer implements FifoWatcher, Awaiter {
   interestChanged(): void {
     this.changes += 1;
     this.#fifoFilled = !this.#fifo.isEmpty();
+    if (this.marks !== null && !this.#fifoFilled) this.marks.fifoChanged();
     this.#owner.interestChanged();
   }
 
@@ -71,7 +74,13 @@ export class OutputBuffer implements FifoWatcher, Awaiter {
     this.#fifo = fifo;
     this.hasStockFifo = fifo.constructor === Fifo;
     fifo.watch(this);
+    this.marks?.fifoChanged();
     this.interestChanged();
+  }
+
+  /** What stands on the fifo, the next item first. */
+  [Symbol.iterator](): Iterator<FifoItem> {
+    return this.#fifo[Symbol.iterator]();
   }
 
   get data(): Uint8Array {
@@ -81,7 +90,14 @@ export class OutputBuffer implements FifoWatcher, Awaiter {
   set data(data: Uint8Array) {
     const wasEmpty = this.#data.length === 0;
     this.#data = data.length === 0 ? NOTHING : data;
-    if (wasEmpty !== (data.length === 0)) this.#owner.interestChanged();
+    if (wasEmpty === (data.length === 0)) return;
+    this.#owner.interestChanged();
+    if (this.marks !== null && !wasEmpty) this.marks.reachDue();
+  }
+
+  /** Whether something that was taken from the fifo has not been sent yet. */
+  get holdsData(): boolean {
+    return this.#data.length > 0 || this.#pieces !== null;
   }
 
   /** Bytes that wait. A producer counts for what it has been asked for. */
@@ -131,10 +147,14 @@ export class OutputBuffer implements FifoWatcher, Awaiter {
     return sendsItself(head) ? head : null;
   }
 
+  get closesNow(): boolean {
+    if (this.#data.length > 0 || this.#failure !== null) return false;
+    return !this.#fifo.isEmpty() && this.#fifo.first() === null;
+  }
+
   /** Whether closing the channel is what comes next. Takes that off the fifo. */
   takeClose(): boolean {
-    if (this.#data.length > 0 || this.#failure !== null) return false;
-    if (this.#fifo.isEmpty() || this.#fifo.first() !== null) return false;
+    if (!this.closesNow) return false;
     this.#fifo.pop();
     return true;
   }
@@ -155,12 +175,9 @@ export class OutputBuffer implements FifoWatcher, Awaiter {
 
   /** What is to be sent last. */
   lastItem(): unknown {
-    if (this.closes) return [...this.#fifo].at(-2);
-    return this.#fifo.isEmpty() ? undefined : this.#fifo.last();
-  }
-
-  has(mark: Mark): boolean {
-    return [...this.#fifo].includes(mark);
+    if (!this.closes) return this.#fifo.isEmpty() ? undefined : this.#fifo.last();
+    // A subclass may keep its items elsewhere.
+    return this.hasStockFifo ? this.#fifo[beforeLast]() : [...this.#fifo].at(-2);
   }
 
   /** Makes `data` the first that is sent next. */
@@ -208,15 +225,17 @@ export class OutputBuffer implements FifoWatcher, Awaiter {
   /**
    * Closes the waiting producers and takes them off the fifo, because they will not be asked again. Items
    * without `close` stay: as in Python, a channel that connects again goes on with them. But the null of
-   * `closeWhenDone` was meant for this connection.
+   * `closeWhenDone` was meant for this connection. The marks of a chat that shares the fifo stay, too.
    * @param close closes a producer. Only ExitNow may come out of it
    */
   abandon(close: (producer: Closable) => void): void {
     if (this.#awaited !== null) this.#stopAwaiting();
     if (this.hasStockFifo && !this.#fifoFilled) return;
     const items = [...this.#fifo];
-    const closable = items.filter(isClosable);
-    this.#refillFifo(items.filter((item) => item !== null && !isClosable(item)));
+    const isOurs = (item: FifoItem): item is Closable =>
+      isClosable(item) && !(item instanceof Mark && !item.isOf(this));
+    const closable = items.filter(isOurs);
+    this.#refillFifo(items.filter((item) => item !== null && !isOurs(item)));
     let exit: { readonly error: unknown } | null = null;
     for (const producer of closable) {
       try {
@@ -325,9 +344,9 @@ export class OutputBuffer implements FifoWatcher, Awaiter {
         if (!this.#ask(head)) return null;
       } else {
         // What was taken before it has not been sent yet.
-        if (this.#data.length > 0 || this.#pieces !== null) return null;
+        if (this.holdsData) return null;
         this.#fifo.pop();
-        head.reach();
+        head.reach(this);
       }
     }
     return null;

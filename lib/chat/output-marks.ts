@@ -1,38 +1,50 @@
 // Places in a chat's output, for `flushed` and `endWhenDone`.
 //
 // A mark stands on the fifo behind what was pushed before it, and is reached when all of that is the
-// kernel's. A refill stops before a mark, so that what is pushed after it does not delay it. For a program
-// that empties a `producerFifo` by itself, a mark is a producer that yields nothing.
+// kernel's. A refill stops before a mark, so that what is pushed after it does not delay it.
+//
+// Others may take a mark off the fifo: an override of `refillBuffer` or `initiateSend`, to which a mark is a
+// producer that yields nothing, and a chat that shares the fifo. Data from before the mark may still wait in
+// the buffer of the mark's own chat then. Such a mark is due, and reached when that buffer is empty.
 
 import type { Dispatcher } from '../channels/dispatcher';
-import type { Session } from '../channels/session';
+import { isFile, type Session } from '../channels/session';
 import { badType } from '../errors';
 import { SHUT_WR } from '../kernel/platform/constants';
 import type { SocketLike } from '../kernel/socket';
+import { registryOf } from '../loop/channel-map';
+import { routeError, write } from '../loop/dispatch';
+import { Deadline, type Timers } from '../loop/timers';
 import type { Producer } from './producers';
 
 /** A place in the output. */
 export class Mark implements Producer {
-  readonly #reached: () => void;
-  readonly #lost: () => void;
+  readonly #marks: OutputMarks;
 
-  /** @param lost called when the place will not be reached, as the output before it is dropped */
-  constructor(reached: () => void, lost: () => void) {
-    this.#reached = reached;
-    this.#lost = lost;
+  constructor(marks: OutputMarks) {
+    this.#marks = marks;
   }
 
-  reach(): void {
-    this.#reached();
+  /** Whether the mark is of the chat whose fifo and buffer `places` are. */
+  isOf(places: Places): boolean {
+    return this.#marks.places === places;
   }
 
+  /** A refill by the library has come here, and taken the mark off. @param places where it was taken off */
+  reach(places: Places): void {
+    if (this.isOf(places)) this.#marks.reach(this);
+    else this.#marks.taken(this);
+  }
+
+  /** The program has taken the mark off. */
   more(): null {
-    this.reach();
+    this.#marks.taken(this);
     return null;
   }
 
+  /** The place will not be reached: the output before it is dropped. */
   close(): void {
-    this.#lost();
+    this.#marks.lose(this);
   }
 }
 
@@ -43,17 +55,20 @@ export class EndMark extends Mark {}
 interface Queue {
   readonly session: Session;
   isEmpty(): boolean;
+  /** Whether data that was taken off the fifo is not the kernel's yet. */
+  readonly holdsData: boolean;
 }
 
 /** Its fifo. */
-interface Places {
+export interface Places extends Iterable<unknown> {
   /** Whether the channel closes when all is sent. */
   readonly closes: boolean;
+  /** Whether closing the channel is what comes next. */
+  readonly closesNow: boolean;
   /** Puts a mark behind all that is to be sent, but before the close. */
   pushMark(mark: Mark): void;
   /** What was put there last, if it is still to be sent. */
   lastItem(): unknown;
-  has(mark: Mark): boolean;
 }
 
 /** A call of `flushed` that waits. */
@@ -73,15 +88,80 @@ class Flush {
 export class OutputMarks {
   readonly #owner: Dispatcher;
   readonly #queue: Queue;
-  readonly #places: Places;
+  readonly places: Places;
+  /** By the mark that each waits for, which may be that of `endWhenDone`. */
   readonly #flushes = new Map<unknown, Flush>();
   /** `endWhenDone`. Its `socket` is the one whose stream has been ended; null: that is still to come. */
   #end: { readonly mark: Mark; socket: SocketLike | null } | null = null;
+  /** Taken off the fifo, and reached when the queue holds no data. */
+  #due: Mark[] = [];
+  /** A microtask is going to look for marks that the program has taken off. */
+  #looks = false;
+  /** The close of a file, and where it stands. */
+  #close: { readonly deadline: Deadline; readonly timers: Timers } | null = null;
 
   constructor(owner: Dispatcher, queue: Queue, places: Places) {
     this.#owner = owner;
     this.#queue = queue;
-    this.#places = places;
+    this.places = places;
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // What becomes of marks.
+
+  /** All before the mark is the kernel's. */
+  reach(mark: Mark): void {
+    if (this.#end?.mark === mark) {
+      // Before the call: a handler may replace the socket.
+      this.#end.socket = this.#queue.session.socket;
+      this.#shutDown(this.#end.socket);
+    }
+    this.#settle(mark, this.#queue.session.gone);
+  }
+
+  /** The mark is off the fifo. */
+  taken(mark: Mark): void {
+    if (this.#end?.mark !== mark && !this.#flushes.has(mark)) return;
+    this.#due.push(mark);
+    this.reachDue();
+  }
+
+  /** Called when the queue may have got rid of the data that it held. */
+  reachDue(): void {
+    if (this.#due.length === 0 || this.#queue.holdsData) return;
+    for (const mark of this.#due.splice(0)) {
+      if (this.#queue.session.gone) this.lose(mark);
+      else this.reach(mark);
+    }
+  }
+
+  lose(mark: Mark): void {
+    // An end that has come stays: nothing may be pushed after it.
+    if (this.#end?.mark === mark && this.#end.socket === null) this.#end = null;
+    this.#settle(mark, true);
+  }
+
+  /** The output is dropped, or nobody is left to get it. */
+  giveUp(): void {
+    this.#close?.timers.clear(this.#close.deadline);
+    this.#close = null;
+    for (const mark of this.#due.splice(0)) this.lose(mark);
+    for (const mark of this.#flushes.keys()) this.#settle(mark, true);
+  }
+
+  /**
+   * The fifo has become empty, or another one has taken its place. Marks that are on it no longer, and were
+   * not reached, are lost. A program that has taken an item off may still ask it: that is seen afterwards.
+   */
+  fifoChanged(): void {
+    if (this.#looks || this.#flushes.size === 0) return;
+    this.#looks = true;
+    queueMicrotask(() => {
+      this.#looks = false;
+      const left = new Set<unknown>(this.places);
+      for (const mark of this.#due) left.add(mark);
+      for (const mark of this.#flushes.keys()) if (!left.has(mark)) this.#settle(mark, true);
+    });
   }
 
   // -------------------------------------------------------------------------------------------
@@ -91,15 +171,15 @@ export class OutputMarks {
   flushed(): Promise<void> {
     if (this.#queue.session.gone) return Promise.reject(this.#lostOutput());
     if (this.#queue.isEmpty()) return Promise.resolve();
-    const known = this.#flushes.get(this.#places.lastItem());
+    const last = this.places.lastItem();
+    const known = this.#flushes.get(last);
     if (known !== undefined) return known.promise;
     const flush = new Flush();
-    const mark = new Mark(
-      () => this.#settle(mark, this.#queue.session.gone),
-      () => this.#settle(mark, true),
-    );
+    // Nothing follows the end of the stream, so its mark serves as well.
+    const ends = this.#end !== null && this.#end.mark === last;
+    const mark = ends ? last : new Mark(this);
     this.#flushes.set(mark, flush);
-    this.#places.pushMark(mark);
+    if (!ends) this.places.pushMark(mark as Mark);
     return flush.promise;
   }
 
@@ -109,11 +189,6 @@ export class OutputMarks {
     this.#flushes.delete(mark);
     if (lost) flush.reject(this.#lostOutput());
     else flush.resolve();
-  }
-
-  /** The output is dropped, or nobody is left to get it. */
-  giveUp(): void {
-    for (const mark of this.#flushes.keys()) this.#settle(mark, true);
   }
 
   #lostOutput(): Error {
@@ -132,21 +207,11 @@ export class OutputMarks {
   /** Ends the stream when all that waits now is the kernel's. */
   end(): void {
     const { socket, gone } = this.#queue.session;
-    if (gone || this.#places.closes || this.ends()) return;
+    if (gone || this.places.closes || this.ends()) return;
     if (socket !== null) checkSocket(socket);
-    const mark = new EndMark(
-      () => {
-        // Before the call: a handler may replace the socket.
-        end.socket = this.#queue.session.socket;
-        this.#shutDown(end.socket);
-      },
-      () => {
-        if (this.#end === end) this.#end = null;
-      },
-    );
-    const end = { mark, socket: null as SocketLike | null };
-    this.#end = end;
-    this.#places.pushMark(mark);
+    const mark = new EndMark(this);
+    this.#end = { mark, socket: null };
+    this.places.pushMark(mark);
   }
 
   /** Whether nothing may be pushed any more, as the stream ends, or has ended. */
@@ -154,9 +219,16 @@ export class OutputMarks {
     if (this.#end === null) return false;
     const { mark, socket } = this.#end;
     // The program may have taken the mark off, or replaced the socket.
-    const holds = socket === null ? this.#places.has(mark) : socket === this.#queue.session.socket;
+    const holds = socket === null ? this.#waits(mark) : socket === this.#queue.session.socket;
     if (!holds) this.#end = null;
     return holds;
+  }
+
+  /** Nearly always the mark is the last item: what is pushed after it is refused. */
+  #waits(mark: Mark): boolean {
+    return (
+      this.places.lastItem() === mark || this.#due.includes(mark) || [...this.places].includes(mark)
+    );
   }
 
   #shutDown(socket: SocketLike | null): void {
@@ -164,8 +236,34 @@ export class OutputMarks {
     try {
       checkSocket(socket).shutdown(SHUT_WR);
     } catch (error) {
-      session.sendFailed(this.#owner, error);
+      // Not thrown: whoever has sent the last bytes need not be a handler of this channel.
+      try {
+        session.sendFailed(this.#owner, error);
+      } catch (other) {
+        routeError(this.#owner, other);
+      }
     }
+  }
+
+  // -------------------------------------------------------------------------------------------
+  // closeWhenDone
+
+  /**
+   * Where nothing waits, a file closes in the next tick. It may never have the write event in which a socket
+   * closes: the read end of a pipe is never writable.
+   */
+  closeFile(): void {
+    const { session } = this.#queue;
+    if (session.fd === null) return;
+    const deadline = new Deadline(() => {
+      this.#close = null;
+      const { connected, socket } = this.#queue.session;
+      if (connected && isFile(socket) && this.places.closesNow) write(this.#owner);
+    });
+    const registry = registryOf(session.map);
+    this.#close = { deadline, timers: registry.timers };
+    registry.timers.set(deadline, performance.now());
+    registry.wake();
   }
 }
 

@@ -19,15 +19,17 @@ import { Buffer } from 'node:buffer';
 import { logFor } from '../channels/channel-log';
 import { Dispatcher, sessionOf } from '../channels/dispatcher';
 import { LOCAL } from '../channels/ending';
-import type { Session } from '../channels/session';
+import { isFile, type Session } from '../channels/session';
 import { badRange, badType, isExit, isSystemError } from '../errors';
 import { Socket, type SocketLike } from '../kernel/socket';
 import type { Memory } from '../kernel/syscalls';
-import type { Channel } from '../loop/channel';
-import { handleResult, routeError, runHandler } from '../loop/dispatch';
+import type { Channel, SpinSigns } from '../loop/channel';
+import { routeError, runHandler } from '../loop/dispatch';
+import { WRITE } from '../loop/entry';
 import { outbox, type Sender } from '../loop/outbox';
 import type { OutputBuffer } from './output-buffer';
 import { OutputMarks } from './output-marks';
+import { checkSent, type Owner, type Steps } from './output-steps';
 import type { Producer } from './producers';
 import { sendItself, sendsItself } from './producers/file';
 import { PIECE } from './producers/producer';
@@ -46,24 +48,6 @@ const SOCKET_SEND = Socket.prototype.send;
 const CLOSING = 'after closeWhenDone';
 const ENDING = 'after endWhenDone';
 const CLOSED = 'on a closed connection';
-
-/** The methods that output goes through, which a subclass may override. */
-interface Steps {
-  initiateSend(): void;
-  refillBuffer(): void;
-  send(data: Uint8Array): number;
-  writable(): boolean;
-}
-
-/** The chat that sends from a queue. */
-interface Owner extends Dispatcher, Steps {
-  acOutBufferSize: number;
-  batchOutput: boolean;
-  encoding: BufferEncoding;
-  highWaterMark: number;
-  useEncoding: boolean;
-  handleDrain(): unknown;
-}
 
 const handleDrain = (channel: Channel): unknown => (channel as Owner).handleDrain();
 
@@ -86,8 +70,8 @@ export class OutputQueue implements Sender {
   #hasFiles = false;
   /** `handleDrain` is due when all has been sent. */
   #drainDue = false;
-  /** Null until the program asks for one. */
-  #marks: OutputMarks | null = null;
+  /** An override of `refillBuffer` is running. What it has taken from the fifo may be anywhere. */
+  #refilling = false;
 
   /**
    * @param buffer what is sent after the segment
@@ -118,9 +102,23 @@ export class OutputQueue implements Sender {
     return (mayHaveSegment && this.#segment.length > 0) || this.#buffer.isReady();
   }
 
+  /** Whether data that was taken off the fifo, or never stood there, is not the kernel's yet. */
+  get holdsData(): boolean {
+    return this.#refilling || this.#segment.length > 0 || this.#buffer.holdsData;
+  }
+
+  /** @param known why the channel spins, otherwise; undefined: no reason to warn */
+  reasonOfSpin(event: number, signs: SpinSigns, known: string | undefined): string | undefined {
+    if (known === undefined || signs.threw || event !== WRITE) return known;
+    // Whether all waits for a promise: what the library's own writable() looks at.
+    if (this.isEmpty() || this.isReady()) return known;
+    return 'writable() returns true while the promise of a producer is pending: let it return super.writable().';
+  }
+
   get marks(): OutputMarks {
-    this.#marks ??= new OutputMarks(this.#owner, this, this.#buffer);
-    return this.#marks;
+    const buffer = this.#buffer;
+    buffer.marks ??= new OutputMarks(this.#owner, this, buffer);
+    return buffer.marks;
   }
 
   // -------------------------------------------------------------------------------------------
@@ -142,7 +140,7 @@ export class OutputQueue implements Sender {
     const empty = this.isEmpty();
     if (this.session.gone) return this.#refuse('push', CLOSED);
     if (!empty && buffer.closes) return this.#refuse('push', CLOSING);
-    if (this.#marks?.ends()) return this.#refuse('push', ENDING);
+    if (buffer.marks?.ends()) return this.#refuse('push', ENDING);
     if (length === 0) return this.#isBelowMark();
     const putOff = outbox.open && owner.batchOutput && length <= LONGEST_COPIED;
     let waiting: number;
@@ -184,9 +182,9 @@ export class OutputQueue implements Sender {
     const owner = this.#owner;
     const buffer = this.#buffer;
     const { gone } = this.session;
-    if (gone || buffer.closes || this.#marks?.ends()) {
-      handleResult(owner, producer.close?.());
+    if (gone || buffer.closes || buffer.marks?.ends()) {
       const when = gone ? CLOSED : buffer.closes ? CLOSING : ENDING;
+      runHandler(owner, () => producer.close?.());
       return this.#refuse('pushWithProducer', when);
     }
     const empty = this.isEmpty();
@@ -194,7 +192,7 @@ export class OutputQueue implements Sender {
     buffer.fifo.push(producer);
     owner.initiateSend();
     if (this.session.gone) {
-      if (buffer.takeBackProducer(producer)) handleResult(owner, producer.close?.());
+      if (buffer.takeBackProducer(producer)) runHandler(owner, () => producer.close?.());
       if (empty) buffer.clear();
       return this.#refuse('pushWithProducer', CLOSED);
     }
@@ -286,7 +284,7 @@ export class OutputQueue implements Sender {
     const over = this.#segment.length > 0 && this.#sendSegment();
     if (!over) this.#sendBuffers();
     // handleClose may have left the channel open.
-    if (this.session.gone && this.#marks !== null) this.#marks.giveUp();
+    if (this.session.gone && this.#buffer.marks !== null) this.#buffer.marks.giveUp();
     if (!this.#drainDue || !this.isEmpty()) return;
     this.#drainDue = false;
     runHandler(this.#owner, handleDrain);
@@ -383,6 +381,7 @@ export class OutputQueue implements Sender {
    */
   #refillAfter(sends: number): void {
     const owner = this.#owner;
+    this.#refilling = owner.refillBuffer !== this.#stock.refillBuffer;
     try {
       owner.refillBuffer();
     } catch (error) {
@@ -391,10 +390,17 @@ export class OutputQueue implements Sender {
       if (!this.#buffer.isEmpty() && owner.connected) this.#buffer.postpone(error);
       else routeError(owner, error);
       return;
+    } finally {
+      if (this.#refilling) this.#refillOver();
     }
     // A producer that discarded or closed, and then threw: what it had yielded was sent, or is gone.
     const failure = this.#buffer.takeFailure(!owner.connected);
     if (failure !== null) routeError(owner, failure.error);
+  }
+
+  #refillOver(): void {
+    this.#refilling = false;
+    this.#buffer.marks?.reachDue();
   }
 
   /** @returns whether the kernel took all it was given */
@@ -441,6 +447,7 @@ export class OutputQueue implements Sender {
     if (this.session.gone || this.#buffer.closes) return;
     this.session.keepEnding();
     this.#buffer.fifo.push(null);
+    if (isFile(this.session.socket)) this.marks.closeFile();
   }
 
   /** The channel is about to close: what this tick has pushed leaves, as far as the kernel takes it. */
@@ -455,7 +462,7 @@ export class OutputQueue implements Sender {
 
   /** Gives up what waits, but for items that another connection can go on with. */
   abandon(): void {
-    this.#marks?.giveUp();
+    this.#buffer.marks?.giveUp();
     const owner = this.#owner;
     this.#buffer.abandon((producer) => runHandler(owner, () => producer.close()));
   }
@@ -479,10 +486,4 @@ export class OutputQueue implements Sender {
 /** Whether a socket is the kernel's own, with the library's own method. */
 function isKernels(socket: SocketLike | null): boolean {
   return socket instanceof Socket && socket.send === SOCKET_SEND;
-}
-
-/** What an override of send() has returned. */
-function checkSent(sent: number, length: number): number {
-  if (Number.isInteger(sent) && sent >= 0 && sent <= length) return sent;
-  throw badRange('send', `send() to return a number of bytes up to ${length}`, sent);
 }

@@ -16,21 +16,11 @@ import { keep, newMap } from '../support/keep';
 import { chatWithPeer, LineChat, text, tick } from '../support/limits';
 import { QuietChat } from '../support/quiet-chat';
 import { driveSettling, outcome, turn } from '../support/settled';
-import { bareListener, call, connection, pair, willReset } from '../support/sockets';
+import { bareListener, call, connection, heard, pair, willReset } from '../support/sockets';
 
 const BIG = 4_000_000;
 
 const talk = (map = newMap()) => chatWithPeer((socket, map) => new LineChat(socket, map), map);
-
-/** What a peer has received, `|` for the end of the stream. */
-function heard(peer: Socket): string {
-  let all = '';
-  for (let data = peer.recv(65536); data !== null; data = peer.recv(65536)) {
-    if (data.length === 0) return `${all}|`;
-    all += data.toString('latin1');
-  }
-  return all;
-}
 
 describe.each(MATRIX)('endWhenDone() (%s)', (_, family, how) => {
   it('ends the stream when all is sent, and has the records that still come', async () => {

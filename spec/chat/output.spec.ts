@@ -2002,6 +2002,44 @@ describe('AsyncChat, producers that hold something', () => {
     expect(closed).toEqual(['late']);
   });
 
+  it('are refused also where their close throws, and handleError is told', () => {
+    const states: [string, (talk: Talk<Talker>) => void][] = [
+      ['after closeWhenDone', ({ chat }) => chat.closeWhenDone()],
+      ['after endWhenDone', ({ chat }) => chat.endWhenDone()],
+      ['on a closed connection', ({ chat }) => chat.close()],
+      [
+        'on a closed connection', // which this push finds out
+        ({ chat, theirs }) => {
+          theirs.close();
+          chat.handleClose = () => {};
+        },
+      ],
+    ];
+    for (const [when, prepare] of states) {
+      for (const from of [false, true]) {
+        const prepared = when === 'on a closed connection' ? talk() : waiting();
+        prepare(prepared);
+        const { chat } = prepared;
+        const errors: unknown[] = [];
+        const logged: string[] = [];
+        chat.handleError = (error) => void errors.push(error);
+        chat.logInfo = (message, type) => void logged.push(`${type}: ${message}`);
+        chat.ignoreLogTypes = new Set();
+        const failure = new Error('stuck');
+        const fail = (): never => {
+          throw failure;
+        };
+        const next = () => ({ done: false as const, value: 'x' });
+        const iterable = { [Symbol.iterator]: () => ({ next, return: fail }) };
+        const result = from
+          ? chat.pushFrom(iterable)
+          : chat.pushWithProducer({ more: () => 'x', close: fail });
+        expect([result, errors]).toEqual([false, [failure]]);
+        expect(logged).toEqual([`warning: pushWithProducer ${when}: refused`]);
+      }
+    }
+  });
+
   it('are closed when they come too late, as the channel has closed', () => {
     const { chat } = talk();
     const closed: string[] = [];
@@ -2540,5 +2578,30 @@ describe('findPrefixAtEnd', () => {
     expect(findPrefixAtEnd(Buffer.from(haystack), new Uint8Array(Buffer.from(needle)))).toBe(
       expected,
     );
+  });
+});
+
+describe('A writable() in the manner of Python', () => {
+  it('is called all the time while a producer’s promise is pending, and the program is told', () => {
+    class Porter extends QuietChat {
+      override writable(): boolean {
+        return !this.connected || this.writableLength > 0 || !this.producerFifo.isEmpty();
+      }
+    }
+    const texts: string[] = [];
+    jest.spyOn(process, 'emitWarning').mockImplementation(((text: string) => {
+      texts.push(text);
+    }) as never);
+    const map = new ChannelMap();
+    const [mine, theirs] = Socket.pair();
+    keep(theirs);
+    const chat = new Porter(mine, map);
+    chat.pushWithProducer({ more: () => new Promise(() => {}) });
+    loopSync({ map, timeout: 0, count: 4100 });
+    chat.close();
+    expect(texts).toEqual([
+      'Porter uses a whole CPU: 4000 write events in a row have changed nothing. writable() returns ' +
+        'true while the promise of a producer is pending: let it return super.writable().',
+    ]);
   });
 });

@@ -450,6 +450,38 @@ describe('GlobbingProducer', () => {
     expect(producer.more()).toHaveLength(0);
   });
 
+  it('loses no piece to an error that follows it', async () => {
+    const failure = new Error('the third piece');
+    for (const late of [false, true]) {
+      let asked = 0;
+      const producer = new GlobbingProducer({
+        more() {
+          asked += 1;
+          if (asked === 3) throw failure;
+          const piece = asked < 5 ? `P${asked}` : null;
+          return late && asked === 1 ? Promise.resolve(piece) : piece;
+        },
+      });
+      expect(String(await producer.more())).toBe('P1P2');
+      expect(() => producer.more()).toThrow(failure);
+      expect(String(await producer.more())).toBe('P4');
+    }
+  });
+
+  it('does not throw what it has kept once it is closed', () => {
+    let asked = 0;
+    const producer = new GlobbingProducer({
+      more() {
+        asked += 1;
+        if (asked > 1) throw new Error('too late');
+        return 'P1';
+      },
+    });
+    expect(String(producer.more())).toBe('P1');
+    void producer.close();
+    expect(producer.more()).toHaveLength(0);
+  });
+
   it('does not copy a piece that is large enough', () => {
     const data = Buffer.from('abcd');
     expect(new GlobbingProducer(new Scripted(data), 4).more()).toBe(data);

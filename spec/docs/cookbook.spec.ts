@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -80,6 +81,7 @@ describe('docs/cookbook.md', () => {
         'count.mts',
         'gzip.mts',
       ],
+      'sent.mts',
       ...[
         'database.mts',
         'ask.mts',
@@ -189,7 +191,7 @@ describe('docs/cookbook.md', () => {
     const other = call(port);
     await until(() => other.received.length > 0);
     other.socket.destroy();
-    await program.printed(/^the caller has left$/m);
+    await program.printed(/^not sent: .*(?:ECONNRESET|EPIPE|the channel has closed)/m);
     const open = (): string[] =>
       readdirSync(`/proc/${program.child.pid}/fd`).map((fd) => {
         try {
@@ -199,6 +201,41 @@ describe('docs/cookbook.md', () => {
         }
       });
     await until(() => !open().includes(file));
+    rmSync(file);
+    await call(port).ends();
+    await program.printed(/^not sent: Error: ENOENT: no such file or directory/m);
+  });
+
+  it('sent: says when all is sent, and why the connection ends', async () => {
+    const { program, port } = await start('sent.mts');
+    const one = call(port);
+    one.socket.pause();
+    one.send('much\n');
+    await program.printed(/^much: \d{7} bytes wait$/m);
+    expect(program.output).not.toMatch(/much: sent|nothing waits/);
+    one.socket.resume();
+    await program.printed(/^much: sent$/m);
+    expect(program.output).toMatch(/^nothing waits any more$/m);
+    one.send('end\n');
+    await one.ends();
+    expect(one.received.length).toBe(8_000_005);
+    await program.printed(/^end: sent\nclosed: end$/m);
+    for (const [word, output] of [
+      ['close', /^close: sent\nclosed: local$/m],
+      ['fail', /^closed: error$/m],
+    ] as const) {
+      await call(port).send(`${word}\n`).ends();
+      await program.printed(output);
+    }
+    const gone = call(port);
+    gone.socket.pause();
+    gone.send('much\n');
+    await until(() => program.output.match(/bytes wait/g)?.length === 2);
+    gone.socket.resetAndDestroy();
+    await program.printed(/^closed: reset\nmuch: Cannot send all output: the channel has closed$/m);
+    const idle = await start('sent.mts', { IDLE: '50' });
+    await call(idle.port).ends();
+    await idle.program.printed(/^closed: timeout$/m);
   });
 
   it('database: answers in order, and others meanwhile', async () => {

@@ -1,6 +1,6 @@
 // Files of kinds that node:fs does not make.
 
-import { closeSync, ftruncateSync, openSync } from 'node:fs';
+import { closeSync, constants, ftruncateSync, openSync } from 'node:fs';
 import koffi from 'koffi';
 
 const mkfifo = koffi.load(null).func('int mkfifo(const char *, unsigned int)');
@@ -17,5 +17,21 @@ export function writeZeros(path: string, size: number): void {
     ftruncateSync(fd, size);
   } finally {
     closeSync(fd);
+  }
+}
+
+const unlockpt = koffi.load(null).func('int unlockpt(int)');
+const ptsname = koffi.load(null).func('const char *ptsname(int)');
+
+/** Opens a terminal, and what stands at the other end of its line. Both block. */
+export function openTerminal(): [terminal: number, line: number] {
+  const flags = constants.O_RDWR | constants.O_NOCTTY;
+  const line = openSync('/dev/ptmx', flags);
+  try {
+    if (unlockpt(line) !== 0) throw new Error(`unlockpt: errno ${koffi.errno()}`);
+    return [openSync(ptsname(line), flags), line];
+  } catch (error) {
+    closeSync(line);
+    throw error;
   }
 }

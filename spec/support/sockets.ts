@@ -63,3 +63,13 @@ export function received(socket: Socket): string {
   }
   return text;
 }
+
+/** As `received`, with `|` for the end of the stream. */
+export function heard(peer: Socket): string {
+  let all = '';
+  for (let data = peer.recv(65536); data !== null; data = peer.recv(65536)) {
+    if (data.length === 0) return `${all}|`;
+    all += data.toString('latin1');
+  }
+  return all;
+}

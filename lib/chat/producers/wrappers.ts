@@ -105,6 +105,8 @@ export class GlobbingProducer extends Wrapper {
   readonly #size: number;
   /** What the source has promised, while the pieces before it were passed on. */
   #promised: PromiseLike<Uint8Array> | null = null;
+  /** What the source has thrown, while the pieces before it were passed on. */
+  #failure: { readonly error: unknown } | null = null;
 
   /** @throws {RangeError} when `size` is no positive integer */
   constructor(source: Source, size = PIECE) {
@@ -115,6 +117,9 @@ export class GlobbingProducer extends Wrapper {
 
   /** The next pieces of the source, as one. */
   more(): Uint8Array | PromiseLike<Uint8Array> {
+    const failure = this.#failure;
+    this.#failure = null;
+    if (failure !== null) throw failure.error;
     const first = this.#promised ?? this.next();
     this.#promised = null;
     return isPromise(first) ? first.then((late) => this.#join(late)) : this.#join(first);
@@ -128,7 +133,13 @@ export class GlobbingProducer extends Wrapper {
       pieces.push(piece);
       length += piece.length;
       if (length >= this.#size) break;
-      const next = this.next();
+      let next: Uint8Array | PromiseLike<Uint8Array>;
+      try {
+        next = this.next();
+      } catch (error) {
+        this.#failure = { error };
+        break;
+      }
       if (isPromise(next)) {
         this.#promised = next;
         // Its error is for the call of more() that will wait for it.
@@ -141,7 +152,7 @@ export class GlobbingProducer extends Wrapper {
   }
 
   override close(): void | PromiseLike<void> {
-    this.#promised = null;
+    this.#promised = this.#failure = null;
     return super.close();
   }
 }
