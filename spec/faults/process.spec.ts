@@ -477,6 +477,8 @@ describe('Worker threads', () => {
       const thread = new Worker(join(directory, 'worker.js'), {
         workerData: terminated.fileno(),
         execArgv: [],
+        // Whatever selector the other specs use.
+        env: { ...process.env, ASYNCORE_SELECTOR: '' },
       });
       const message = await Promise.race([once(thread, 'message'), once(thread, 'exit')]);
       const exit = thread.terminate();
