@@ -290,9 +290,9 @@ export abstract class AsyncChat extends Dispatcher {
    * Sends `data` after all that was pushed before. It is not copied while it waits, so it must not be
    * changed. Python's `push`.
    *
-   * While the loop delivers events, data leaves after the reads of the tick, together with all else that
-   * the tick brings (`batchOutput`). At any other time it is sent at once. A handler that keeps the thread
-   * (a long computation, `spawnSync`, waiting on another socket) calls `initiateSend` before.
+   * While the loop delivers events, up to 16 KiB leave after the reads of the tick, together with all else that
+   * the tick brings (`batchOutput`). Longer data, and any at any other time, is sent at once: if the peer turns
+   * out to be gone, `handleClose` runs within `push`. A handler that keeps the thread calls `initiateSend` before.
    *
    * @returns false when more than `highWaterMark` bytes wait now, so that it is time to stop until
    *   `handleDrain`; and false, with a `warning` (see `ignoreLogTypes`), when the data is refused: the

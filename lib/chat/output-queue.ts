@@ -48,6 +48,7 @@ const SOCKET_SEND = Socket.prototype.send;
 const CLOSING = 'after closeWhenDone';
 const ENDING = 'after endWhenDone';
 const CLOSED = 'on a closed connection';
+const GONE = 'to a peer that is gone';
 
 const handleDrain = (channel: Channel): unknown => (channel as Owner).handleDrain();
 
@@ -163,7 +164,7 @@ export class OutputQueue implements Sender {
       // This push has found that the peer is gone. Nobody would send what it has left here.
       if (empty) buffer.clear();
       else if (bytes !== null) buffer.takeBack(bytes);
-      return this.#refuse('push', CLOSED);
+      return this.#refuse('push', GONE);
     }
     return this.#isBelowMark();
   }
@@ -194,7 +195,7 @@ export class OutputQueue implements Sender {
     if (this.session.gone) {
       if (buffer.takeBackProducer(producer)) runHandler(owner, () => producer.close?.());
       if (empty) buffer.clear();
-      return this.#refuse('pushWithProducer', CLOSED);
+      return this.#refuse('pushWithProducer', GONE);
     }
     return this.#isBelowMark();
   }

@@ -2008,7 +2008,7 @@ describe('AsyncChat, producers that hold something', () => {
       ['after endWhenDone', ({ chat }) => chat.endWhenDone()],
       ['on a closed connection', ({ chat }) => chat.close()],
       [
-        'on a closed connection', // which this push finds out
+        'to a peer that is gone', // which this push finds out
         ({ chat, theirs }) => {
           theirs.close();
           chat.handleClose = () => {};
@@ -2017,7 +2017,7 @@ describe('AsyncChat, producers that hold something', () => {
     ];
     for (const [when, prepare] of states) {
       for (const from of [false, true]) {
-        const prepared = when === 'on a closed connection' ? talk() : waiting();
+        const prepared = when.startsWith('after') ? waiting() : talk();
         prepare(prepared);
         const { chat } = prepared;
         const errors: unknown[] = [];
