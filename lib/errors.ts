@@ -250,6 +250,19 @@ export function checkBoolean(action: string, expected: string, value: boolean): 
   if (typeof value !== 'boolean') throw badType(action, expected, value);
 }
 
+/** @param what `a timeout`, `a deadline` @throws {TypeError|RangeError} unless it is 0 or more, Infinity included */
+export function checkDuration(action: string, what: string, value: number): void {
+  if (typeof value !== 'number') throw badType(action, `${what} in milliseconds`, value);
+  if (!(value >= 0)) throw badRange(action, `${what} of 0 ms or more`, value);
+}
+
+/** @throws {TypeError} for what is neither an AbortSignal nor undefined */
+export function checkSignal(action: string, signal: AbortSignal | undefined): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw badType(action, 'an AbortSignal', signal);
+  }
+}
+
 /**
  * Checks options before they are read: a limit with a misspelled name would be no limit. Inherited names
  * count as well. A name whose value is undefined is as good as absent.

@@ -2,7 +2,7 @@
 // A connected socket without a channel: Python's socket.create_connection, as a promise and as a call that
 // blocks. Both run a channel in a map of its own until it has connected.
 
-import { badRange, badType, checkOptions } from '../errors';
+import { badType, checkDuration, checkOptions, checkSignal } from '../errors';
 import { type Address, encodeAddress, familyOfAddress, formatAddress } from '../kernel/address';
 import { closedSocket } from '../kernel/errno';
 import { AF_UNSPEC } from '../kernel/platform/constants';
@@ -57,9 +57,7 @@ export async function createConnection(
 ): Promise<Socket> {
   checkOptions(ACTION, 'an object of options', options, ASYNC_OPTIONS);
   const { signal } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw badType(ACTION, 'an AbortSignal', signal);
-  }
+  checkSignal(ACTION, signal);
   signal?.throwIfAborted();
   const connector = new Connector(address, options);
   try {
@@ -103,8 +101,7 @@ class Connector extends Dispatcher {
   constructor(address: Address, { timeout = 0, localAddress }: ConnectionOptions) {
     super(null, new ChannelMap());
     this.#target = address;
-    if (typeof timeout !== 'number') throw badType(ACTION, 'a timeout in milliseconds', timeout);
-    if (!(timeout >= 0)) throw badRange(ACTION, 'a timeout of 0 ms or more', timeout);
+    checkDuration(ACTION, 'a timeout', timeout);
     if (localAddress !== undefined) checkLocal(localAddress, address);
     this.setIdleTimeout(timeout);
     openAndConnect(this, sessionOf, address, localAddress ?? null);

@@ -9,7 +9,7 @@
 //   handler runs after that. A step that calls two handlers looks in between whether its session has
 //   ended (session.ts).
 
-import { badRange, badType, codeOf } from '../errors';
+import { badType, checkDuration, codeOf } from '../errors';
 import type { Address } from '../kernel/address';
 import { closedSocket } from '../kernel/errno';
 import { AF_INET, SO_ERROR, SOCK_STREAM, SOL_SOCKET } from '../kernel/platform/constants';
@@ -217,8 +217,7 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
    */
   setIdleTimeout(duration: number, options: IdleTimeoutOptions = {}): void {
     const action = 'set an idle timeout';
-    if (typeof duration !== 'number') throw badType(action, 'milliseconds', duration);
-    if (!(duration >= 0)) throw badRange(action, '0 milliseconds or more', duration);
+    checkDuration(action, 'a timeout', duration);
     const direction = checkIdleOptions(action, options);
     const session = this.#session;
     session.idle?.stop();

@@ -1,6 +1,6 @@
 // A server in one line: a listener that hands each connection to a function.
 
-import { badType, checkBoolean, checkOptions } from '../errors';
+import { badType, checkBoolean, checkOptions, checkSignal } from '../errors';
 import { type Address, locate } from '../kernel/address';
 import {
   AF_INET6,
@@ -123,9 +123,7 @@ export function listen(
   const { map = socketMap, signal, backlog, maxConnections, maxConnectionsPerAddress } = options;
   const limits = { maxConnections, maxConnectionsPerAddress };
   checkMap(ACTION, map);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw badType(ACTION, 'an AbortSignal', signal);
-  }
+  checkSignal(ACTION, signal);
   signal?.throwIfAborted();
   const listener = new Listener(accepted, map, signal);
   try {

@@ -1,6 +1,15 @@
 // The loops that block the thread: one pass, and many. `loop`, which does not block, is in node-loop.ts.
 
-import { badRange, badType, cannot, checkBoolean, checkOptions, codeOf, isExit } from '../errors';
+import {
+  badType,
+  cannot,
+  checkBoolean,
+  checkDuration,
+  checkOptions,
+  checkSignal,
+  codeOf,
+  isExit,
+} from '../errors';
 import { ChannelMap, checkMap, registryOf, socketMap } from './channel-map';
 import type { TickOrder } from './entry';
 import type { Registry } from './registry';
@@ -49,8 +58,7 @@ export const poll3 = poll2;
 
 function checkPass(action: string, timeout: number, map: ChannelMap): void {
   checkMap(action, map);
-  if (typeof timeout !== 'number') throw badType(action, 'a timeout in milliseconds', timeout);
-  if (!(timeout >= 0)) throw badRange(action, 'a timeout of 0 ms or more', timeout);
+  checkDuration(action, 'a timeout', timeout);
 }
 
 /** Options with their defaults. @internal */
@@ -73,9 +81,7 @@ export function checkLoop(action: string, options: LoopOptions): CheckedOptions 
   if (typeof count !== 'number' || Number.isNaN(count)) {
     throw badType(action, 'a count of passes', count);
   }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw badType(action, 'an AbortSignal', signal);
-  }
+  checkSignal(action, signal);
   const registry = registryOf(map);
   if (registry.runner !== null) {
     throw Object.assign(

@@ -1,6 +1,6 @@
 // The orderly end of a server: no new connections, no new requests, and queued output leaves first.
 
-import { badRange, badType, checkOptions } from '../errors';
+import { checkDuration, checkOptions, checkSignal } from '../errors';
 import type { Channel } from './channel';
 import { type ChannelMap, checkMap, registryOf, socketMap } from './channel-map';
 import { runHandler } from './dispatch';
@@ -48,11 +48,8 @@ export async function shutdown(
   checkMap('shut down', map);
   checkOptions('shut down', 'options', options, OPTIONS);
   const { deadline = 10_000, signal } = options;
-  if (typeof deadline !== 'number') throw badType('shut down', 'a deadline in ms', deadline);
-  if (!(deadline >= 0)) throw badRange('shut down', 'a deadline of 0 ms or more', deadline);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw badType('shut down', 'an AbortSignal', signal);
-  }
+  checkDuration('shut down', 'a deadline', deadline);
+  checkSignal('shut down', signal);
   signal?.throwIfAborted();
 
   const registry = registryOf(map);

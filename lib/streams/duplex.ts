@@ -10,7 +10,14 @@ import type { AddressInfo } from 'node:net';
 import { addAbortSignal, Duplex } from 'node:stream';
 import type { Dispatcher } from '../channels/dispatcher';
 import { drainInput } from '../channels/session';
-import { badRange, badType, checkBoolean, checkInteger, checkOptions } from '../errors';
+import {
+  badType,
+  checkBoolean,
+  checkDuration,
+  checkInteger,
+  checkOptions,
+  checkSignal,
+} from '../errors';
 import type { Address } from '../kernel/address';
 import {
   AF_UNIX,
@@ -95,9 +102,7 @@ export function toDuplex(
   if (highWaterMark !== undefined) {
     checkInteger(ACTION, 'highWaterMark', highWaterMark, 0, 2 ** 31 - 1);
   }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw badType(ACTION, 'an AbortSignal', signal);
-  }
+  checkSignal(ACTION, signal);
   return new ChannelDuplex(checkSource(ACTION, source, map), options);
 }
 
@@ -362,8 +367,7 @@ export class ChannelDuplex extends Duplex {
    */
   setTimeout(duration: number, listener?: () => void): this {
     const action = 'set a timeout';
-    if (typeof duration !== 'number') throw badType(action, 'milliseconds', duration);
-    if (!(duration >= 0)) throw badRange(action, '0 milliseconds or more', duration);
+    checkDuration(action, 'a timeout', duration);
     if (listener !== undefined && typeof listener !== 'function') {
       throw badType(action, 'a function', listener);
     }
@@ -393,8 +397,7 @@ export class ChannelDuplex extends Duplex {
   setKeepAlive(on = false, initialDelay = 0): this {
     const action = 'set SO_KEEPALIVE';
     checkBoolean(action, 'true or false', on);
-    if (typeof initialDelay !== 'number') throw badType(action, 'milliseconds', initialDelay);
-    if (!(initialDelay >= 0)) throw badRange(action, '0 milliseconds or more', initialDelay);
+    checkDuration(action, 'a delay', initialDelay);
     const seconds = Math.floor(initialDelay / 1000);
     this.#tcp?.setSockOpt(SOL_SOCKET, SO_KEEPALIVE, on);
     if (on && seconds > 0) this.#tcp?.setSockOpt(IPPROTO_TCP, TCP_KEEPIDLE, seconds);

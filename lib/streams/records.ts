@@ -6,7 +6,7 @@ import { drainInput } from '../channels/session';
 import { Fifo } from '../chat/fifo';
 import { encodeText } from '../chat/producers/text';
 import { checkTerminator, type Terminator } from '../chat/terminator';
-import { badNumber, badRange, badType, checkOptions } from '../errors';
+import { badNumber, badRange, badType, checkDuration, checkOptions, checkSignal } from '../errors';
 import { ERRNO } from '../kernel/platform/linux';
 import { Socket, type SocketLike } from '../kernel/socket';
 import { failure } from '../kernel/syscalls';
@@ -115,11 +115,8 @@ export function records(
   if (maxRecordLength !== Infinity && !(Number.isInteger(maxRecordLength) && maxRecordLength > 0)) {
     throw badNumber(ACTION, 'maxRecordLength to be an integer of 1 or more', maxRecordLength);
   }
-  if (typeof timeout !== 'number') throw badType(ACTION, 'a timeout in milliseconds', timeout);
-  if (!(timeout >= 0)) throw badRange(ACTION, 'a timeout of 0 ms or more', timeout);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw badType(ACTION, 'an AbortSignal', signal);
-  }
+  checkDuration(ACTION, 'a timeout', timeout);
+  checkSignal(ACTION, signal);
   const end = checkTerminator(terminator, ACTION, {
     useEncoding: true,
     encoding: encoding ?? 'utf8',

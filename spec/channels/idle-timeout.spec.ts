@@ -457,15 +457,15 @@ describe('An idle timeout', () => {
   it.each([
     [
       -1,
-      new RangeError('Cannot set an idle timeout: expected 0 milliseconds or more, received -1'),
+      new RangeError('Cannot set an idle timeout: expected a timeout of 0 ms or more, received -1'),
     ],
     [
       NaN,
-      new RangeError('Cannot set an idle timeout: expected 0 milliseconds or more, received NaN'),
+      new RangeError('Cannot set an idle timeout: expected a timeout of 0 ms or more, received NaN'),
     ],
     [
       '5' as unknown as number,
-      new TypeError("Cannot set an idle timeout: expected milliseconds, received '5'"),
+      new TypeError("Cannot set an idle timeout: expected a timeout in milliseconds, received '5'"),
     ],
   ])('cannot be %p', (duration, error) => {
     const { chat } = patient();

@@ -511,7 +511,7 @@ describe('shutdown', () => {
     [
       'a deadline that is no number',
       () => shutdown(newMap(), { deadline: '5' as unknown as number }),
-      new TypeError("Cannot shut down: expected a deadline in ms, received '5'"),
+      new TypeError("Cannot shut down: expected a deadline in milliseconds, received '5'"),
     ],
     [
       'no options',
