@@ -461,7 +461,9 @@ describe('An idle timeout', () => {
     ],
     [
       NaN,
-      new RangeError('Cannot set an idle timeout: expected a timeout of 0 ms or more, received NaN'),
+      new RangeError(
+        'Cannot set an idle timeout: expected a timeout of 0 ms or more, received NaN',
+      ),
     ],
     [
       '5' as unknown as number,

@@ -796,7 +796,9 @@ describe('As a net.Socket, a stream', () => {
       expect(events).toEqual(['timeout', 'timeout']);
       duplex.setTimeout(100).destroy();
       expect(jest.getTimerCount()).toBeLessThanOrEqual(1); // the loop's own
-      expect(() => duplex.setTimeout(-1)).toThrow(/expected a timeout of 0 ms or more, received -1/);
+      expect(() => duplex.setTimeout(-1)).toThrow(
+        /expected a timeout of 0 ms or more, received -1/,
+      );
       expect(() => duplex.setTimeout(1, 'x' as never)).toThrow(/expected a function, received 'x'/);
     } finally {
       jest.useRealTimers();
