@@ -31,7 +31,7 @@ const ANY: InternetAddress = { host: '127.0.0.1', port: 0 };
 const OPTIONS = ['-B', '-W', 'ignore'];
 
 function portOf(channel: Dispatcher): number {
-  const address = channel.socket?.getSockName?.();
+  const address = channel.address();
   if (address === undefined || !('port' in address)) throw new Error('no port');
   return address.port;
 }
