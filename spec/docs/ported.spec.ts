@@ -32,7 +32,7 @@ const OPTIONS = ['-B', '-W', 'ignore'];
 
 function portOf(channel: Dispatcher): number {
   const address = channel.address();
-  if (address === undefined || !('port' in address)) throw new Error('no port');
+  if (address === null || !('port' in address)) throw new Error('no port');
   return address.port;
 }
 
