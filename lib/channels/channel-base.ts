@@ -23,11 +23,16 @@ export const NO_SOCKET = 'call createSocket() first';
 /** The longest time that Linux takes for TCP_KEEPIDLE, in s. */
 const LONGEST_KEEPIDLE = 32767;
 
+/** The socket. Throws a TypeError where there is none. @internal */
+export const needSocket = Symbol('needSocket');
+
 /** The part of a `Dispatcher` that only asks its socket: the address, options, and the log. */
 export abstract class ChannelBase {
   abstract get socket(): SocketLike | null;
   abstract get connected(): boolean;
   abstract get accepting(): boolean;
+  /** @internal */
+  abstract [needSocket](method: string): SocketLike;
 
   /** The peer's address, a listener's own, or the target of a connect. Null until there is one. */
   addr: Address | null = null;
@@ -60,7 +65,7 @@ export abstract class ChannelBase {
    */
   setReuseAddr(on = true): void {
     checkBoolean('setReuseAddr', 'true or false', on);
-    reuseAddress(socketOf(this, 'setReuseAddr'), on);
+    reuseAddress(this[needSocket]('setReuseAddr'), on);
   }
 
   /**
@@ -114,7 +119,7 @@ export abstract class ChannelBase {
    */
   getSockOpt(level: number, option: number, length: number): Buffer;
   getSockOpt(level: number, option: number, length?: number): number | Buffer {
-    const socket = socketOf(this, 'getSockOpt');
+    const socket = this[needSocket]('getSockOpt');
     if (length === undefined) return socket.getSockOpt(level, option);
     if (socket instanceof Socket) return socket.getSockOpt(level, option, length);
     throw badType('getSockOpt', 'a socket whose options have bytes', socket);
@@ -157,12 +162,6 @@ export abstract class ChannelBase {
   }
 }
 
-function socketOf(channel: ChannelBase, method: string): SocketLike {
-  const { socket } = channel;
-  if (socket === null) throw badType(method, 'a channel with a socket', channel, NO_SOCKET);
-  return socket;
-}
-
 function setOption(
   channel: ChannelBase,
   method: string,
@@ -170,7 +169,7 @@ function setOption(
   option: number,
   value: number | boolean | Uint8Array,
 ): void {
-  const socket = socketOf(channel, method);
+  const socket = channel[needSocket](method);
   if (typeof socket.setSockOpt !== 'function') {
     throw badType(method, 'a socket that has options', socket);
   }

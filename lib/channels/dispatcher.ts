@@ -29,7 +29,7 @@ import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
 import { bindSocket, listenOn } from './bind';
-import { ChannelBase, NO_SOCKET } from './channel-base';
+import { ChannelBase, NO_SOCKET, needSocket } from './channel-base';
 import { describeError, logFor } from './channel-log';
 import { finishConnect, hasFailed, inspectSocket } from './connect';
 import { type CloseReason, END, Ending, LOCAL, mayCloseFor } from './ending';
@@ -365,7 +365,8 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
   // -------------------------------------------------------------------------------------------
   // Socket methods. Each throws a TypeError without a socket.
 
-  #need(method: string): SocketLike {
+  /** @internal */
+  [needSocket](method: string): SocketLike {
     const { socket } = this.#session;
     if (socket === null) throw badType(method, 'a channel with a socket', this, NO_SOCKET);
     return socket;
@@ -386,7 +387,7 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
    * this.listen(511, { maxConnections: 10_000, maxConnectionsPerAddress: 50 });
    */
   listen(backlog = 511, limits: ListenLimits = {}): void {
-    const socket = this.#need('listen');
+    const socket = this[needSocket]('listen');
     this.#session.checkOwnSocket(this, 'listen');
     const { connected, accepting } = this;
     this.#session.setUp(this, connected || accepting, () => {
@@ -409,7 +410,7 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
    * @throws {TypeError|RangeError} for an invalid address
    */
   bind(address: Address): void {
-    const socket = this.#need('bind');
+    const socket = this[needSocket]('bind');
     const session = this.#session;
     session.checkOwnSocket(this, 'bind');
     this.addr = address;
@@ -458,7 +459,7 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
    *   backlog and would be reported again at once; `handleError` is told, and does not close the listener
    */
   accept(): Accepted | null {
-    const socket = this.#need('accept');
+    const socket = this[needSocket]('accept');
     return this.#accepts().accept(socket);
   }
 
@@ -478,7 +479,7 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
     const session = this.#session;
     // To the kernel the socket is not even connecting.
     if (session.preparation?.lookup) return 0;
-    if (session.socket === null) this.#need('send');
+    if (session.socket === null) this[needSocket]('send');
     return session.send(this, data);
   }
 
@@ -495,7 +496,7 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
     if (session.preparation?.lookup) return null;
     let data: Buffer | null;
     try {
-      data = (session.socket ?? this.#need('recv')).recv(size);
+      data = (session.socket ?? this[needSocket]('recv')).recv(size);
     } catch (error) {
       session.checkGone(error);
       this.#deliverHeldInput();
@@ -601,7 +602,7 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
    * @throws {SocketError} when it failed: `ECONNREFUSED`, `ETIMEDOUT`, …
    */
   handleConnectEvent(): void {
-    this.#need('connect');
+    this[needSocket]('connect');
     this.#session.idle?.touch();
     finishConnect(this, sessionOf);
   }
@@ -609,7 +610,7 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
   /** An error on the socket, or urgent data. Python's `handle_expt_event`. */
   handleExptEvent(): Handled {
     const session = this.#session;
-    const errno = this.#need('look for an error').getSockOpt(SOL_SOCKET, SO_ERROR);
+    const errno = this[needSocket]('look for an error').getSockOpt(SOL_SOCKET, SO_ERROR);
     if (errno !== 0) {
       session.peerGone(this, new Ending('reset', failure(-errno, 'recv')));
       return;

@@ -22,6 +22,7 @@ import { failure, type Memory } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
 import { handleResult, isPromise } from '../loop/dispatch';
+import { NO_SOCKET } from './channel-base';
 import { END, Ending, LOCAL } from './ending';
 import type { IdleTimeout } from './idle-timeout';
 
@@ -156,7 +157,7 @@ export class Session {
     const next = new Session(this.socket, this.map, null);
     next.closed = true;
     next.gone = true;
-    next.ending = this.ending ?? this.ownEnding;
+    next.ending = this.ending ?? (this.inputEnded ? END : LOCAL);
     next.inputEnded = this.inputEnded;
     next.idle = this.idle;
     this.replaced = true;
@@ -191,7 +192,7 @@ export class Session {
   /** While `connect` looks a name up and tries its addresses, the socket is not the one to come. */
   checkOwnSocket(channel: Wrapper, method: string): void {
     if (!this.preparation?.isSearching) return;
-    throw badType(method, 'a channel that does not connect', channel, 'call createSocket() first');
+    throw badType(method, 'a channel that does not connect', channel, NO_SOCKET);
   }
 
   /**
@@ -278,19 +279,15 @@ export class Session {
 
   /** The channel closes for this reason, unless there is one already. */
   closesFor(ending: Ending): void {
-    if (this.ending === null) this.ending = ending === LOCAL ? this.ownEnding : ending;
-    else this.keepEnding();
+    if (this.ending !== null) this.keepEnding();
+    // The peer has ended its stream before the program closes.
+    else this.ending = ending === LOCAL && this.inputEnded ? END : ending;
   }
 
   /** The handler that runs has the channel close, later: the reason stays when the handler returns. */
   keepEnding(): void {
     const { ending } = this;
     if (ending?.tentative) this.ending = new Ending(ending.reason, ending.error);
-  }
-
-  /** The reason of a close that the program asks for: the peer may have ended its stream before. */
-  get ownEnding(): Ending {
-    return this.inputEnded ? END : LOCAL;
   }
 
   /**

@@ -1,8 +1,8 @@
 // Pieces that producers have promised.
 //
 // A promise belongs to its producer, and not to the chat that has asked: a producer without `close` outlives
-// its channel, a fifo may go to another chat, and two chats may share one. Whoever asks next is given the
-// piece that has arrived.
+// its channel, a fifo may go to another chat, and two chats may share one. The next chat that asks is given
+// the piece that has arrived.
 
 import { isPromise, type Producer } from './producers/producer';
 

@@ -236,7 +236,7 @@ export class OutputMarks {
     try {
       checkSocket(socket).shutdown(SHUT_WR);
     } catch (error) {
-      // Not thrown: whoever has sent the last bytes need not be a handler of this channel.
+      // Not thrown: the code that has sent the last bytes need not be a handler of this channel.
       try {
         session.sendFailed(this.#owner, error);
       } catch (other) {

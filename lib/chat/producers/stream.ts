@@ -170,7 +170,7 @@ class StreamReader implements Reader {
   stop(): void {
     this.#stopped = true;
     this.#stream.off('readable', this.#wake);
-    // 'close' follows, and wakes whoever waits.
+    // 'close' follows, and wakes a read that waits.
     this.#stream.destroy();
   }
 }
