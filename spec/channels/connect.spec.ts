@@ -68,6 +68,15 @@ async function until(how: Way, channel: Recorder, done: () => boolean): Promise<
   await drive(how, done, { map: channel.map });
 }
 
+/** Two addresses of `NAME` where a connect gets no answer. @returns the first, and what lets it answer */
+async function silentPlaces(): Promise<{ six: InternetAddress; makeRoom: () => void }> {
+  const [six, four] = await places('::1', '127.0.0.1');
+  const makeRoom = silent(six);
+  silent(four as InternetAddress);
+  resolveTo(['::1', '127.0.0.1']);
+  return { six, makeRoom };
+}
+
 const hasOutcome = (channel: Recorder) => (): boolean => outcomes(channel).length > 0;
 
 describe('connect() without createSocket()', () => {
@@ -285,10 +294,7 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
   });
 
   it('keeps the earlier attempts, one of which may still connect first', async () => {
-    const [six, four] = await places('::1', '127.0.0.1');
-    const makeRoom = silent(six);
-    silent(four as InternetAddress);
-    resolveTo(['::1', '127.0.0.1']);
+    const { six, makeRoom } = await silentPlaces();
     const channel = client();
     channel.connect({ ...six, host: NAME });
     await until(how, channel, () => (channel.addr as InternetAddress).host === '127.0.0.1');
@@ -455,10 +461,7 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
   });
 
   it('sets on each attempt what is set on the socket meanwhile', async () => {
-    const [six, four] = await places('::1', '127.0.0.1');
-    const makeRoom = silent(six);
-    silent(four as InternetAddress);
-    resolveTo(['::1', '127.0.0.1']);
+    const { six, makeRoom } = await silentPlaces();
     const channel = client();
     channel.connect({ ...six, host: NAME });
     channel.setNoDelay();
@@ -477,10 +480,7 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
   });
 
   it('counts as idle for the whole time', async () => {
-    const [six, four] = await places('::1', '127.0.0.1');
-    silent(six);
-    silent(four as InternetAddress);
-    resolveTo(['::1', '127.0.0.1']);
+    const { six } = await silentPlaces();
     const before = openSockets();
     const channel = new (class extends Recorder {
       override handleTimeout(): Handled {
@@ -659,10 +659,7 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
 
     it('by close() of the placeholder, which calls handleClose', async () => {
       for (const [, reach] of stages) {
-        const [six, four] = await places('::1', '127.0.0.1');
-        silent(six);
-        silent(four as InternetAddress);
-        resolveTo(['::1', '127.0.0.1']);
+        const { six } = await silentPlaces();
         const before = openSockets();
         const channel = client();
         channel.connect({ ...six, host: NAME });
@@ -696,10 +693,7 @@ describe.each(WAYS)('connect() to a host name (%s)', (_way, how) => {
 
     it('by connecting elsewhere', async () => {
       for (const [, reach] of stages) {
-        const [six, four] = await places('::1', '127.0.0.1');
-        silent(six);
-        silent(four as InternetAddress);
-        resolveTo(['::1', '127.0.0.1']);
+        const { six } = await silentPlaces();
         const listener = bareListener(AF_INET6);
         const before = openSockets();
         const channel = client();

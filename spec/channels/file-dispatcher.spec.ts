@@ -3,7 +3,6 @@
 import { spawnSync } from 'node:child_process';
 import {
   closeSync,
-  constants,
   fstatSync,
   openSync,
   readFileSync,
@@ -30,40 +29,14 @@ import {
 } from 'asyncore';
 import { flagsOf, O_CLOEXEC, O_NONBLOCK } from '../support/descriptors';
 import { drive, temporaryPath, WAYS } from '../support/drive';
-import { makePipe } from '../support/files';
-import { keep, keepAll } from '../support/keep';
+import { namedPipe } from '../support/files';
+import { closeKept, keep, keepAll, keepFd } from '../support/keep';
 import { TYPESCRIPT } from '../support/program';
-
-const descriptors: number[] = [];
-
-function own(fd: number): number {
-  descriptors.push(fd);
-  return fd;
-}
-
-/** Closes a descriptor before the test is over. */
-function give(fd: number): void {
-  descriptors.splice(descriptors.indexOf(fd), 1);
-  closeSync(fd);
-}
-
-afterEach(() => {
-  for (const fd of descriptors.splice(0)) closeSync(fd);
-});
-
-/** A pipe, of which Node opens the ends. */
-function pipe(): [input: number, output: number] {
-  const path = temporaryPath('pipe');
-  makePipe(path);
-  const input = own(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
-  const output = own(openSync(path, constants.O_WRONLY));
-  return [input, output];
-}
 
 function file(content: string | Buffer = ''): [path: string, fd: number] {
   const path = temporaryPath('file');
   writeFileSync(path, content);
-  return [path, own(openSync(path, 'r+'))];
+  return [path, keepFd(openSync(path, 'r+'))];
 }
 
 class Recorder extends FileDispatcher {
@@ -98,7 +71,7 @@ describe('FileWrapper', () => {
     expect(wrapper.fileno()).not.toBe(fd);
     expect(fstatSync(wrapper.fileno()).ino).toBe(fstatSync(fd).ino);
     expect(flagsOf(wrapper.fileno()) & O_CLOEXEC).toBe(O_CLOEXEC);
-    give(fd);
+    closeKept(fd);
     expect(wrapper.recv(100)?.toString()).toBe('hello');
   });
 
@@ -140,12 +113,12 @@ describe('FileWrapper', () => {
   });
 
   it('answers null when it would block', () => {
-    const [input, output] = pipe();
+    const [input, output] = namedPipe();
     const reader = keep(new FileWrapper(input));
     expect(reader.recv(100)).toBeNull();
     expect(reader.read(100)).toBeNull();
     const full = openSync(readlinkSync(`/proc/self/fd/${output}`), 'r+');
-    own(full);
+    keepFd(full);
     const writer = keep(new Recorder(output));
     const wrapper = writer.socket as FileWrapper;
     const data = Buffer.alloc(65536);
@@ -171,7 +144,7 @@ describe('FileWrapper', () => {
   });
 
   it('throws what the kernel says', () => {
-    const directory = own(openSync('/', 'r'));
+    const directory = keepFd(openSync('/', 'r'));
     const wrapper = keep(new FileWrapper(directory));
     expect(() => wrapper.recv(1)).toThrow(SocketError);
     expect(() => wrapper.recv(1)).toThrow(
@@ -246,7 +219,7 @@ describe('FileWrapper', () => {
 
   it('refuses a descriptor that is not open, and what is none', () => {
     const [, fd] = file();
-    give(fd);
+    closeKept(fd);
     expect(() => new FileWrapper(fd)).toThrow(expect.objectContaining({ code: 'EBADF' }));
     expect(() => new FileWrapper(-1)).toThrow(RangeError);
     expect(() => new FileWrapper('0' as never)).toThrow(TypeError);
@@ -308,7 +281,7 @@ describe('FileWrapper', () => {
 
 describe('FileDispatcher', () => {
   it('is connected, without an address, and in the map under a duplicate', () => {
-    const [input] = pipe();
+    const [input] = namedPipe();
     const channel = new Recorder(input);
     expect(channel.connected).toBe(true);
     expect(channel.addr).toBeNull();
@@ -321,7 +294,7 @@ describe('FileDispatcher', () => {
 
   it('stands in the map it is given', () => {
     const map = new ChannelMap();
-    const [input] = pipe();
+    const [input] = namedPipe();
     const channel = new Recorder(input, map);
     expect([...map.values()]).toEqual([channel]);
     expect(socketMap.size).toBe(0);
@@ -330,7 +303,7 @@ describe('FileDispatcher', () => {
   });
 
   it('makes the original non-blocking, which shares that with its duplicate', () => {
-    const [, output] = pipe();
+    const [, output] = namedPipe();
     expect(flagsOf(output) & O_NONBLOCK).toBe(0);
     const channel = new Recorder(output);
     expect(flagsOf(output) & O_NONBLOCK).toBe(O_NONBLOCK);
@@ -338,7 +311,7 @@ describe('FileDispatcher', () => {
   });
 
   it('leaves the original open when it closes', () => {
-    const [input, output] = pipe();
+    const [input, output] = namedPipe();
     new Recorder(input).close();
     writeSync(output, 'x');
     expect(readSync(input, Buffer.alloc(10))).toBe(1);
@@ -346,7 +319,7 @@ describe('FileDispatcher', () => {
 
   it('refuses what is not open, and stands in no map then', () => {
     const [, fd] = file();
-    give(fd);
+    closeKept(fd);
     expect(() => new Recorder(fd)).toThrow(expect.objectContaining({ code: 'EBADF' }));
     expect(socketMap.size).toBe(0);
   });
@@ -395,13 +368,13 @@ describe('FileDispatcher', () => {
 
   describe.each(WAYS)('in a loop (%s)', (_, how) => {
     it('reads from a pipe until it ends', async () => {
-      const [input, output] = pipe();
+      const [input, output] = namedPipe();
       const channel = new Recorder(input);
       writeSync(output, 'hello');
       await drive(how, () => channel.received === 'hello');
       expect(channel.events).toEqual(['read']);
       writeSync(output, ' world');
-      give(output);
+      closeKept(output);
       await drive(how, () => channel.events.includes('close'));
       expect(channel.received).toBe('hello world');
       expect(channel.events.at(-1)).toBe('close');
@@ -411,7 +384,7 @@ describe('FileDispatcher', () => {
     });
 
     it('is not ended by a read that finds nothing', async () => {
-      const [input, output] = pipe();
+      const [input, output] = namedPipe();
       const channel = new Recorder(input);
       expect(channel.recv(10)).toBeNull();
       expect(channel.connected).toBe(true);
@@ -421,7 +394,7 @@ describe('FileDispatcher', () => {
     });
 
     it('writes into a pipe as fast as it is read', async () => {
-      const [input, output] = pipe();
+      const [input, output] = namedPipe();
       const data = Buffer.alloc(300_000, 'abcdefg');
       let at = 0;
       const channel = new (class extends Recorder {
@@ -450,7 +423,7 @@ describe('FileDispatcher', () => {
     });
 
     it('calls handleClose when it writes and nobody reads any more', async () => {
-      const [input, output] = pipe();
+      const [input, output] = namedPipe();
       const sent: number[] = [];
       const channel = new (class extends Recorder {
         override readable(): boolean {
@@ -461,7 +434,7 @@ describe('FileDispatcher', () => {
         }
       })(output);
       channel.writes = true;
-      give(input);
+      closeKept(input);
       await drive(how, () => channel.events.includes('close'));
       expect(channel.events).toEqual(['close']);
       expect(sent).toEqual([0]);
@@ -503,7 +476,7 @@ describe('FileDispatcher', () => {
     });
 
     it('ends with a file that somebody else closes', async () => {
-      const [input] = pipe();
+      const [input] = namedPipe();
       const channel = new Recorder(input);
       (channel.socket as FileWrapper).close();
       await drive(how, () => channel.events.length > 0);
@@ -511,7 +484,7 @@ describe('FileDispatcher', () => {
     });
 
     it('gives an error to handleError', async () => {
-      const directory = own(openSync('/', 'r'));
+      const directory = keepFd(openSync('/', 'r'));
       const channel = new Recorder(directory);
       await drive(how, () => channel.errors.length > 0);
       expect(channel.events).toEqual(['read', 'error']);
@@ -520,8 +493,8 @@ describe('FileDispatcher', () => {
   });
 
   it('takes another file with setFile, and leaves the first entry', () => {
-    const [first] = pipe();
-    const [second] = pipe();
+    const [first] = namedPipe();
+    const [second] = namedPipe();
     const channel = new Recorder(first);
     const before = keep(channel.socket as FileWrapper);
     channel.setFile(second);

@@ -11,7 +11,7 @@ import {
   SocketError,
   type SocketLike,
 } from 'asyncore';
-import { drive, MATRIX, WAYS } from '../support/drive';
+import { drive, MATRIX, WAYS, type Way } from '../support/drive';
 import { keep, newMap } from '../support/keep';
 import { chatWithPeer, LineChat, text, tick } from '../support/limits';
 import { QuietChat } from '../support/quiet-chat';
@@ -22,6 +22,20 @@ const BIG = 4_000_000;
 
 const talk = (map = newMap()) => chatWithPeer((socket, map) => new LineChat(socket, map), map);
 
+/** All that a peer hears, and `|` for the end of the stream. */
+async function heardToEnd(how: Way, peer: Socket, map: ChannelMap): Promise<string> {
+  let all = '';
+  await drive(
+    how,
+    () => {
+      if (!all.endsWith('|')) all += heard(peer);
+      return all.endsWith('|');
+    },
+    { map },
+  );
+  return all;
+}
+
 describe.each(MATRIX)('endWhenDone() (%s)', (_, family, how) => {
   it('ends the stream when all is sent, and has the records that still come', async () => {
     const map = newMap();
@@ -30,15 +44,7 @@ describe.each(MATRIX)('endWhenDone() (%s)', (_, family, how) => {
     const chat = new LineChat(keep(listener.accept()?.socket as Socket), map);
     chat.push(Buffer.alloc(BIG, 'x'));
     chat.endWhenDone();
-    let all = '';
-    await drive(
-      how,
-      () => {
-        if (!all.endsWith('|')) all += heard(peer);
-        return all.endsWith('|');
-      },
-      { map },
-    );
+    const all = await heardToEnd(how, peer, map);
     expect([all.length, all.endsWith('x|')]).toEqual([BIG + 1, true]);
     expect([...map.values()]).toEqual([chat]);
     peer.send(text('one\ntwo\n'));
@@ -63,16 +69,7 @@ describe.each(WAYS)('endWhenDone() (%s)', (_, how) => {
       expect(chat.push('6')).toBe(false);
     };
     peer.send(text('go\n'));
-    let all = '';
-    await drive(
-      how,
-      () => {
-        if (!all.endsWith('|')) all += heard(peer);
-        return all.endsWith('|');
-      },
-      { map },
-    );
-    expect(all).toBe('12345|');
+    expect(await heardToEnd(how, peer, map)).toBe('12345|');
   });
 
   it('ends an idle stream in a write event, once', async () => {
@@ -124,16 +121,7 @@ describe.each(WAYS)('endWhenDone() (%s)', (_, how) => {
       if (first === 'peer') {
         chat.push('answer');
         chat.endWhenDone();
-        let all = '';
-        await drive(
-          how,
-          () => {
-            if (!all.endsWith('|')) all += heard(peer);
-            return all.endsWith('|');
-          },
-          { map },
-        );
-        expect(all).toBe('answer|');
+        expect(await heardToEnd(how, peer, map)).toBe('answer|');
         chat.close();
       } else {
         await drive(how, () => map.size === 0, { map });

@@ -1,6 +1,6 @@
 // Chats on a FileWrapper: pipes, terminals and files, which may block, and may never become writable.
 
-import { closeSync, constants, existsSync, openSync, readSync, writeFileSync } from 'node:fs';
+import { constants, existsSync, openSync, readSync, writeFileSync } from 'node:fs';
 import {
   AF_UNIX,
   AsyncChat,
@@ -15,32 +15,13 @@ import {
   shutdown,
 } from 'asyncore';
 import { DIAGONAL, drive, temporaryPath, WAYS } from '../support/drive';
-import { makePipe, openTerminal } from '../support/files';
-import { keep, newMap } from '../support/keep';
+import { namedPipe, openTerminal } from '../support/files';
+import { keep, keepFd, newMap } from '../support/keep';
 import { Program, TYPESCRIPT } from '../support/program';
 import { driveSettling, outcome } from '../support/settled';
 import { itIf } from '../support/skips';
 
 const SOON = 3000;
-
-const descriptors: number[] = [];
-
-function own(fd: number): number {
-  descriptors.push(fd);
-  return fd;
-}
-
-afterEach(() => {
-  for (const fd of descriptors.splice(0)) closeSync(fd);
-});
-
-/** A pipe. Its input does not block, so that a chat that reads too much fails its test. */
-function pipe(): [input: number, output: number] {
-  const path = temporaryPath('pipe');
-  makePipe(path);
-  const input = own(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
-  return [input, own(openSync(path, constants.O_WRONLY))];
-}
 
 class Chat extends AsyncChat {
   readonly events: string[] = [];
@@ -92,7 +73,7 @@ describe('A chat on a terminal', () => {
       })();
       `,
     );
-    const [terminal, line] = openTerminal().map(own) as [number, number];
+    const [terminal, line] = openTerminal().map(keepFd) as [number, number];
     const program = new Program(process.execPath, [...TYPESCRIPT, script], {}, [terminal]);
     expect([await program.ended(), program.output]).toEqual([0, 'closed\ncut 0\n']);
     const heard = Buffer.alloc(10);
@@ -102,7 +83,7 @@ describe('A chat on a terminal', () => {
 
 describe.each(WAYS)('A chat on a file (%s)', (_, how) => {
   it('closes in the next tick, though it will never be writable', async () => {
-    const { chat, map } = chatOn(pipe()[0]);
+    const { chat, map } = chatOn(namedPipe()[0]);
     chat.closeWhenDone();
     chat.closeWhenDone();
     expect([chat.events, chat.connected]).toEqual([[], true]);
@@ -111,7 +92,7 @@ describe.each(WAYS)('A chat on a file (%s)', (_, how) => {
   });
 
   it('closes once where it is writable', async () => {
-    const { chat, map } = chatOn(pipe()[1]);
+    const { chat, map } = chatOn(namedPipe()[1]);
     const late = jest.spyOn(chat, 'close');
     chat.closeWhenDone();
     await drive(how, () => map.size === 0, { map, limit: SOON });
@@ -121,7 +102,7 @@ describe.each(WAYS)('A chat on a file (%s)', (_, how) => {
 
 describe('A chat on a file', () => {
   it('is not cut off by shutdown()', async () => {
-    const [input, output] = pipe();
+    const [input, output] = namedPipe();
     const map = newMap();
     const [reader, writer] = [chatOn(input, map).chat, chatOn(output, map).chat];
     writer.push('unread');
@@ -132,7 +113,7 @@ describe('A chat on a file', () => {
   });
 
   it('does not close after all where the output was discarded', () => {
-    const { chat, map } = chatOn(pipe()[0]);
+    const { chat, map } = chatOn(namedPipe()[0]);
     chat.closeWhenDone();
     chat.discardBuffers();
     for (let count = 0; count < 3; count += 1) poll(0, map);
@@ -143,8 +124,8 @@ describe('A chat on a file', () => {
   });
 
   it('closes when its output is sent, and not before', async () => {
-    const [input, output] = pipe();
-    const nonBlocking = own(
+    const [input, output] = namedPipe();
+    const nonBlocking = keepFd(
       openSync(`/proc/self/fd/${output}`, constants.O_WRONLY | constants.O_NONBLOCK),
     );
     const { chat, map } = chatOn(nonBlocking);
@@ -168,10 +149,10 @@ describe('A chat on a file', () => {
   });
 
   it('has no event when the program has closed it before', () => {
-    const { chat, map } = chatOn(pipe()[0]);
+    const { chat, map } = chatOn(namedPipe()[0]);
     chat.closeWhenDone();
     chat.close();
-    const other = chatOn(pipe()[0], map).chat;
+    const other = chatOn(namedPipe()[0], map).chat;
     loopSync({ map, timeout: 0, count: 1 });
     expect([chat.events, other.events]).toEqual([[], []]);
   });

@@ -13,7 +13,7 @@ import {
 } from 'asyncore';
 import { DIAGONAL, temporaryPath, WAYS } from '../support/drive';
 import { keep, newMap } from '../support/keep';
-import { chatWithPeer, LineChat } from '../support/limits';
+import { chatWithPeer, LineChat, Metered } from '../support/limits';
 import { driveSettling, outcome, turn } from '../support/settled';
 import { bareListener, connection, pair, received, willReset } from '../support/sockets';
 
@@ -21,19 +21,6 @@ const BIG = 4_000_000;
 
 /** A chat, and its peer's end. */
 const talk = (map = newMap()) => chatWithPeer((socket, map) => new LineChat(socket, map), map);
-
-/** Its `send` takes as many bytes as it is told to. */
-class Metered extends LineChat {
-  budget = 0;
-  sent = '';
-
-  override send(data: Uint8Array): number {
-    const taken = Math.min(this.budget, data.length);
-    this.budget -= taken;
-    this.sent += Buffer.from(data.subarray(0, taken)).toString('latin1');
-    return taken;
-  }
-}
 
 const metered = (map = newMap()) => chatWithPeer((socket, map) => new Metered(socket, map), map);
 

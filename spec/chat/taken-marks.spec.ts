@@ -4,7 +4,7 @@
 import { type ChannelMap, Fifo, type FifoItem, poll, Socket } from 'asyncore';
 import { drive, WAYS } from '../support/drive';
 import { keep, newMap } from '../support/keep';
-import { chatWithPeer, LineChat } from '../support/limits';
+import { chatWithPeer, LineChat, Metered } from '../support/limits';
 import { outcome, turn } from '../support/settled';
 import { heard } from '../support/sockets';
 
@@ -186,18 +186,6 @@ describe('flushed() of a chat that goes on', () => {
 });
 
 describe('Two chats that share a fifo', () => {
-  /** `send` takes as much as it is told to. */
-  class Metered extends LineChat {
-    budget = 0;
-    sent = '';
-    override send(data: Uint8Array): number {
-      const taken = Math.min(this.budget, data.length);
-      this.budget -= taken;
-      this.sent += Buffer.from(data.subarray(0, taken)).toString('latin1');
-      return taken;
-    }
-  }
-
   function share(map: ChannelMap = newMap()): [Metered, Metered] {
     const [one, other] = [0, 1].map(() => {
       const [mine, theirs] = Socket.pair();

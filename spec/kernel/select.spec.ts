@@ -24,7 +24,7 @@ import { raw } from '../../lib/kernel/koffi';
 import { ERRNO } from '../../lib/kernel/platform/linux';
 import * as syscalls from '../../lib/kernel/syscalls';
 import { drive, WAYS } from '../support/drive';
-import { keep, newMap } from '../support/keep';
+import { keep, keepFd, newMap } from '../support/keep';
 import { QuietChat } from '../support/quiet-chat';
 import { call, connection, pair } from '../support/sockets';
 
@@ -32,25 +32,13 @@ const F_DUPFD = 0;
 /** No test waits for longer, whatever is wrong. */
 const SOON = 5000;
 
-const descriptors: number[] = [];
-
-/** A descriptor that is closed after its test. */
-function own(fd: number): number {
-  descriptors.push(fd);
-  return fd;
-}
-
-afterEach(() => {
-  for (const fd of descriptors.splice(0)) closeSync(fd);
-});
-
 /** A pipe that a child process writes to after `delay` ms, while this thread may be blocked. */
 function writtenLater(delay: number): number {
   const [input, output] = pipe();
   const script = `sleep ${delay / 1000}; echo x`;
   spawn('sh', ['-c', script], { stdio: ['ignore', output, 'inherit'] });
   closeSync(output);
-  return own(input);
+  return keepFd(input);
 }
 
 /** The number of a descriptor that is closed. */
@@ -131,7 +119,7 @@ describe('select', () => {
 
   it('takes a number beyond the limit of select(2), 1024', () => {
     const [a, b] = pair();
-    const fd = own(syscalls.check(syscalls.fcntl(a.fileno(), F_DUPFD, 3000), 'fcntl'));
+    const fd = keepFd(syscalls.check(syscalls.fcntl(a.fileno(), F_DUPFD, 3000), 'fcntl'));
     expect(fd).toBeGreaterThanOrEqual(3000);
     b.send(Buffer.from('x'));
     expect(select([fd], [], [], SOON)).toEqual([[fd], [], []]);
@@ -162,11 +150,11 @@ describe('select', () => {
 
     it('the hang-up of a pipe, whose other end is writable by its error', () => {
       const [input, output] = pipe();
-      own(input);
+      keepFd(input);
       closeSync(output);
       expect(select([input], [], [], SOON)).toEqual([[input], [], []]);
       const [unread, written] = pipe();
-      own(written);
+      keepFd(written);
       closeSync(unread);
       expect(select([], [written], [written], SOON)).toEqual([[], [written], []]);
     });
@@ -439,7 +427,7 @@ describe('Poller', () => {
   it('reports an error, and a number that was closed, at every poll', () => {
     const poller = new Poller();
     const [unread, written] = pipe();
-    own(written);
+    keepFd(written);
     closeSync(unread);
     poller.register(written, POLLIN);
     expect(poller.poll(SOON)).toEqual([[written, POLLERR]]);

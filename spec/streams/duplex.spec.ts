@@ -30,7 +30,7 @@ import { keep, newMap } from '../support/keep';
 import { LineChat } from '../support/limits';
 import { until } from '../support/program';
 import { bareListener, call, connection, pair, received, willReset } from '../support/sockets';
-import { heardBy, LOOPS, note, promisedPieces, run, streamWithPeer } from '../support/streams';
+import { chatThatPromises, heardBy, LOOPS, note, run, streamWithPeer } from '../support/streams';
 
 const { ETIMEDOUT } = constants.errno;
 
@@ -493,13 +493,7 @@ describe.each(LOOPS)('A channel that gives its socket up (%s)', (_, how) => {
   });
 
   it('waits for a producer that has promised its next piece, before it sends what is written', async () => {
-    const map = newMap();
-    const [peer, ours] = pair();
-    const chat = new LineChat(ours, map);
-    const { resume, later } = promisedPieces();
-    chat.pushFrom(later);
-    run(map, how);
-    await until(() => received(peer) === 'one ');
+    const { peer, chat, resume } = await chatThatPromises(how);
     const flushed = chat.flushed().catch((error: unknown) => error);
     const duplex = toDuplex(chat);
     expect(await flushed).toMatchObject({ code: 'ERR_CHANNEL_CLOSED' });
@@ -514,13 +508,7 @@ describe.each(LOOPS)('A channel that gives its socket up (%s)', (_, how) => {
   });
 
   it('waits for such a producer when nothing is written', async () => {
-    const map = newMap();
-    const [peer, ours] = pair();
-    const chat = new LineChat(ours, map);
-    const { resume, later } = promisedPieces();
-    chat.pushFrom(later);
-    run(map, how);
-    await until(() => received(peer) === 'one ');
+    const { peer, chat, resume } = await chatThatPromises(how);
     toDuplex(chat).end();
     await new Promise((resolve) => setTimeout(resolve, 30));
     expect(peer.recv(10)).toBe(null);

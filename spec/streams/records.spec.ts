@@ -22,7 +22,7 @@ import { keep, newMap } from '../support/keep';
 import { LineChat, stopClock, tick } from '../support/limits';
 import { LIMIT, until } from '../support/program';
 import { bareListener, call, connection, pair, received, willReset } from '../support/sockets';
-import { heardBy, LOOPS, promisedPieces, run } from '../support/streams';
+import { chatThatPromises, heardBy, LOOPS, run } from '../support/streams';
 
 const text = (data: string): Buffer => Buffer.from(data, 'latin1');
 
@@ -562,13 +562,7 @@ describe.each(LOOPS)('records (%s)', (_, how) => {
   });
 
   it('have a write wait for a producer that has promised its next piece', async () => {
-    const map = newMap();
-    const [peer, ours] = pair();
-    const chat = new LineChat(ours, map);
-    const { resume, later } = promisedPieces();
-    chat.pushFrom(later);
-    run(map, how);
-    await until(() => received(peer) === 'one ');
+    const { map, peer, ours, chat, resume } = await chatThatPromises(how);
     const lines = records(chat, '\n');
     let written = false;
     const writing = lines.write('three').then(() => {

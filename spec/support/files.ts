@@ -2,6 +2,8 @@
 
 import { closeSync, constants, ftruncateSync, openSync } from 'node:fs';
 import koffi from 'koffi';
+import { temporaryPath } from './drive';
+import { keepFd } from './keep';
 
 const mkfifo = koffi.load(null).func('int mkfifo(const char *, unsigned int)');
 
@@ -18,6 +20,14 @@ export function writeZeros(path: string, size: number): void {
   } finally {
     closeSync(fd);
   }
+}
+
+/** A named pipe, of which Node opens the ends. Its input does not block. Closed after the test. */
+export function namedPipe(): [input: number, output: number] {
+  const path = temporaryPath('pipe');
+  makePipe(path);
+  const input = keepFd(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
+  return [input, keepFd(openSync(path, constants.O_WRONLY))];
 }
 
 const unlockpt = koffi.load(null).func('int unlockpt(int)');

@@ -1,5 +1,6 @@
 // What a test has opened, and no channel closes, is closed after the test; so is the default map.
 
+import { closeSync } from 'node:fs';
 import { ChannelMap, closeAll, socketMap } from 'asyncore';
 
 interface Closable {
@@ -8,6 +9,7 @@ interface Closable {
 
 const maps: ChannelMap[] = [];
 const opened: Closable[] = [];
+const descriptors: number[] = [];
 
 /** Closes `closable` after the test. */
 export function keep<Kept extends Closable>(closable: Kept): Kept {
@@ -18,6 +20,18 @@ export function keep<Kept extends Closable>(closable: Kept): Kept {
 /** Closes all of them after the test, in this order. */
 export function keepAll(...closables: Closable[]): void {
   opened.push(...closables);
+}
+
+/** Closes a descriptor after the test. */
+export function keepFd(fd: number): number {
+  descriptors.push(fd);
+  return fd;
+}
+
+/** Closes a kept descriptor before the test is over. */
+export function closeKept(fd: number): void {
+  descriptors.splice(descriptors.indexOf(fd), 1);
+  closeSync(fd);
 }
 
 /** A map whose channels are closed after the test. */
@@ -36,4 +50,5 @@ afterEach(() => {
     map.clear();
   }
   for (const closable of opened.splice(0)) closable.close();
+  for (const fd of descriptors.splice(0)) closeSync(fd);
 });

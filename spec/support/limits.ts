@@ -56,6 +56,19 @@ export class LineChat extends AsyncChat {
   }
 }
 
+/** A line chat whose `send` takes as many bytes as it is told to. */
+export class Metered extends LineChat {
+  budget = 0;
+  sent = '';
+
+  override send(data: Uint8Array): number {
+    const taken = Math.min(this.budget, data.length);
+    this.budget -= taken;
+    this.sent += Buffer.from(data.subarray(0, taken)).toString('latin1');
+    return taken;
+  }
+}
+
 /** A listener that keeps its callers' sockets. */
 export class Listener extends Dispatcher {
   override ignoreLogTypes = SILENT;

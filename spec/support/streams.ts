@@ -10,8 +10,9 @@ import {
 } from 'asyncore';
 import { WAYS, type Way } from './drive';
 import { newMap } from './keep';
+import { LineChat } from './limits';
 import { until } from './program';
-import { connection, pair } from './sockets';
+import { connection, pair, received } from './sockets';
 
 /** loop() in both orders: loopSync serves neither promises nor nextTick. */
 export const LOOPS = WAYS.filter(([, { sync }]) => !sync);
@@ -67,8 +68,11 @@ export async function heardBy(peer: Socket): Promise<Buffer> {
   return Buffer.concat(pieces);
 }
 
-/** Yields `one `, and `two ` when it is told to. */
-export function promisedPieces(): { resume(): void; later: AsyncIterable<string> } {
+/** A chat whose producer has yielded `one `, which the peer has heard, and yields `two ` when it is told to. */
+export async function chatThatPromises(how: Way) {
+  const map = newMap();
+  const [peer, ours] = pair();
+  const chat = new LineChat(ours, map);
   let resume = (): void => {};
   const resumed = new Promise<void>((resolve) => {
     resume = resolve;
@@ -78,5 +82,8 @@ export function promisedPieces(): { resume(): void; later: AsyncIterable<string>
     await resumed;
     yield 'two ';
   }
-  return { resume, later: pieces() };
+  chat.pushFrom(pieces());
+  run(map, how);
+  await until(() => received(peer) === 'one ');
+  return { map, peer, ours, chat, resume };
 }
