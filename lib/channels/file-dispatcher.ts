@@ -5,12 +5,12 @@
 import { inspect } from 'node:util';
 import { badRange, checkInteger } from '../errors';
 import { shortened } from '../kernel/buffers';
-import { Descriptor } from '../kernel/descriptor';
+import { Descriptor, setNonBlocking } from '../kernel/descriptor';
 import { closedSocket } from '../kernel/errno';
 import { descriptorOf, type HasDescriptor } from '../kernel/has-descriptor';
 import { SO_ERROR, SOL_SOCKET } from '../kernel/platform/constants';
 import { ERRNO } from '../kernel/platform/linux';
-import { type SocketLike, type SocketOwner, setNonBlocking, socketClosing } from '../kernel/socket';
+import { type SocketLike, type SocketOwner, socketClosing } from '../kernel/socket';
 import * as syscalls from '../kernel/syscalls';
 import type { ChannelMap } from '../loop/channel-map';
 import { Dispatcher } from './dispatcher';

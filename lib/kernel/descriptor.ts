@@ -7,7 +7,8 @@
 
 import { badRange } from '../errors';
 import { warn } from './output';
-import { close, failure } from './syscalls';
+import { F_GETFL, F_SETFL, O_NONBLOCK } from './platform/linux';
+import { check, close, failure, fcntl } from './syscalls';
 import { closeAtEnd, leaveAtEnd } from './thread-cleanup';
 
 /** What is known of a descriptor when it has been dropped. */
@@ -97,4 +98,10 @@ export class Descriptor {
     if (typeof this.#held !== 'number') this.#held.released?.(true);
     if (result < 0) throw failure(result, 'close');
   }
+}
+
+/** Calls on the descriptor return at once, where they would block. @throws {SocketError} `EBADF` */
+export function setNonBlocking(fd: number): void {
+  const flags = check(fcntl(fd, F_GETFL), 'fcntl');
+  if ((flags & O_NONBLOCK) === 0) check(fcntl(fd, F_SETFL, flags | O_NONBLOCK), 'fcntl');
 }

@@ -13,7 +13,7 @@ import { checkInteger } from '../errors';
 import { type Address, decodeAddress, formatAddress, resolveAddress } from './address';
 import { checkFd, checkInt, optionBytes } from './arguments';
 import { receive, shortened } from './buffers';
-import { Descriptor } from './descriptor';
+import { Descriptor, setNonBlocking } from './descriptor';
 import { closedSocket } from './errno';
 import { type Memory, SockaddrSlot } from './koffi';
 import {
@@ -39,12 +39,9 @@ import {
 import {
   ERRNO,
   F_GETFD,
-  F_GETFL,
   F_SETFD,
-  F_SETFL,
   FD_CLOEXEC,
   NEW_SOCKET_FLAGS,
-  O_NONBLOCK,
   SOCK_TYPE_MASK,
 } from './platform/linux';
 import { bindOver } from './socket-file';
@@ -407,11 +404,14 @@ export class Socket implements SocketLike, Disposable {
 
   /**
    * Ends one direction or both: `SHUT_RD`, `SHUT_WR`, `SHUT_RDWR` (the default; Python has none).
-   * @throws {SocketError} `ENOTCONN`
+   * @throws {SocketError} `ENOTCONN`, also when output that waited for the end of the tick finds the peer gone
    */
   shutdown(how: number = SHUT_RDWR): void {
+    const fd = this.#fd('shutdown');
     if (how !== SHUT_RD) this.owner?.[flushPending]();
-    syscalls.check(syscalls.shutdown(this.#fd('shutdown'), how), 'shutdown');
+    // A channel that has found its peer gone has closed the socket, and the number may be another's.
+    const result = this.closed ? -ERRNO.ENOTCONN : syscalls.shutdown(fd, how);
+    syscalls.check(result, 'shutdown');
   }
 
   /** An option as an integer. @throws {SocketError} `ENOPROTOOPT`, … */
@@ -489,11 +489,4 @@ export class Socket implements SocketLike, Disposable {
   [inspect.custom](): string {
     return this.toString();
   }
-}
-
-/** @throws {SocketError} `EBADF` */
-export function setNonBlocking(fd: number): void {
-  const flags = syscalls.check(syscalls.fcntl(fd, F_GETFL), 'fcntl');
-  if ((flags & O_NONBLOCK) === 0)
-    syscalls.check(syscalls.fcntl(fd, F_SETFL, flags | O_NONBLOCK), 'fcntl');
 }

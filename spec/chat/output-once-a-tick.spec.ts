@@ -14,6 +14,8 @@ import {
   read,
   SHUT_RDWR,
   SHUT_WR,
+  SO_LINGER,
+  SOL_SOCKET,
   Socket,
   type SocketLike,
 } from 'asyncore';
@@ -316,6 +318,28 @@ describe('What has been pushed in a tick is sent first', () => {
     poll(1000, map);
     expect(received(other.peer)).toBe('relayed');
     expect(map.size).toBe(2);
+  });
+
+  it('by shutdown() of a socket whose peer is gone, which says so as the kernel does', () => {
+    const map = new ChannelMap();
+    const other = place(map, Member);
+    const { chat, peer } = place(map, Member);
+    let caught: unknown;
+    chat.onLine = () => {
+      other.chat.push('lost');
+      const socket = other.chat.socket as Socket;
+      other.peer.setSockOpt(SOL_SOCKET, SO_LINGER, Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]));
+      other.peer.close();
+      try {
+        socket.shutdown(SHUT_WR);
+      } catch (error) {
+        caught = error;
+      }
+    };
+    peer.send(LINE);
+    poll(1000, map);
+    expect(caught).toMatchObject({ name: 'SocketError', code: 'ENOTCONN', syscall: 'shutdown' });
+    expect(map.size).toBe(1);
   });
 
   it('by delChannel() and by the channel that takes the socket over', () => {

@@ -41,9 +41,10 @@ import {
   TCP_NODELAY,
 } from 'asyncore';
 import { cannot } from '../../lib/errors';
+import { setNonBlocking } from '../../lib/kernel/descriptor';
 import { Memory } from '../../lib/kernel/koffi';
 import { ERRNO, LAYOUT } from '../../lib/kernel/platform/linux';
-import { sendRange, setNonBlocking } from '../../lib/kernel/socket';
+import { sendRange } from '../../lib/kernel/socket';
 import * as libc from '../../lib/kernel/syscalls';
 import { flagsOf as descriptorFlags, O_CLOEXEC, O_NONBLOCK } from '../support/descriptors';
 import { FAMILIES, localAddress, temporaryPath } from '../support/drive';
