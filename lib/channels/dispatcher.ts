@@ -9,11 +9,17 @@
 //   handler runs after that. A step that calls two handlers looks in between whether its session has
 //   ended (session.ts).
 
-import { badType, checkDuration, codeOf } from '../errors';
+import { badType, codeOf } from '../errors';
 import type { Address } from '../kernel/address';
 import { closedSocket } from '../kernel/errno';
 import { AF_INET, SO_ERROR, SOCK_STREAM, SOL_SOCKET } from '../kernel/platform/constants';
-import { flushPending, Socket, type SocketLike, socketClosing } from '../kernel/socket';
+import {
+  flushPending,
+  Socket,
+  type SocketLike,
+  socketClosing,
+  socketTaken,
+} from '../kernel/socket';
 import { failure } from '../kernel/syscalls';
 import {
   beforeError,
@@ -29,15 +35,15 @@ import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
 import { bindSocket, listenOn } from './bind';
-import { ChannelBase, NO_SOCKET, needSocket } from './channel-base';
+import { NO_SOCKET, needSocket } from './channel-base';
 import { describeError, logFor } from './channel-log';
 import { finishConnect, hasFailed, inspectSocket } from './connect';
 import { type CloseReason, END, Ending, LOCAL, mayCloseFor } from './ending';
 import type { Handled, Handlers } from './handlers';
-import { checkIdleOptions, IdleTimeout, type IdleTimeoutOptions } from './idle-timeout';
 import { connectChannel } from './open-and-connect';
 import { dropUrgent, Session } from './session';
 import { reasonOfSpin } from './spin';
+import { TimedChannel, theSession } from './timed-channel';
 
 const FLAGS = ['connected', 'accepting', 'connecting'] as const;
 
@@ -71,7 +77,7 @@ export let sessionOf: (channel: Dispatcher) => Session;
  * listen({ host: '127.0.0.1', port: 8007 }, (socket) => new Echo(socket));
  * await loop();
  */
-export class Dispatcher extends ChannelBase implements Channel, Handlers {
+export class Dispatcher extends TimedChannel implements Channel, Handlers {
   static {
     sessionOf = (channel) => channel.#session;
   }
@@ -200,31 +206,6 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
     this.#session.set('readingPaused', false);
   }
 
-  /** As set by `setIdleTimeout`, in milliseconds; 0: none. */
-  get idleTimeout(): number {
-    return this.#session.idle?.duration ?? 0;
-  }
-
-  /**
-   * Has `handleTimeout` called when this channel has been idle for `duration` ms: no read event, and
-   * nothing sent. A connect that is under way counts as idle. The cost does not grow with the number of
-   * channels that have a timeout.
-   * @param duration in milliseconds; 0, the default of a channel: never
-   * @throws {RangeError|TypeError} when it is negative or no number, and for an unknown option
-   *
-   * @example
-   * this.setIdleTimeout(90_000, { direction: 'input' }); // our own PINGs do not count
-   */
-  setIdleTimeout(duration: number, options: IdleTimeoutOptions = {}): void {
-    const action = 'set an idle timeout';
-    checkDuration(action, 'a timeout', duration);
-    const direction = checkIdleOptions(action, options);
-    const session = this.#session;
-    session.idle?.stop();
-    session.idle = duration === 0 ? null : new IdleTimeout(this, duration, direction);
-    if (session.fd !== null) session.idle?.start(session.map);
-  }
-
   /**
    * The socket. It stays here after `close`, closed. Null before `createSocket` or `setSocket`. Assigning
    * it replaces the socket without touching the map, as in Python; `setSocket` does both.
@@ -278,6 +259,7 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
     map.set(session.fd, this);
     session.map = map;
     session.idle?.start(map);
+    session.timers?.moveTo(registryOf(map));
     this.#acceptor?.attach(session);
   }
 
@@ -323,7 +305,7 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
     this[flushPending]();
     checkMap('setSocket', map);
     if (typeof socket?.fileno !== 'function') throw badType('setSocket', 'a socket', socket);
-    if (socket.owner !== this) socket.owner?.[flushPending]();
+    if (socket.owner !== this) socket.owner?.[socketTaken]?.();
     const fd = socket.fileno();
     if (!(fd >= 0)) throw closedSocket('setSocket');
     const previous = this.#session;
@@ -346,6 +328,12 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
     if (fd !== null) registryOf(map).invalidate(fd);
   }
 
+  /** Another channel is about to wrap the socket. @internal */
+  [socketTaken](): void {
+    this[flushPending]();
+    this.#session.endTimers();
+  }
+
   // -------------------------------------------------------------------------------------------
   // Predicates, asked at every tick.
 
@@ -364,6 +352,11 @@ export class Dispatcher extends ChannelBase implements Channel, Handlers {
 
   // -------------------------------------------------------------------------------------------
   // Socket methods. Each throws a TypeError without a socket.
+
+  /** @internal */
+  get [theSession](): Session {
+    return this.#session;
+  }
 
   /** @internal */
   [needSocket](method: string): SocketLike {

@@ -4,15 +4,17 @@
 // it is in the heap; when it expires after activity, it is set anew.
 
 import { badType, checkOptions } from '../errors';
-import type { Channel } from '../loop/channel';
+import { type Channel, isPromise } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
-import { isPromise, runHandler } from '../loop/dispatch';
-import { Deadline } from '../loop/timers';
+import { CALLED, Deadline, type Deadlines, NOTHING } from '../loop/deadlines';
+import { runHandler } from '../loop/dispatch';
 import { Ending, mayCloseFor } from './ending';
 
-interface IdleChannel extends Channel {
+export interface IdleChannel extends Channel {
+  readonly map: ChannelMap;
   fileno(): number | null;
   handleTimeout(): void | Promise<void>;
+  interestChanged(): void;
   /** @internal */
   [mayCloseFor](ending: Ending): () => void;
 }
@@ -39,8 +41,8 @@ export function checkIdleOptions(action: string, options: IdleTimeoutOptions): s
   return direction;
 }
 
-/** A timeout that the handler survives is no reason for a later close. */
-function handleTimeout(channel: Channel): unknown {
+/** Calls `handleTimeout`. A timeout that the channel survives is no reason for a later close. */
+export function handleTimeout(channel: Channel): unknown {
   const settled = (channel as IdleChannel)[mayCloseFor](new Ending('timeout', null, true));
   let result: unknown;
   try {
@@ -52,13 +54,15 @@ function handleTimeout(channel: Channel): unknown {
   return result;
 }
 
-export class IdleTimeout {
+export class IdleTimeout extends Deadline {
   readonly #channel: IdleChannel;
   /** `input`, `output` or `both`. */
   readonly #direction: string;
-  readonly #deadline = new Deadline((now) => this.#expired(now));
+  /** The map that the channel stands in, or stood in last. */
+  #map: ChannelMap;
+  /** Of that map. */
+  #deadlines: Deadlines;
   #lastActive = 0;
-  #map: ChannelMap | null = null;
 
   /** @param duration in milliseconds */
   constructor(
@@ -66,23 +70,27 @@ export class IdleTimeout {
     readonly duration: number,
     direction: string,
   ) {
+    super();
     this.#channel = channel;
     this.#direction = direction;
+    this.#map = channel.map;
+    this.#deadlines = registryOf(channel.map).deadlines;
   }
 
   /** @param map the map that the channel stands in */
   start(map: ChannelMap): void {
     this.stop();
-    this.#map = map;
-    this.touch();
     const registry = registryOf(map);
-    registry.timers.set(this.#deadline, this.#lastActive + this.duration);
+    this.#map = map;
+    this.#deadlines = registry.deadlines;
+    this.touch();
+    this.#deadlines.set(this, this.#lastActive + this.duration);
     // A loop that waits already has to take the deadline into account.
     registry.wake();
   }
 
   stop(): void {
-    if (this.#map !== null) registryOf(this.#map).timers.clear(this.#deadline);
+    this.#deadlines.clear(this);
   }
 
   /** There is input, or a connection to accept. */
@@ -97,20 +105,19 @@ export class IdleTimeout {
 
   /** Notes activity. */
   touch(): void {
-    this.#lastActive = performance.now();
+    this.#lastActive = this.#deadlines.clock.now();
   }
 
-  #expired(now: number): void {
-    const map = this.#map as ChannelMap;
+  override reached(now: number): number {
     // The program has taken the channel out by `map.delete` or `map.clear`: the timeout ends with that.
-    if (map.get(this.#channel.fileno() ?? -1) !== this.#channel) return;
-    const { timers } = registryOf(map);
+    if (this.#map.get(this.#channel.fileno() ?? -1) !== this.#channel) return NOTHING;
     const due = this.#lastActive + this.duration;
     // A handler may have kept the thread since the kernel was asked: what has arrived in time comes first.
-    const idle = due <= timers.lookedAt;
+    const idle = due <= now;
     if (idle) this.#lastActive = now;
-    // At least 1 ms, so that the deadline does not expire again within this tick.
-    timers.set(this.#deadline, Math.max(idle ? now + this.duration : due, now + 1));
-    if (idle) runHandler(this.#channel, handleTimeout);
+    this.#deadlines.set(this, this.#lastActive + this.duration);
+    if (!idle) return NOTHING;
+    runHandler(this.#channel, handleTimeout);
+    return CALLED;
   }
 }

@@ -26,9 +26,9 @@ import { Socket } from '../kernel/socket';
 import { failure } from '../kernel/syscalls';
 import type { Channel } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
+import { Alarm, NOTHING } from '../loop/deadlines';
 import { routeError, routeErrorOutside, runHandler } from '../loop/dispatch';
 import type { Registry } from '../loop/registry';
-import { Deadline } from '../loop/timers';
 import { type Connecting, UNDER_WAY } from './connect';
 import { lookUpAll } from './look-up';
 import { detachOpened, opened, openSocket } from './opened-socket';
@@ -108,7 +108,7 @@ export class Search {
   readonly #localAddress: Address | null;
   readonly #map: ChannelMap;
   readonly #registry: Registry;
-  readonly #deadline = new Deadline(() => this.#tryNext());
+  readonly #nextAttempt = new Alarm(NOTHING, () => this.#tryNext());
   /** The addresses that have not been tried, as literals. */
   #hosts: string[] = [];
   readonly #attempts = new Set<Attempt>();
@@ -181,7 +181,7 @@ export class Search {
 
   /** Starts the next attempt. Fails when there is none, and none under way. */
   #tryNext(): void {
-    this.#registry.timers.clear(this.#deadline);
+    this.#registry.deadlines.clear(this.#nextAttempt);
     for (;;) {
       const host = this.#hosts.shift();
       if (host === undefined) break;
@@ -199,7 +199,7 @@ export class Search {
 
   /** @throws {SocketError} when the attempt fails at once */
   #start(address: InternetAddress): void {
-    const { timers } = this.#registry;
+    const { deadlines } = this.#registry;
     const socket = openSocket(familyOfAddress(address), this.#localAddress);
     const attempt = new Attempt(this, this.#map, socket, address);
     try {
@@ -217,7 +217,7 @@ export class Search {
     this.#attempts.add(attempt);
     // Writable, and so reported at once, when the connection stands already.
     this.#registry.enter(socket.fileno(), attempt);
-    if (this.#hosts.length > 0) timers.set(this.#deadline, performance.now() + ATTEMPT_DELAY);
+    if (this.#hosts.length > 0) deadlines.setAfter(this.#nextAttempt, ATTEMPT_DELAY);
   }
 
   /** An attempt is over, one way or the other. */
@@ -293,7 +293,7 @@ export class Search {
   #end(): void {
     this.#isOver = true;
     for (const cancel of this.#cancel) cancel();
-    this.#registry.timers.clear(this.#deadline);
+    this.#registry.deadlines.clear(this.#nextAttempt);
     for (const attempt of this.#attempts) attempt.close();
     this.#attempts.clear();
   }

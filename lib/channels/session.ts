@@ -19,10 +19,11 @@ import { noteProgress } from '../kernel/progress';
 import { sendFile } from '../kernel/send-file';
 import { Socket, type SocketLike, sendRange } from '../kernel/socket';
 import { failure, type Memory } from '../kernel/syscalls';
-import type { Channel } from '../loop/channel';
+import { type Channel, isPromise } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
-import { handleResult, isPromise } from '../loop/dispatch';
+import { handleResult } from '../loop/dispatch';
 import { NO_SOCKET } from './channel-base';
+import type { ChannelTimers } from './channel-timers';
 import { END, Ending, LOCAL } from './ending';
 import type { IdleTimeout } from './idle-timeout';
 
@@ -91,6 +92,8 @@ export class Session {
   isStream = true;
   /** As set by `setIdleTimeout`. */
   idle: IdleTimeout | null = null;
+  /** Null: the channel has made none. */
+  timers: ChannelTimers | null = null;
   /** Why the channel closes; null while it does not. */
   ending: Ending | null = null;
 
@@ -148,6 +151,7 @@ export class Session {
     next.holdsRecords = this.holdsRecords;
     next.handlesConnect = this.handlesConnect;
     next.idle = this.idle;
+    next.timers = this.timers;
     this.replaced = true;
     return next;
   }
@@ -164,7 +168,15 @@ export class Session {
     this.closed = true;
     this.gone = true;
     this.preparation?.lookup?.abandon?.();
+    if (this.timers !== null) this.endTimers();
     return next;
+  }
+
+  /** Timers that the channel makes from now on are others. */
+  endTimers(): void {
+    const { timers } = this;
+    this.timers = null;
+    timers?.end();
   }
 
   /**

@@ -13,8 +13,8 @@ import { badType } from '../errors';
 import { SHUT_WR } from '../kernel/platform/constants';
 import type { SocketLike } from '../kernel/socket';
 import { registryOf } from '../loop/channel-map';
+import { Alarm, CALLED, type Deadlines } from '../loop/deadlines';
 import { routeError, write } from '../loop/dispatch';
-import { Deadline, type Timers } from '../loop/timers';
 import type { Producer } from './producers';
 
 /** A place in the output. */
@@ -98,7 +98,7 @@ export class OutputMarks {
   /** A microtask is going to look for marks that the program has taken off. */
   #looks = false;
   /** The close of a file, and where it stands. */
-  #close: { readonly deadline: Deadline; readonly timers: Timers } | null = null;
+  #close: { readonly alarm: Alarm; readonly deadlines: Deadlines } | null = null;
 
   constructor(owner: Dispatcher, queue: Queue, places: Places) {
     this.#owner = owner;
@@ -143,7 +143,7 @@ export class OutputMarks {
 
   /** The output is dropped, or nobody is left to get it. */
   giveUp(): void {
-    this.#close?.timers.clear(this.#close.deadline);
+    this.#close?.deadlines.clear(this.#close.alarm);
     this.#close = null;
     for (const mark of this.#due.splice(0)) this.lose(mark);
     for (const mark of this.#flushes.keys()) this.#settle(mark, true);
@@ -255,14 +255,15 @@ export class OutputMarks {
   closeFile(): void {
     const { session } = this.#queue;
     if (session.fd === null) return;
-    const deadline = new Deadline(() => {
+    const alarm = new Alarm(CALLED, () => {
       this.#close = null;
       const { connected, socket } = this.#queue.session;
       if (connected && isFile(socket) && this.places.closesNow) write(this.#owner);
     });
     const registry = registryOf(session.map);
-    this.#close = { deadline, timers: registry.timers };
-    registry.timers.set(deadline, performance.now());
+    const { deadlines } = registry;
+    this.#close = { alarm, deadlines };
+    deadlines.setAfter(alarm, 0);
     registry.wake();
   }
 }

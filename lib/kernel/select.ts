@@ -1,5 +1,6 @@
 // select(2) over poll(2), which has no limit for the number of a descriptor.
 
+import { performance } from 'node:perf_hooks';
 import { badRange, badType, SocketError } from '../errors';
 import { beforeBlocking } from './blocking';
 import { type HasDescriptor, openDescriptorOf } from './has-descriptor';

@@ -108,6 +108,9 @@ export const socketClosing = Symbol.for('asyncore.socketClosing');
 /** Called on a socket's owner when output that it still holds would come too late. @internal */
 export const flushPending = Symbol.for('asyncore.flushPending');
 
+/** Called on a socket's owner when another channel is about to own the socket. @internal */
+export const socketTaken = Symbol.for('asyncore.socketTaken');
+
 /** As `send`, of a range of memory with a fixed address. @internal */
 export const sendRange = Symbol.for('asyncore.sendRange');
 
@@ -118,6 +121,7 @@ export const onRelease = Symbol.for('asyncore.onRelease');
 export interface SocketOwner {
   [socketClosing](): void;
   [flushPending](): void;
+  [socketTaken]?(): void;
 }
 
 const slot = new SockaddrSlot();

@@ -10,9 +10,13 @@
 // kept most of the closed ones alive, with all that they refer to.
 
 import { inspect } from 'node:util';
-import { badInstance, badRange, badType } from '../errors';
+import { badInstance, badRange, badType, checkOptions } from '../errors';
 import type { Channel } from './channel';
+import { type Clock, checkClock, monotonicClock } from './clock';
+import { Deadlines } from './deadlines';
 import { Registry } from './registry';
+import type { TimerHandle, TimerOptions } from './timer-handle';
+import { MapTimers, warnOfTimer } from './timers';
 
 /** Stands in the Map for a channel. */
 const NOT_HERE = undefined as unknown as Channel;
@@ -24,6 +28,17 @@ const NOT_HERE = undefined as unknown as Channel;
  */
 export let registryOf: (map: ChannelMap) => Registry;
 
+/** Options of `new ChannelMap`. */
+export interface ChannelMapOptions {
+  /**
+   * What timers, idle timeouts and deadlines go by. Default: performance.now(). With a `ManualClock` a test
+   * moves the time itself.
+   */
+  clock?: Clock;
+}
+
+const OPTIONS = { clock: true } as const;
+
 /**
  * fd -> channel.
  *
@@ -33,7 +48,8 @@ export let registryOf: (map: ChannelMap) => Registry;
  * await loop({ map });
  */
 export class ChannelMap extends Map<number, Channel> {
-  readonly #registry = new Registry(this);
+  readonly #registry: Registry;
+  readonly #timers: MapTimers;
   /** What `inspect` shows, while it is at work. */
   #shown: object | null = null;
 
@@ -43,11 +59,21 @@ export class ChannelMap extends Map<number, Channel> {
 
   /**
    * Holds `channels` at first, by default none.
-   * @throws {RangeError|TypeError} as `set`
+   * @throws {RangeError|TypeError} as `set`, for an unknown option, and for what is no clock
    */
-  constructor(channels: Iterable<readonly [number, Channel]> = []) {
+  constructor(
+    channels: Iterable<readonly [number, Channel]> = [],
+    options: ChannelMapOptions = {},
+  ) {
+    checkOptions('make a channel map', 'options', options, OPTIONS);
+    const { clock = monotonicClock } = options;
+    checkClock('make a channel map', clock);
     // Not handed to Map's own constructor, which would call `set` before there are fields.
     super();
+    const registry = new Registry(this, new Deadlines(clock));
+    clock.onAdvance?.(() => registry.wake());
+    this.#registry = registry;
+    this.#timers = new MapTimers(registry, this);
     for (const [fd, channel] of channels) this.set(fd, channel);
   }
 
@@ -122,6 +148,101 @@ export class ChannelMap extends Map<number, Channel> {
     }
     return this.#shown;
   }
+
+  // -------------------------------------------------------------------------------------------
+  // Timers.
+
+  /** What the timers of this map go by. */
+  get clock(): Clock {
+    return this.#registry.deadlines.clock;
+  }
+
+  /**
+   * When the next timer, idle timeout or other deadline is due, in ms by the clock; Infinity: none is. A
+   * program that has a loop of its own waits no longer than that before it calls `poll`.
+   */
+  get nextDue(): number {
+    return this.#registry.deadlines.next;
+  }
+
+  /**
+   * Has the loop over this map call `fn(...args)` after `when` ms, once. It is called by `loop`, `loopSync`,
+   * `poll` and `poll2` alike, after the events of the pass in which it is due, never early, and late by less
+   * than 1 ms unless a handler keeps the thread. Timers that are due together are called in the order of their
+   * times, then in the order in which they were made. A timer that a timer makes waits for the next pass.
+   *
+   * An error, or the rejection of an async function, goes to `handleTimerError`. ExitNow leaves the loop.
+   *
+   * **A loop ends with its last channel, whatever timers are left**, unless one has `keepAlive`.
+   *
+   * @param when a delay of 0 ms or more, which may be a fraction; Infinity: never. Or options
+   * @throws {TypeError|RangeError} for an invalid time, an unknown option, and what is no function
+   *
+   * @example
+   * const timer = map.callLater(5000, () => console.log('5 s later'));
+   * timer.cancel();
+   * map.callLater({ ms: 1000, keepAlive: true }, connectAgain);
+   */
+  callLater<Args extends unknown[]>(
+    when: number | TimerOptions,
+    fn: (...args: Args) => unknown,
+    ...args: Args
+  ): TimerHandle {
+    return this.#timers.callLater(when, fn, args);
+  }
+
+  /**
+   * Has the loop over this map call `fn(...args)` at a moment of the map's clock, once: at once, within the next
+   * pass, when it has passed. Otherwise as `callLater`.
+   *
+   * @example
+   * map.callAt(map.clock.now() + 5000, () => console.log('5 s later'));
+   */
+  callAt<Args extends unknown[]>(
+    when: number | TimerOptions,
+    fn: (...args: Args) => unknown,
+    ...args: Args
+  ): TimerHandle {
+    return this.#timers.callAt(when, fn, args);
+  }
+
+  /**
+   * Has the loop over this map call `fn(...args)` every `when` ms, for the first time after `when` ms. The
+   * calls do not drift: they are due at multiples of the interval. Calls that a busy thread, or a machine that
+   * slept, has missed are not made up for: there is one call, and `missed` of the handle says how many were
+   * left out before it. An error does not end the timer, and an async function is not waited for. Otherwise
+   * as `callLater`.
+   *
+   * @param when an interval of more than 0 ms, or options
+   *
+   * @example
+   * const timer = map.callEvery(60_000, () => {
+   *   console.log(map.size, 'channels', timer.missed > 0 ? 'after a pause' : '');
+   * });
+   */
+  callEvery<Args extends unknown[]>(
+    when: number | TimerOptions,
+    fn: (...args: Args) => unknown,
+    ...args: Args
+  ): TimerHandle {
+    return this.#timers.callEvery(when, fn, args);
+  }
+
+  /**
+   * Told of the errors of this map's timers; those of a channel's timers go to its `handleError`. Emits a
+   * process warning, and the loop goes on, unless it is overridden: in a subclass, or by assignment. What it
+   * throws itself is a warning, too. ExitNow never comes here, and leaves the loop when this throws it.
+   *
+   * @example
+   * map.handleTimerError = (error) => {
+   *   throw new ExitNow(String(error));
+   * };
+   */
+  handleTimerError(error: unknown, _timer: TimerHandle): void | Promise<void> {
+    warnOfTimer(error);
+  }
+
+  // -------------------------------------------------------------------------------------------
 
   /**
    * Asks the predicates of channel `fd` again, which may answer otherwise now. Wakes a waiting loop.

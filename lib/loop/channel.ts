@@ -92,3 +92,10 @@ export interface Channel {
 
 /** Called with an error of a channel. */
 export type Report = (channel: Channel, error: unknown) => void;
+
+/** Whether a handler is async, and has not ended. */
+export function isPromise(result: unknown): result is PromiseLike<unknown> {
+  return (
+    result !== undefined && typeof (result as PromiseLike<unknown> | null)?.then === 'function'
+  );
+}

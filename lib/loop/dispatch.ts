@@ -7,7 +7,14 @@
 import { codeOf, DISCONNECTED, isExit, stackOf } from '../errors';
 import { warn } from '../kernel/output';
 import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI } from '../kernel/platform/constants';
-import { beforeError, type Channel, peerGone, type Report, takesUpInput } from './channel';
+import {
+  beforeError,
+  type Channel,
+  isPromise,
+  peerGone,
+  type Report,
+  takesUpInput,
+} from './channel';
 import { ChannelMap, registryOf } from './channel-map';
 import type { Entry } from './entry';
 import type { Registry } from './registry';
@@ -121,13 +128,6 @@ export function handleResult(
 /** The handler may have changed state that a predicate reads. */
 function wake(channel: Channel): void {
   channel.map?.interestChanged(channel.fileno?.() ?? -1);
-}
-
-/** Whether a handler is async, and has not ended. */
-export function isPromise(result: unknown): result is PromiseLike<unknown> {
-  return (
-    result !== undefined && typeof (result as PromiseLike<unknown> | null)?.then === 'function'
-  );
 }
 
 /** Gives an exception to its channel. @throws {ExitNow} and nothing else */

@@ -5,8 +5,8 @@
 // through live entries only.
 
 import type { Channel } from './channel';
+import type { Alarm } from './deadlines';
 import type { Probation } from './probation';
-import { Deadline } from './timers';
 
 /**
  * The order of a tick. `select`: all reads, then all writes, then all exceptions. `poll`: channel
@@ -93,7 +93,7 @@ export class Entry {
 export class Pauses {
   /** Nothing is registered until `suspension` is reached or `resume` is called. */
   suspended = false;
-  suspension: Suspension | null = null;
+  suspension: Alarm | null = null;
   /**
    * Suspended because the kernel keeps reporting a hang-up that cannot be delivered to this channel now.
    * Ends early when the channel wants something else.
@@ -101,8 +101,5 @@ export class Pauses {
   hangupMuted = false;
   /** POLLPRI is not registered, until the channel wants something else or `urgentPause` is reached. */
   urgentMuted = false;
-  urgentPause: Suspension | null = null;
+  urgentPause: Alarm | null = null;
 }
-
-/** The end of a suspension, or of a mute. */
-export class Suspension extends Deadline {}

@@ -14,6 +14,7 @@ import { ChannelMap, checkMap, registryOf, socketMap } from './channel-map';
 import type { TickOrder } from './entry';
 import type { Registry } from './registry';
 import { blockingPass } from './tick';
+import { cancelKeepers } from './timers';
 
 /** Options of `loop` and `loopSync`. */
 export interface LoopOptions {
@@ -33,8 +34,8 @@ export interface LoopOptions {
 }
 
 /**
- * One pass in select order over a channel map, blocking the thread for up to `timeout` ms.
- * Python's `asyncore.poll`, whose timeout is in seconds.
+ * One pass in select order over a channel map, blocking the thread for up to `timeout` ms: until an event was
+ * delivered or a timer called. Python's `asyncore.poll`, whose timeout is in seconds.
  *
  * @param timeout default 0: only look
  * @param map default `socketMap`
@@ -103,8 +104,8 @@ function hintFor(options: unknown): string | undefined {
 
 /**
  * Runs the channels until the map is empty, blocking the thread: Python's `asyncore.loop` to the
- * letter. No timer, promise or signal handler of the program runs meanwhile, so it suits scripts
- * and worker threads; programs call `loop`.
+ * letter. The timers of the map run. No timer of Node, promise or signal handler of the program runs
+ * meanwhile, so it suits scripts and worker threads; programs call `loop`.
  *
  * @throws {ExitNow} when a handler did; the map is left as it was
  * @throws the signal's reason, looked at between passes
@@ -119,13 +120,15 @@ function hintFor(options: unknown): string | undefined {
  */
 export function loopSync(options: LoopOptions = {}): void {
   const { registry, timeout, order, count, signal } = checkLoop('loopSync', options);
+  const { channels, deadlines } = registry;
   registry.runner = {
     fail(error) {
       throw error;
     },
   };
   try {
-    for (let left = count; registry.channels.size > 0 && left > 0; left -= 1) {
+    for (let left = count; left > 0; left -= 1) {
+      if (channels.size === 0 && deadlines.keepers === 0) return;
       signal?.throwIfAborted();
       blockingPass(registry, order, timeout);
     }
@@ -135,8 +138,8 @@ export function loopSync(options: LoopOptions = {}): void {
 }
 
 /**
- * Closes every channel of a map, and those that have left it because they could not be set up. Python's
- * `asyncore.close_all`.
+ * Closes every channel of a map, and those that have left it because they could not be set up. Cancels the
+ * timers that would keep a loop going (`keepAlive`). Python's `asyncore.close_all`.
  *
  * @param map default `socketMap`
  * @param ignoreAll go on when a close() throws. Otherwise the first exception is thrown at once,
@@ -146,7 +149,8 @@ export function loopSync(options: LoopOptions = {}): void {
 export function closeAll(map: ChannelMap = socketMap, ignoreAll = false): void {
   checkMap('closeAll', map);
   checkBoolean('closeAll', 'ignoreAll to be true or false', ignoreAll);
-  for (const channel of [...map.values(), ...registryOf(map).strays.take()]) {
+  const registry = registryOf(map);
+  for (const channel of [...map.values(), ...registry.strays.take()]) {
     try {
       channel.close();
     } catch (error) {
@@ -155,4 +159,5 @@ export function closeAll(map: ChannelMap = socketMap, ignoreAll = false): void {
     }
   }
   map.clear();
+  cancelKeepers(registry);
 }

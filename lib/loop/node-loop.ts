@@ -1,7 +1,9 @@
 // The loop inside Node's: it never blocks the thread.
 
+import { performance } from 'node:perf_hooks';
 import { canWatch, PollHandle } from '../kernel/poll-handle';
 import { IntervalPoller } from '../kernel/selectors/interval';
+import { CALLED } from './deadlines';
 import { routeError } from './dispatch';
 import type { TickOrder } from './entry';
 import { type CheckedOptions, checkLoop, type LoopOptions } from './loop';
@@ -10,8 +12,9 @@ import { expire, milliseconds, step } from './tick';
 
 /**
  * Runs the channels until the map is empty. Python's `asyncore.loop`, inside Node: it never blocks,
- * and timers, promises and other I/O of the program go on between any two passes, however busy the
- * channels are.
+ * and Node's timers, promises and other I/O of the program go on between any two passes, however busy the
+ * channels are. It ends with the last channel, whatever timers of the map are left, unless one of them was
+ * made with `keepAlive`.
  *
  * A change of interest from outside the loop (a push from a timer, a new channel) wakes it at once.
  *
@@ -136,7 +139,8 @@ class Runner {
   }
 
   #over(): boolean {
-    return this.#registry.channels.size === 0 || this.#left <= 0;
+    const { channels, deadlines } = this.#registry;
+    return (channels.size === 0 && deadlines.keepers === 0) || this.#left <= 0;
   }
 
   #takeTurn(): void {
@@ -146,8 +150,8 @@ class Runner {
     registry.onChange = null;
     if (this.#passEnd === 0) this.#beginPass();
     else if (registry.changed) registry.ask(this.#order, routeError);
-    const some = step(registry, this.#order, 0);
-    expire(registry);
+    let some = step(registry, this.#order, 0);
+    if ((expire(registry) & CALLED) !== 0) some = true;
     if (some || performance.now() >= this.#passEnd) {
       if (!some) registry.sweep();
       this.#left -= 1;
@@ -166,7 +170,7 @@ class Runner {
     const registry = this.#registry;
     registry.onChange = this.#schedule;
     if (registry.restless || this.#timeout === 0) this.#schedule();
-    else this.#setTimer(Math.min(this.#passEnd, registry.timers.next));
+    else this.#setTimer(Math.min(this.#passEnd, registry.deadlines.nextRealTime()));
   }
 
   /**
@@ -176,9 +180,16 @@ class Runner {
   #setTimer(due: number): void {
     if (this.#timerDue <= due) return;
     if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    const wait = due - performance.now();
+    if (wait <= 0) {
+      this.#timerDue = Infinity;
+      this.#schedule();
+      return;
+    }
     this.#timerDue = due;
     // Infinity never comes here, as `#timerDue` is no later than that.
-    this.#timer = setTimeout(this.#timeUp, milliseconds(due - performance.now()));
+    this.#timer = setTimeout(this.#timeUp, milliseconds(wait));
   }
 
   readonly #timeUp = (): void => {

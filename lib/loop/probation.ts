@@ -1,6 +1,7 @@
 // What the process does in the events in which a channel is suspected of spinning (spin.ts).
 
 import { readFileSync } from 'node:fs';
+import { performance } from 'node:perf_hooks';
 import { progress } from '../kernel/progress';
 
 /** So many events make a probation. */

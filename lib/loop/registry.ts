@@ -9,24 +9,24 @@
 // 2. What nobody can consume is not reported again and again. A hang-up, or an urgent byte, that must wait is
 //    muted: the channel, or POLLPRI alone, leaves the selector for a while.
 
+import { performance } from 'node:perf_hooks';
 import { codeOf } from '../errors';
 import { POLLERR, POLLIN, POLLOUT, POLLPRI } from '../kernel/platform/constants';
 import { createSelector, type Selector } from '../kernel/selectors';
 import { isOpen } from '../kernel/syscalls';
 import { type Channel, hearsReset, type Report } from './channel';
+import { Alarm, type Deadlines, RESUMED } from './deadlines';
 import {
   Entry,
   type Interest,
   type Pauses,
   type PollBits,
   READ,
-  Suspension,
   type TickOrder,
   WRITE,
 } from './entry';
 import { inMapOrder, Snapshot, SoftwareReadiness } from './readiness';
 import { Strays } from './strays';
-import { Timers } from './timers';
 
 /** How long a hang-up stays muted, in ms. */
 const HANGUP_PAUSE = 100;
@@ -50,8 +50,6 @@ const isLive = (entry: Entry): boolean => entry.live;
 
 /** What a channel map keeps to itself. */
 export class Registry {
-  /** Deadlines of idle timeouts, suspensions and shutdown. */
-  readonly timers = new Timers();
   /** Work that must be done before the thread blocks. Each callback removes itself. */
   readonly deferred = new Set<() => void>();
   /** Channels that could not be set up. */
@@ -82,7 +80,11 @@ export class Registry {
   readonly #whenEmpty = new Set<() => void>();
 
   /** @param channels the map that this registry belongs to */
-  constructor(readonly channels: ReadonlyMap<number, Channel>) {
+  constructor(
+    readonly channels: ReadonlyMap<number, Channel>,
+    /** Timers, idle timeouts, suspensions, and the deadline of shutdown. */
+    readonly deadlines: Deadlines,
+  ) {
     this.software = new SoftwareReadiness(channels);
   }
 
@@ -227,9 +229,9 @@ export class Registry {
     const { pausing } = entry;
     pausing.suspended = true;
     if (duration !== Infinity) {
-      pausing.suspension ??= new Suspension(() => this.resume(fd));
-      this.timers.set(pausing.suspension, performance.now() + duration);
-    } else if (pausing.suspension !== null) this.timers.clear(pausing.suspension);
+      pausing.suspension ??= new Alarm(RESUMED, () => this.resume(fd));
+      this.deadlines.setAfter(pausing.suspension, duration);
+    } else if (pausing.suspension !== null) this.deadlines.clear(pausing.suspension);
     this.#register(entry, 0);
     // A waiting loop has to wake up at the end of the suspension.
     this.wake();
@@ -246,7 +248,7 @@ export class Registry {
   #endSuspension(pauses: Pauses): void {
     pauses.suspended = false;
     pauses.hangupMuted = false;
-    if (pauses.suspension !== null) this.timers.clear(pauses.suspension);
+    if (pauses.suspension !== null) this.deadlines.clear(pauses.suspension);
   }
 
   /** Puts work off until something is about to block the thread. */
@@ -395,11 +397,11 @@ export class Registry {
     const { pausing } = entry;
     pausing.urgentMuted = true;
     if (!inline) {
-      pausing.urgentPause ??= new Suspension(() => {
+      pausing.urgentPause ??= new Alarm(RESUMED, () => {
         pausing.urgentMuted = false;
         this.interestChanged(fd);
       });
-      this.timers.set(pausing.urgentPause, performance.now() + URGENT_PAUSE);
+      this.deadlines.setAfter(pausing.urgentPause, URGENT_PAUSE);
     }
     this.interestChanged(fd);
   }
@@ -407,7 +409,7 @@ export class Registry {
   #unmute(pauses: Pauses): void {
     if (pauses.hangupMuted) this.#endSuspension(pauses);
     pauses.urgentMuted = false;
-    if (pauses.urgentPause !== null) this.timers.clear(pauses.urgentPause);
+    if (pauses.urgentPause !== null) this.deadlines.clear(pauses.urgentPause);
   }
 
   // The selector.

@@ -3,12 +3,13 @@
 import { checkDuration, checkOptions, checkSignal } from '../errors';
 import type { Channel } from './channel';
 import { type ChannelMap, checkMap, registryOf, socketMap } from './channel-map';
+import { callOutside } from './clock';
+import { Alarm, CALLED } from './deadlines';
 import { runHandler } from './dispatch';
 import { closeAll } from './loop';
 import { loop } from './node-loop';
 import type { Registry } from './registry';
-import { LONGEST_WAIT } from './tick';
-import { Deadline } from './timers';
+import { cancelKeepers } from './timers';
 
 /** Options of `shutdown`. */
 export interface ShutdownOptions {
@@ -21,7 +22,7 @@ export interface ShutdownOptions {
 const OPTIONS = { deadline: true, signal: true } as const;
 
 /**
- * Calls `handleShutdown` of every channel, waits until all have left the map, and closes the channels
+ * Calls `handleShutdown` of every channel, cancels the timers with `keepAlive`, waits until all have left the map, and closes the channels
  * that are left at the deadline. By default a listener closes at once, a chat reads no more and closes
  * when its output is sent, and any other channel's `handleClose` is called. Sent means that the kernel has it:
  * a peer that still sends when the channel closes may lose the end of it. A client that says goodbye overrides
@@ -58,24 +59,25 @@ export async function shutdown(
     cut = map.size;
     closeAll(map, true);
   };
-  const closeRestUnlessRunning = (): void => {
-    if (registry.runner === null) closeRest();
-  };
   notifyChannels(map);
+  cancelKeepers(registry);
   if (map.size === 0) return 0;
-  const end = new Deadline(closeRest);
-  if (deadline !== Infinity) registry.timers.set(end, performance.now() + deadline);
+  const end = new Alarm(CALLED, closeRest);
+  if (deadline !== Infinity) registry.deadlines.setAfter(end, deadline);
   registry.wake();
   // The program may leave the loop before the deadline, and then no tick looks at the time.
-  const timer = deadline <= LONGEST_WAIT ? setTimeout(closeRestUnlessRunning, deadline) : undefined;
+  const { clock } = registry.deadlines;
+  const cancel = callOutside(clock, deadline, () => {
+    if (registry.runner === null) closeRest();
+  });
   try {
     // A handler may have aborted the signal.
     signal?.throwIfAborted();
     if (registry.runner === null) await loop({ map, ...(signal === undefined ? {} : { signal }) });
     else await emptied(registry, signal);
   } finally {
-    registry.timers.clear(end);
-    clearTimeout(timer);
+    registry.deadlines.clear(end);
+    cancel();
   }
   return cut;
 }

@@ -3,8 +3,8 @@
 // Three words for three lengths of time:
 //
 //   tick    one walk through the steps below
-//   pass    what `poll` makes, and `count` counts: ticks until an event was delivered or the timeout is
-//           over. Nearly always one; a signal, or a deadline, makes a tick without events
+//   pass    what `poll` makes, and `count` counts: ticks until an event was delivered, a timer was called or
+//           the timeout is over. Nearly always one; a signal, or a suspension, makes a tick without events
 //   turn    one call from Node's own event loop (node-loop.ts), for at most one tick. A pass may take
 //           several turns
 //
@@ -18,14 +18,17 @@
 //          |
 //   what the handlers have sent                outbox.flush: in select order after the reads and at the
 //          |                                   end, in poll order at the end
-//   deadlines                                  suspensions, idle timeouts, and that of shutdown
+//   deadlines                                  timers, idle timeouts, suspensions
 //
 // A handler may close any other channel, and the kernel may hand the descriptor number out again within
 // the tick. So each event is delivered through the entry that it was reported for, and only while that
 // entry is live.
 
+import { performance } from 'node:perf_hooks';
 import { beforeBlocking } from '../kernel/blocking';
 import { progress } from '../kernel/progress';
+import { LONGEST_WAIT } from './clock';
+import { CALLED, NOTHING, RESUMED } from './deadlines';
 import { deliver, exception, hangUp, read, routeError, write } from './dispatch';
 import {
   type Entry,
@@ -34,7 +37,6 @@ import {
   type PollBits,
   READ,
   type SelectSets,
-  Suspension,
   type TickOrder,
   WRITE,
 } from './entry';
@@ -42,9 +44,6 @@ import { outbox } from './outbox';
 import type { Snapshot } from './readiness';
 import type { Registry } from './registry';
 import { mainEvent, SUSPICIOUS, suspect } from './spin';
-
-/** The longest wait that the kernel and Node's timers can count, in ms. */
-export const LONGEST_WAIT = 2 ** 31 - 1;
 
 /**
  * The timeout argument of epoll_wait(2): whole milliseconds, rounded up so that a short wait does not
@@ -58,32 +57,37 @@ export function milliseconds(timeout: number): number {
 
 /** One pass, which blocks the thread for up to `timeout` ms. */
 export function blockingPass(registry: Registry, order: TickOrder, timeout: number): void {
-  const { channels, deferred, timers } = registry;
-  if (channels.size === 0) return;
+  const { channels, deferred, deadlines } = registry;
+  if (channels.size === 0 && deadlines.keepers === 0) {
+    fireWithoutChannels(registry);
+    return;
+  }
   // Nested poll(): the handler may wait for a reply to output that is still queued.
   if (outbox.size > 0) beforeBlocking();
   registry.acquire();
   try {
     const end = timeout === 0 ? 0 : performance.now() + timeout;
     let left = timeout;
-    let resumed = false;
+    let outcome = NOTHING;
     do {
       if (deferred.size > 0) registry.runDeferred();
       registry.ask(order, routeError);
       // A predicate, or a look-up that failed, has closed the last channel: nothing can end a wait.
-      if (channels.size === 0) return;
+      if (channels.size === 0 && deadlines.keepers === 0) return;
       if (outbox.size > 0) beforeBlocking();
       const wait =
-        timers.next === Infinity ? left : Math.min(left, timers.next - performance.now());
-      let some = step(registry, order, wait <= 0 ? 0 : milliseconds(wait));
+        deadlines.next === Infinity
+          ? left
+          : Math.min(left, deadlines.nextRealTime() - performance.now());
+      let some = step(registry, order, milliseconds(wait));
       // A signal may have interrupted the wait before the kernel checked readiness: poll once more.
-      if (!some && timers.next <= performance.now()) some = step(registry, order, 0);
-      resumed = expire(registry);
-      if (some) return;
-      // A signal, or a deadline. Python, too, waits on for the time that is left. A channel whose
+      if (!some && deadlines.next <= deadlines.lookedAt) some = step(registry, order, 0);
+      outcome = expire(registry);
+      if (some || (outcome & CALLED) !== 0) return;
+      // A signal, or a deadline of the library's own. Python, too, waits on for the time that is left. A channel whose
       // suspension is over gets one look even if no time is left.
       left = end - performance.now();
-    } while ((left > 0 || resumed) && channels.size > 0);
+    } while ((left > 0 || outcome === RESUMED) && (channels.size > 0 || deadlines.keepers > 0));
     registry.sweep();
   } finally {
     registry.release();
@@ -98,8 +102,7 @@ export function blockingPass(registry: Registry, order: TickOrder, timeout: numb
  */
 export function step(registry: Registry, order: TickOrder, wait: number): boolean {
   const snapshot = registry.select(order, wait);
-  const { timers } = registry;
-  if (timers.next !== Infinity) timers.lookedAt = performance.now();
+  if (registry.deadlines.next !== Infinity) registry.deadlines.look();
   if (snapshot.count === 0) {
     registry.done(snapshot);
     return false;
@@ -194,22 +197,23 @@ function afterEvent(
 }
 
 /**
- * Fires expired deadlines. Runs after event delivery, which may extend them.
- * @returns whether the suspension of a channel has ended
+ * Reaches the deadlines whose time had come when the kernel was asked. Runs after event delivery, which may
+ * extend them.
+ * @returns RESUMED: the suspension of a channel has ended; CALLED: code of the program has run; or both
  */
-export function expire({ timers }: Registry): boolean {
-  if (timers.next === Infinity) return false;
-  const now = performance.now();
-  if (timers.next > now) return false;
+export function expire({ deadlines }: Registry): number {
+  if (deadlines.next > deadlines.lookedAt) return NOTHING;
   const outer = outbox.begin();
-  let resumed = false;
   try {
-    for (let due = timers.takeDue(now); due !== null; due = timers.takeDue(now)) {
-      if (due instanceof Suspension) resumed = true;
-      due.reached(now);
-    }
+    return deadlines.reach();
   } finally {
     outbox.end(outer);
   }
-  return resumed;
+}
+
+/** A pass over a map without channels: no wait, but no timer is late for want of a channel either. */
+function fireWithoutChannels(registry: Registry): void {
+  if (registry.deadlines.next === Infinity) return;
+  registry.deadlines.look();
+  expire(registry);
 }

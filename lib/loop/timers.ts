@@ -1,91 +1,283 @@
-// Deadlines, the earliest first: a binary heap. Imports nothing of ours.
+// Timers: functions of the program that the loop calls when their time has come.
 //
-// Idle timeouts and suspensions stand here. A tick looks at the earliest deadline and at no other, so
-// that ten thousand channels with timeouts cost it nothing. Setting and clearing take O(log n). Traffic
-// that puts a timeout off does not move its deadline at each byte: the deadline is set anew when it is
-// reached.
-//
-// Times are milliseconds of performance.now(), which no change of the system's clock moves.
+// A timer belongs to a map or to a channel (channels/channel-timers.ts), which is told of its errors.
 
-export class Deadline {
-  /** When; Infinity while the deadline is not set. */
-  at = Infinity;
-  /** The deadline's place in the heap. @internal */
-  index = -1;
+import { inspect } from 'node:util';
+import {
+  badRange,
+  badType,
+  checkBoolean,
+  checkDuration,
+  checkOptions,
+  isExit,
+  stackOf,
+} from '../errors';
+import { warn } from '../kernel/output';
+import { isPromise } from './channel';
+import { CALLED, Deadline, type Deadlines } from './deadlines';
+import type { Registry } from './registry';
+import type { TimerHandle, TimerOptions } from './timer-handle';
 
-  /** @param reached called once, when the time has come; it may set the deadline anew */
-  constructor(readonly reached: (now: number) => void) {}
+const OPTIONS = { ms: true, keepAlive: true } as const;
+
+/** What a timer calls. */
+// biome-ignore lint/suspicious/noExplicitAny: it takes whatever the program gives it
+type TimerFunction = (...args: any[]) => unknown;
+
+/** The timers of a map, or those of a channel. */
+export abstract class Timers {
+  /** Of the map whose loop calls the functions. */
+  abstract readonly registry: Registry;
+  /** `this` of the functions. */
+  abstract readonly self: object | undefined;
+  /** The channel has closed: none of its timers starts again. */
+  readonly ended: boolean = false;
+
+  /** A function has thrown. @throws {ExitNow} and nothing else */
+  abstract report(timer: Timer, error: unknown): void;
+  /** A function has returned a promise. */
+  abstract follow(timer: Timer, promise: PromiseLike<unknown>): void;
+  /** A timer has begun, or has ended. */
+  note(_timer: Timer): void {}
+
+  callLater(when: number | TimerOptions, fn: TimerFunction, args: unknown[]): TimerHandle {
+    const ms = checkTimer('callLater', when, fn);
+    checkDuration('callLater', 'a delay', ms);
+    const timer = new Timer(this, ms, withArguments(fn, args));
+    if (when !== ms) setKeepAlive(timer, when as TimerOptions);
+    timer.start();
+    return timer;
+  }
+
+  callAt(when: number | TimerOptions, fn: TimerFunction, args: unknown[]): TimerHandle {
+    const ms = checkTimer('callAt', when, fn);
+    if (typeof ms !== 'number') throw badType('callAt', 'a moment in milliseconds', ms);
+    if (Number.isNaN(ms)) throw badRange('callAt', 'a moment in milliseconds', ms);
+    const delay = Math.max(0, ms - this.registry.deadlines.clock.now());
+    const timer = new Timer(this, delay, withArguments(fn, args));
+    if (when !== ms) setKeepAlive(timer, when as TimerOptions);
+    timer.startAt(ms);
+    return timer;
+  }
+
+  callEvery(when: number | TimerOptions, fn: TimerFunction, args: unknown[]): TimerHandle {
+    const ms = checkTimer('callEvery', when, fn);
+    const timer = new RepeatingTimer(this, ms, withArguments(fn, args));
+    timer.checkDelay('callEvery', ms);
+    if (when !== ms) setKeepAlive(timer, when as TimerOptions);
+    timer.start();
+    return timer;
+  }
+
+  /** Calls the function of a timer. @throws {ExitNow} and nothing else */
+  run(timer: Timer): void {
+    try {
+      const result = (timer.fn as TimerFunction).call(this.self);
+      if (isPromise(result)) this.follow(timer, result);
+    } catch (error) {
+      this.report(timer, error);
+    }
+  }
 }
 
-export class Timers {
-  /** The earliest deadline, or Infinity. To be read only: a field, as every tick looks at it. */
-  next = Infinity;
-  /** When the kernel was asked last what is ready. Noted while a deadline is set. */
-  lookedAt = -Infinity;
-  /** Each is no later than the two behind it, at 2 i + 1 and 2 i + 2. */
-  readonly #heap: Deadline[] = [];
+/** @returns the time in ms, which the caller checks */
+function checkTimer(action: string, when: number | TimerOptions, fn: TimerFunction): number {
+  if (typeof fn !== 'function') throw badType(action, 'a function', fn);
+  if (typeof when === 'number') return when;
+  checkOptions(action, 'a time in ms, or options', when, OPTIONS);
+  if (when.keepAlive !== undefined) {
+    checkBoolean(action, 'keepAlive to be true or false', when.keepAlive);
+  }
+  return when.ms;
+}
 
-  /** Sets a deadline, or moves it. */
-  set(deadline: Deadline, at: number): void {
-    deadline.at = at;
-    if (deadline.index === -1) {
-      deadline.index = this.#heap.length;
-      this.#heap.push(deadline);
+function withArguments(fn: TimerFunction, args: unknown[]): TimerFunction {
+  if (args.length === 0) return fn;
+  return function (this: unknown) {
+    return fn.apply(this, args);
+  };
+}
+
+function setKeepAlive(timer: Timer, { keepAlive }: TimerOptions): void {
+  if (keepAlive === true) timer.weight = 1;
+}
+
+// A program may have a million timers: an object has no field that most of them do not need.
+
+export class Timer extends Deadline implements TimerHandle {
+  constructor(
+    readonly owner: Timers,
+    /** In ms. */
+    protected delay: number,
+    /** Null when the timer was cancelled. */
+    public fn: TimerFunction | null,
+  ) {
+    super();
+  }
+
+  get active(): boolean {
+    return this.isSet;
+  }
+
+  get due(): number {
+    return this.at;
+  }
+
+  get missed(): number {
+    return 0;
+  }
+
+  get keepAlive(): boolean {
+    return this.weight > 0;
+  }
+
+  start(): void {
+    const { deadlines } = this.owner.registry;
+    deadlines.queue(this, this.delay);
+    begun(this, deadlines);
+  }
+
+  startAt(moment: number): void {
+    const { deadlines } = this.owner.registry;
+    deadlines.set(this, moment);
+    begun(this, deadlines);
+  }
+
+  cancel(): void {
+    // The program may keep the handle: what the function refers to goes.
+    this.fn = null;
+    if (!this.isSet) return;
+    const { registry } = this.owner;
+    registry.deadlines.clear(this);
+    this.owner.note(this);
+    // A loop without channels may have gone on for this one.
+    if (this.weight > 0) registry.wake();
+  }
+
+  reset(ms: number = this.delay): boolean {
+    this.checkDelay('reset', ms);
+    if (this.fn === null || this.owner.ended) return false;
+    this.delay = ms;
+    this.start();
+    return true;
+  }
+
+  checkDelay(action: string, ms: number): void {
+    checkDuration(action, 'a delay', ms);
+  }
+
+  override reached(_now: number, _due: number): number {
+    this.owner.note(this);
+    this.owner.run(this);
+    return CALLED;
+  }
+
+  [Symbol.dispose](): void {
+    this.cancel();
+  }
+
+  override toString(): string {
+    return `<Timer ${this.active ? `due=${this.due}` : 'not active'}>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
+
+/** The timer of `callEvery`. */
+class RepeatingTimer extends Timer {
+  #missed = 0;
+
+  override get missed(): number {
+    return this.#missed;
+  }
+
+  override start(): void {
+    // Not in the queue of its delay: the calls after the first one are due at times of their own.
+    this.startAt(this.owner.registry.deadlines.clock.now() + this.delay);
+  }
+
+  override checkDelay(action: string, ms: number): void {
+    checkDuration(action, 'an interval', ms);
+    if (ms === 0) throw badRange(action, 'an interval of more than 0 ms', ms);
+  }
+
+  override reached(now: number, due: number): number {
+    const { owner, delay } = this;
+    this.#missed = Math.floor((now - due) / delay);
+    owner.registry.deadlines.set(this, due + (this.#missed + 1) * delay);
+    owner.run(this);
+    return CALLED;
+  }
+}
+
+// Not a method: in a class with private methods each object takes up a word more.
+function begun(timer: Timer, deadlines: Deadlines): void {
+  timer.owner.note(timer);
+  // A loop that waits already has to take the timer into account.
+  if (deadlines.next === timer.at) timer.owner.registry.wake();
+}
+
+/** What a map does about the error of a timer of its own. */
+export interface TimerErrorHandler {
+  handleTimerError(error: unknown, timer: TimerHandle): void | Promise<void>;
+}
+
+/** The timers of a map itself. */
+export class MapTimers extends Timers {
+  readonly self = undefined;
+
+  constructor(
+    readonly registry: Registry,
+    private readonly map: TimerErrorHandler,
+  ) {
+    super();
+  }
+
+  override report(timer: Timer, error: unknown): void {
+    if (isExit(error)) throw error;
+    try {
+      const result = this.map.handleTimerError(error, timer);
+      if (isPromise(result))
+        result.then(undefined, (second) => this.#outside(() => giveUp(second)));
+    } catch (second) {
+      giveUp(second);
     }
-    this.#settle(deadline);
-    this.next = this.#at(0);
   }
 
-  /** Takes a deadline away. Silent when it is not set. */
-  clear(deadline: Deadline): void {
-    const { index } = deadline;
-    if (index === -1) return;
-    const last = this.#heap.pop() as Deadline;
-    if (last !== deadline) {
-      this.#put(last, index);
-      this.#settle(last);
+  override follow(timer: Timer, promise: PromiseLike<unknown>): void {
+    promise.then(undefined, (error) => this.#outside(() => this.report(timer, error)));
+  }
+
+  /** Outside the loop's own call stack, ExitNow finds the loop through the map. */
+  #outside(report: () => void): void {
+    try {
+      report();
+    } catch (exit) {
+      const { runner } = this.registry;
+      if (runner === null) throw exit;
+      runner.fail(exit);
     }
-    deadline.index = -1;
-    deadline.at = Infinity;
-    this.next = this.#at(0);
   }
+}
 
-  /** Takes the earliest deadline away, if its time has come by `now`. */
-  takeDue(now: number): Deadline | null {
-    const first = this.#heap[0];
-    if (first === undefined || first.at > now) return null;
-    this.clear(first);
-    return first;
-  }
+/** The default of `handleTimerError`. */
+export function warnOfTimer(error: unknown): void {
+  warn('TimerWarning', 'ASYNCORE_TIMER', `A timer threw, and the loop goes on: ${stackOf(error)}`);
+}
 
-  /** Moves a deadline to where it belongs: up, or down. */
-  #settle(deadline: Deadline): void {
-    let { index } = deadline;
-    for (let above = (index - 1) >> 1; index > 0 && this.#at(above) > deadline.at; ) {
-      this.#put(this.#heap[above] as Deadline, index);
-      index = above;
-      above = (index - 1) >> 1;
-    }
-    for (let below = this.#earlier(index); this.#at(below) < deadline.at; ) {
-      this.#put(this.#heap[below] as Deadline, index);
-      index = below;
-      below = this.#earlier(index);
-    }
-    this.#put(deadline, index);
-  }
+/** handleTimerError threw as well. @throws {ExitNow} */
+function giveUp(error: unknown): void {
+  if (isExit(error)) throw error;
+  const text = `handleTimerError of a map threw, and the loop goes on: ${stackOf(error)}`;
+  warn('TimerWarning', 'ASYNCORE_TIMER', text);
+}
 
-  /** The earlier one of the two behind `index`. */
-  #earlier(index: number): number {
-    const left = 2 * index + 1;
-    return this.#at(left + 1) < this.#at(left) ? left + 1 : left;
-  }
-
-  #at(index: number): number {
-    return this.#heap[index]?.at ?? Infinity;
-  }
-
-  #put(deadline: Deadline, index: number): void {
-    this.#heap[index] = deadline;
-    deadline.index = index;
+/** Cancels the timers that would keep a loop going without channels. */
+export function cancelKeepers({ deadlines }: Registry): void {
+  if (deadlines.keepers === 0) return;
+  for (const deadline of deadlines.pending()) {
+    if (deadline instanceof Timer && deadline.keepAlive) deadline.cancel();
   }
 }

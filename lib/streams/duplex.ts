@@ -30,7 +30,7 @@ import {
 } from '../kernel/platform/constants';
 import { Socket, type SocketLike } from '../kernel/socket';
 import { type ChannelMap, socketMap } from '../loop/channel-map';
-import { LONGEST_WAIT } from '../loop/tick';
+import { LONGEST_WAIT } from '../loop/clock';
 import { checkSource, handOver, type Source } from './hand-over';
 import { callProgram, ObservedChat, type Observer } from './observed-chat';
 

@@ -363,7 +363,7 @@ describe.each(CROWDS)('%d connections that hardly ever send (%s)', (COUNT, _, ho
       expect(chat.events).toEqual(['timeout', 'close']);
     }
     expect(last.events).toEqual(['line 0', 'line 1', 'line 2', 'line 3', 'line 4']);
-    expect(registryOf(map).timers.next).toBe(Infinity);
+    expect(registryOf(map).deadlines.next).toBe(Infinity);
     expect(map.size).toBe(2);
   });
 });

@@ -1564,13 +1564,13 @@ describe('suspend', () => {
     registryOf(map).suspend(a.fileno(), 60);
     poll(0, map);
     expect(events(log)).toEqual([]);
-    expect(registryOf(map).timers.next).toBeGreaterThanOrEqual(begin + 60);
+    expect(registryOf(map).deadlines.next).toBeGreaterThanOrEqual(begin + 60);
     // A pass that waits is woken by its end.
     poll(5000, map);
     expect(events(log)).toEqual(['A.write']);
     expect(performance.now() - begin).toBeGreaterThanOrEqual(59);
     expect(performance.now() - begin).toBeLessThan(4000);
-    expect(registryOf(map).timers.next).toBe(Infinity);
+    expect(registryOf(map).deadlines.next).toBe(Infinity);
     registryOf(map).release();
   });
 
@@ -1616,7 +1616,7 @@ describe('suspend', () => {
     map.set(a.fileno(), probe);
     registryOf(map).suspend(a.fileno(), 60_000);
     map.delete(a.fileno());
-    expect(registryOf(map).timers.next).toBe(Infinity);
+    expect(registryOf(map).deadlines.next).toBe(Infinity);
     map.set(a.fileno(), probe);
     poll(0, map);
     expect(events(log)).toEqual(['A.write']);
@@ -1632,14 +1632,14 @@ describe('suspend', () => {
     map.set(a.fileno(), new Probe('A', log, 'w'));
     const now = jest.spyOn(performance, 'now').mockReturnValue(1000);
     registryOf(map).suspend(a.fileno(), 50);
-    expect(registryOf(map).timers.next).toBe(1050);
+    expect(registryOf(map).deadlines.next).toBe(1050);
     now.mockReturnValue(1049);
     pass(0, map);
     expect(events(log)).toEqual([]);
     now.mockReturnValue(1050);
     pass(0, map);
     expect(events(log)).toEqual(['A.write']);
-    expect(registryOf(map).timers.next).toBe(Infinity);
+    expect(registryOf(map).deadlines.next).toBe(Infinity);
   });
 
   it('may be made longer, shorter, or endless', () => {
@@ -1647,17 +1647,17 @@ describe('suspend', () => {
     const [a] = pair();
     map.set(a.fileno(), new Probe('A', [], 'w'));
     jest.spyOn(performance, 'now').mockReturnValue(1000);
-    const { timers } = registryOf(map);
+    const { deadlines } = registryOf(map);
     registryOf(map).suspend(a.fileno(), 50);
     registryOf(map).suspend(a.fileno(), 70);
-    expect(timers.next).toBe(1070);
+    expect(deadlines.next).toBe(1070);
     registryOf(map).suspend(a.fileno(), 30);
-    expect(timers.next).toBe(1030);
+    expect(deadlines.next).toBe(1030);
     registryOf(map).suspend(a.fileno(), Infinity);
-    expect(timers.next).toBe(Infinity);
+    expect(deadlines.next).toBe(Infinity);
     registryOf(map).suspend(a.fileno(), 30);
     registryOf(map).resume(a.fileno());
-    expect(timers.next).toBe(Infinity);
+    expect(deadlines.next).toBe(Infinity);
   });
 
   it('leaves the others alone', () => {

@@ -4,8 +4,8 @@ import { execFileSync } from 'node:child_process';
 import { type Channel, ChannelMap, ExitNow, poll, poll2, Socket } from 'asyncore';
 import { beforeBlocking } from '../../lib/kernel/blocking';
 import { registryOf } from '../../lib/loop/channel-map';
+import { Alarm, NOTHING } from '../../lib/loop/deadlines';
 import { outbox, type Sender } from '../../lib/loop/outbox';
-import { Deadline } from '../../lib/loop/timers';
 import { ROOT, TYPESCRIPT } from '../support/program';
 
 const BYTE = Buffer.from('x');
@@ -319,8 +319,8 @@ describe.each(ORDERS)('In a tick in %s', (order, pass) => {
   it('a deadline finds the outbox open, and what it sends leaves at the end', () => {
     const { map } = talkers('');
     const queue = new Queue('timer');
-    registryOf(map).timers.set(
-      new Deadline(() => {
+    registryOf(map).deadlines.set(
+      new Alarm(NOTHING, () => {
         queue.send('1');
         queue.send('2');
       }),

@@ -1,7 +1,7 @@
 // What a test has opened, and no channel closes, is closed after the test; so is the default map.
 
 import { closeSync } from 'node:fs';
-import { ChannelMap, closeAll, socketMap } from 'asyncore';
+import { ChannelMap, type ChannelMapOptions, closeAll, socketMap } from 'asyncore';
 
 interface Closable {
   close(): void;
@@ -35,8 +35,8 @@ export function closeKept(fd: number): void {
 }
 
 /** A map whose channels are closed after the test. */
-export function newMap(): ChannelMap {
-  const map = new ChannelMap();
+export function newMap(options?: ChannelMapOptions): ChannelMap {
+  const map = new ChannelMap([], options);
   maps.push(map);
   return map;
 }

@@ -3,6 +3,8 @@
 // Used where no handle is possible: with poll(2), which has no descriptor for all that it watches, and where
 // `canWatch()` of poll-handle.ts is false.
 
+import { performance } from 'node:perf_hooks';
+
 /** Between two looks while nothing happens, in ms. */
 const PAUSE = 1;
 

@@ -1,6 +1,7 @@
 // poll(2): the selector that every Unix has. Waiting costs what is registered: fine below a few
 // hundred descriptors, and the second implementation that epoll's specs are run against.
 
+import { performance } from 'node:perf_hooks';
 import { badRange } from '../../errors';
 import { Memory } from '../koffi';
 import { LAYOUT } from '../platform/linux';

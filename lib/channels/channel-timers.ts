@@ -1,0 +1,72 @@
+// The timers of one channel. They end when it closes, and when another channel takes its socket over; a socket
+// that takes the place of another one leaves them.
+
+import { handleResult, routeError } from '../loop/dispatch';
+import type { Registry } from '../loop/registry';
+import type { TimerHandle } from '../loop/timer-handle';
+import { type Timer, Timers } from '../loop/timers';
+import { handleTimeout, type IdleChannel } from './idle-timeout';
+
+export class ChannelTimers extends Timers {
+  override ended = false;
+  readonly #active = new Set<Timer>();
+  #registry: Registry;
+  #deadline: TimerHandle | null = null;
+
+  /** @param registry of the map that the channel stands in */
+  constructor(
+    readonly self: IdleChannel,
+    registry: Registry,
+  ) {
+    super();
+    this.#registry = registry;
+  }
+
+  get registry(): Registry {
+    return this.#registry;
+  }
+
+  /** @param duration in ms; 0 and Infinity: no deadline */
+  setDeadline(duration: number): void {
+    this.#deadline?.cancel();
+    const none = duration === 0 || duration === Infinity;
+    this.#deadline = none ? null : this.callLater(duration, () => handleTimeout(this.self), []);
+  }
+
+  override report(_timer: Timer, error: unknown): void {
+    routeError(this.self, error);
+  }
+
+  override follow(_timer: Timer, promise: PromiseLike<unknown>): void {
+    handleResult(this.self, promise);
+  }
+
+  override note(timer: Timer): void {
+    if (timer.active) this.#active.add(timer);
+    else this.#active.delete(timer);
+  }
+
+  override run(timer: Timer): void {
+    super.run(timer);
+    // The function may have changed what a predicate answers, or have replaced one.
+    this.self.interestChanged();
+  }
+
+  /** The channel stands in another map now: its timers go by that one's clock. */
+  moveTo(registry: Registry): void {
+    const former = this.#registry;
+    if (former === registry) return;
+    this.#registry = registry;
+    for (const timer of this.#active) {
+      const left = timer.due - former.deadlines.clock.now();
+      former.deadlines.clear(timer);
+      timer.startAt(registry.deadlines.clock.now() + left);
+    }
+  }
+
+  /** None of these timers calls anything any more. */
+  end(): void {
+    this.ended = true;
+    for (const timer of this.#active) timer.cancel();
+  }
+}
