@@ -65,10 +65,12 @@ export abstract class TimedChannel extends ChannelBase {
   }
 
   /**
-   * Has the loop call `fn(...args)` after `when` ms, once, with this channel as `this`. The timer is cancelled
-   * when the channel closes, whichever way, and when another channel takes its socket over. An error, or the
-   * rejection of an async function, goes to `handleError`. Otherwise as `ChannelMap.callLater`. The timer of a
-   * channel that has closed already, or has no socket yet, is called as any other: so a client connects again.
+   * Has the loop call `fn(...args)` after `when` ms, once, with this channel as `this`. An error, or the rejection
+   * of an async function, goes to `handleError`. Otherwise as `ChannelMap.callLater`.
+   *
+   * `close` cancels the timer; so does another channel that takes the socket over. `setSocket` and `delChannel`
+   * leave it. A channel that has closed, or has no socket yet, can make a timer as well: so a client connects
+   * again, until `close` is called once more.
    * @throws {TypeError|RangeError} for an invalid time, an unknown option, and what is no function
    *
    * @example

@@ -75,17 +75,17 @@ export function blockingPass(registry: Registry, order: TickOrder, timeout: numb
       // A predicate, or a look-up that failed, has closed the last channel: nothing can end a wait.
       if (channels.size === 0 && deadlines.keepers === 0) return;
       if (outbox.size > 0) beforeBlocking();
-      const wait =
-        deadlines.next === Infinity
-          ? left
-          : Math.min(left, deadlines.nextRealTime() - performance.now());
+      let wait = left;
+      if (wait > 0 && deadlines.next !== Infinity) {
+        wait = Math.min(wait, deadlines.nextRealTime() - performance.now());
+      }
       let some = step(registry, order, milliseconds(wait));
       // A signal may have interrupted the wait before the kernel checked readiness: poll once more.
       if (!some && deadlines.next <= deadlines.lookedAt) some = step(registry, order, 0);
       outcome = expire(registry);
       if (some || (outcome & CALLED) !== 0) return;
-      // A signal, or a deadline of the library's own. Python, too, waits on for the time that is left. A channel whose
-      // suspension is over gets one look even if no time is left.
+      // A signal, or a deadline of the library's own. Python, too, waits on for the time that is left. A
+      // channel whose suspension is over gets one look even if no time is left.
       left = end - performance.now();
     } while ((left > 0 || outcome === RESUMED) && (channels.size > 0 || deadlines.keepers > 0));
     registry.sweep();

@@ -206,7 +206,13 @@ class RepeatingTimer extends Timer {
   override reached(now: number, due: number): number {
     const { owner, delay } = this;
     this.#missed = Math.floor((now - due) / delay);
-    owner.registry.deadlines.set(this, due + (this.#missed + 1) * delay);
+    let next = due + (this.#missed + 1) * delay;
+    // (2.8 - 0.7) / 0.7 is less than 3.
+    if (next <= now) {
+      this.#missed += 1;
+      next += delay;
+    }
+    owner.registry.deadlines.set(this, next);
     owner.run(this);
     return CALLED;
   }

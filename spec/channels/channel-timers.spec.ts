@@ -103,15 +103,13 @@ describe.each(WAYS)('A timer of a channel (%s)', (_, how) => {
   it('has its channel asked again what it waits for', async () => {
     const { map, chat, peer } = place();
     await tick(how, map);
-    peer.send(text('held back\n'));
-    chat.readable = () => false;
-    chat.interestChanged();
-    await tick(how, map);
     chat.callLater(0, () => {
-      chat.readable = () => true;
+      chat.readable = () => false;
     });
+    await tick(how, map);
+    peer.send(text('too late\n'));
     await tick(how, map, 2);
-    expect(chat.events).toEqual(['held back']);
+    expect(chat.events).toEqual([]);
   });
 
   it('of the channel’s next connection is made by a closed channel', async () => {
@@ -257,6 +255,17 @@ describe('The timers of a channel', () => {
     peer.close();
     poll(1000, map);
     expect([chat.events, timer.active]).toEqual([['close'], false]);
+  });
+
+  it('of a channel that has closed are ended by another close()', () => {
+    const { map, clock, chat, calls } = place();
+    chat.close();
+    const again = chat.callLater({ ms: 10, keepAlive: true }, () => calls.push('again'));
+    expect(again.active).toBe(true);
+    chat.close();
+    clock.advance(10);
+    poll(0, map);
+    expect([again.active, calls]).toEqual([false, []]);
   });
 
   it('are not those of another channel', () => {

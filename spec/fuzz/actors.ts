@@ -20,6 +20,7 @@ export interface Watcher {
   /** @param body what the handler does by itself */
   handler(actor: Actor, name: string, args: unknown[], body: () => Handled): Handled;
   closing(actor: Actor): void;
+  hasClosed(actor: Actor): void;
   collected(actor: Actor, data: Buffer): void;
   found(actor: Actor): void;
   accepted(actor: Actor, socket: Socket, address: Address): void;
@@ -182,7 +183,11 @@ export class Actor {
     this.channel.close = () => {
       if (!this.closed) watcher.closing(this);
       this.closed = true;
-      close();
+      try {
+        close();
+      } finally {
+        watcher.hasClosed(this);
+      }
     };
   }
 

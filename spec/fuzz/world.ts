@@ -5,7 +5,8 @@
 //   descriptors agree; a channel that need not be asked would answer as it did when it was asked last;
 // - what a sender was told was sent arrives in order, unless its connection ended; nothing else arrives;
 // - no handler runs after close(), handleConnect and handleClose once for a connection at most, no read
-//   event while reading is paused; handleError is told of what handlers threw, and of errors of sockets.
+//   event while reading is paused; handleError is told of what handlers threw, and of errors of sockets;
+// - timers are called in time, and end with their channels (clockwork.ts).
 //
 // And at the end, when everybody behaves: nobody is forgotten, nothing is left open.
 
@@ -31,6 +32,7 @@ import {
 } from 'asyncore';
 import { registryOf } from '../../lib/loop/channel-map';
 import { Actor, Chat, Listener, Plain, Raw, Sender, type Watcher } from './actors';
+import { Clockwork } from './clockwork';
 import { ALWAYS, descriptors, registrations } from './kernel';
 import { Random } from './random';
 import { LARGEST, Stream } from './stream';
@@ -79,6 +81,7 @@ export class World implements Watcher {
   #collecting = 0;
   #mischief: number;
   #settling = false;
+  readonly #clockwork: Clockwork;
   /** A pass of `poll` or its like is under way. */
   #passing = false;
   operations = 0;
@@ -89,6 +92,17 @@ export class World implements Watcher {
     this.#random = new Random(seed);
     this.way = this.#random.pick(WAYS);
     this.#mischief = this.#random.pick([0, 0.02, 0.1, 0.3]);
+    this.#clockwork = new Clockwork(
+      this.map,
+      this.#random,
+      (text) => this.#note(text),
+      () => this.#timerCalled(),
+      (what) => this.#break(what),
+    );
+    this.map.handleTimerError = (error) => {
+      this.#note(`handleTimerError ${describe(error)}`);
+      if (!this.#thrown.has(error)) this.#break(`a timer threw ${describe(error)}`);
+    };
   }
 
   /** @returns what has gone wrong, or null */
@@ -196,6 +210,7 @@ export class World implements Watcher {
     }
     for (const actor of this.#actors) this.#checkActor(actor);
     this.#checkRegistrations(epoll, now);
+    this.#clockwork.check();
   }
 
   #checkActor(actor: Actor): void {
@@ -368,6 +383,20 @@ export class World implements Watcher {
     return error;
   }
 
+  #timerCalled(): void {
+    this.#depth += 1;
+    try {
+      if (this.#random.chance(0.5)) this.#act();
+      if (this.#random.chance(this.#mischief)) this.#misbehave();
+    } finally {
+      this.#depth -= 1;
+    }
+  }
+
+  hasClosed(actor: Actor): void {
+    this.#clockwork.hasClosed(actor);
+  }
+
   closing(actor: Actor): void {
     this.#note(`${actor}: close`);
   }
@@ -516,6 +545,15 @@ export class World implements Watcher {
       () =>
         this.#someChannel()?.channel.setIdleTimeout(this.#random.pick([0, 0, 1, 5, 50, Infinity])),
     ],
+    [
+      4,
+      () =>
+        this.#clockwork.make(
+          this.#random.chance(0.4) ? null : this.#some((actor) => actor.open || actor.closed),
+        ),
+    ],
+    [2, () => this.#clockwork.disturb()],
+    [1, () => this.#someChannel()?.channel.setDeadline(this.#random.pick([0, 2, 20, Infinity]))],
     [1, () => this.#halfClose(this.#someChannel())],
     [1, () => this.#reset(this.#someChannel())],
     [4, () => this.#tune()],
@@ -877,6 +915,7 @@ export class World implements Watcher {
     this.#note('everybody behaves');
     this.#settling = true;
     this.#mischief = 0;
+    this.#clockwork.end();
     for (const actor of this.#actors) this.#reform(actor);
     const end = performance.now() + 15_000;
     for (let round = 1; this.#broken === null && this.map.size > 0; round += 1) {
@@ -901,6 +940,7 @@ export class World implements Watcher {
   #reform(actor: Actor): void {
     const { channel, chat } = actor;
     channel.setIdleTimeout(0);
+    channel.setDeadline(0);
     if (actor.away && actor.open) this.#returnOne(actor);
     else if (actor.away) channel.close();
     if (actor.closed) return;

@@ -108,6 +108,20 @@ describe.each(WAYS)('A timer (%s)', (_, how) => {
     ]);
   });
 
+  it('of callEvery counts its moments although their fractions do not quite add up', async () => {
+    const clock = new ManualClock();
+    const map = newMap({ clock });
+    const [ours, theirs] = Socket.pair();
+    keep(theirs);
+    new QuietChat(ours, map);
+    const calls: number[] = [];
+    const timer: TimerHandle = map.callEvery(0.7, () => calls.push(timer.missed));
+    // 2.8 is the fourth moment, and (2.8 - 0.7) / 0.7 is less than 3.
+    clock.advanceTo(2.8);
+    await tick(how, map, 3);
+    expect([calls, timer.due]).toEqual([[3], 3.5]);
+  });
+
   it('stands behind those that are due earlier, and behind those made earlier', async () => {
     const { map, clock, calls } = place();
     map.callLater(30, () => calls.push(30));
