@@ -26,11 +26,11 @@ export class ChannelTimers extends Timers {
     return this.#registry;
   }
 
-  /** @param duration in ms; 0 and Infinity: no deadline */
+  /** @param duration in ms; 0: no deadline */
   setDeadline(duration: number): void {
     this.#deadline?.cancel();
-    const none = duration === 0 || duration === Infinity;
-    this.#deadline = none ? null : this.callLater(duration, () => handleTimeout(this.self), []);
+    const call = (): unknown => handleTimeout(this.self);
+    this.#deadline = duration === 0 ? null : this.callLater(duration, call, []);
   }
 
   override report(_timer: Timer, error: unknown): void {

@@ -195,9 +195,12 @@ describe('The timers of a channel', () => {
     const other = newMap({ clock: far });
     const timer = chat.callLater(10, () => calls.push('called'));
     const keeper = chat.callLater({ ms: 20, keepAlive: true }, () => calls.push('kept'));
+    const called = chat.callLater(1, () => {});
     clock.advance(4);
+    poll(0, map);
     chat.delChannel();
     chat.setSocket(chat.socket as Socket, other);
+    expect(called.active).toBe(false);
     expect([timer.due, keeper.due, map.nextDue, other.nextDue]).toEqual([
       50_006,
       50_016,
