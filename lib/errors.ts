@@ -177,6 +177,9 @@ export function badNumber(action: string, expected: string, received: unknown): 
 
 /** Calls whose names are no words that follow "Cannot". */
 const DEEDS: ReadonlyMap<string, string> = new Map([
+  ['callAt', 'make a timer'],
+  ['callEvery', 'make a timer'],
+  ['callLater', 'make a timer'],
   ['closeAll', 'close all channels'],
   ['dup', 'duplicate a descriptor'],
   ['getpeername', "get the peer's address"],

@@ -81,7 +81,8 @@ export function blockingPass(registry: Registry, order: TickOrder, timeout: numb
       }
       let some = step(registry, order, milliseconds(wait));
       // A signal may have interrupted the wait before the kernel checked readiness: poll once more.
-      if (!some && deadlines.next <= deadlines.lookedAt) some = step(registry, order, 0);
+      if (!some && wait > 0 && deadlines.next <= deadlines.lookedAt)
+        some = step(registry, order, 0);
       outcome = expire(registry);
       if (some || (outcome & CALLED) !== 0) return;
       // A signal, or a deadline of the library's own. Python, too, waits on for the time that is left. A

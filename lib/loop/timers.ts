@@ -155,7 +155,7 @@ export class Timer extends Deadline implements TimerHandle {
   }
 
   reset(ms: number = this.delay): boolean {
-    this.checkDelay('reset', ms);
+    this.checkDelay('reset a timer', ms);
     if (this.fn === null || this.owner.ended) return false;
     this.delay = ms;
     this.start();

@@ -489,7 +489,7 @@ describe('What is no timer is refused', () => {
       () => map().callLater(-1, nothing),
       {
         code: 'ERR_OUT_OF_RANGE',
-        message: 'Cannot callLater: expected a delay of 0 ms or more, received -1',
+        message: 'Cannot make a timer: expected a delay of 0 ms or more, received -1',
       },
     ],
     [
@@ -508,7 +508,7 @@ describe('What is no timer is refused', () => {
       () => map().callEvery(0, nothing),
       {
         code: 'ERR_OUT_OF_RANGE',
-        message: 'Cannot callEvery: expected an interval of more than 0 ms, received 0',
+        message: 'Cannot make a timer: expected an interval of more than 0 ms, received 0',
       },
     ],
     [
@@ -526,7 +526,7 @@ describe('What is no timer is refused', () => {
       () => map().callLater(5, 'nothing' as unknown as () => void),
       {
         code: 'ERR_INVALID_ARG_TYPE',
-        message: "Cannot callLater: expected a function, received 'nothing'",
+        message: "Cannot make a timer: expected a function, received 'nothing'",
       },
     ],
     [
