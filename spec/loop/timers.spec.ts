@@ -23,6 +23,7 @@ import {
   type TimerHandle,
 } from 'asyncore';
 import * as fc from 'fast-check';
+import { Registry } from '../../lib/loop/registry';
 import { WAYS } from '../support/drive';
 import { keep, newMap } from '../support/keep';
 import { LineChat, text, tick } from '../support/limits';
@@ -242,6 +243,18 @@ describe.each(WAYS)('A timer (%s)', (_, how) => {
     expect(Math.min(...lateness)).toBeGreaterThanOrEqual(0);
     // A second is far more than it takes, and far less than a pass.
     expect(Math.max(...lateness)).toBeLessThan(1000);
+  });
+
+  it('that is due in a fraction of a millisecond is waited for, and not polled for', async () => {
+    const map = newMap();
+    const looks = jest.spyOn(Registry.prototype, 'select');
+    map.callLater({ ms: 5.3, keepAlive: true }, () => {
+      map.callLater({ ms: 0.3, keepAlive: true }, () => {});
+    });
+    if (how.sync) loopSync({ map, usePoll: how.usePoll });
+    else await loop({ map, usePoll: how.usePoll });
+    // Node's timers may go off a little early, and the loop then waits once more.
+    expect(looks.mock.calls.length).toBeLessThanOrEqual(8);
   });
 
   it('with keepAlive has a loop without channels go on until it is called', async () => {
