@@ -87,6 +87,8 @@ export class Deadlines {
   lookedAt = -Infinity;
   /** How many deadlines keep a loop going that has no channels. To be read only. */
   keepers = 0;
+  /** How many calls of `shutdown` are under way: until then no further timer keeps a loop going. */
+  shutdowns = 0;
   /** Each is no later than the four behind it, at 4 i + 1 to 4 i + 4. */
   readonly #heap: Deadline[] = [];
   /** The `at` of each, side by side: comparing them touches no object. */

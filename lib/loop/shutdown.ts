@@ -22,8 +22,8 @@ export interface ShutdownOptions {
 const OPTIONS = { deadline: true, signal: true } as const;
 
 /**
- * Calls `handleShutdown` of every channel, cancels the timers with `keepAlive`, waits until all have left the map, and closes the channels
- * that are left at the deadline. By default a listener closes at once, a chat reads no more and closes
+ * Calls `handleShutdown` of every channel, waits until all have left the map, and closes the channels that are
+ * left at the deadline. Timers with `keepAlive` are cancelled. By default a listener closes at once, a chat reads no more and closes
  * when its output is sent, and any other channel's `handleClose` is called. Sent means that the kernel has it:
  * a peer that still sends when the channel closes may lose the end of it. A client that says goodbye overrides
  * `handleShutdown`, pushes its last message and calls `endWhenDone()`. Python has none.
@@ -54,20 +54,35 @@ export async function shutdown(
   signal?.throwIfAborted();
 
   const registry = registryOf(map);
+  // Two may be under way.
+  registry.deadlines.shutdowns += 1;
+  try {
+    notifyChannels(map);
+    cancelKeepers(registry);
+    return map.size === 0 ? 0 : await drain(map, deadline, signal);
+  } finally {
+    registry.deadlines.shutdowns -= 1;
+  }
+}
+
+/** Waits until all have left the map. @returns how many channels had to be closed at the deadline */
+async function drain(
+  map: ChannelMap,
+  deadline: number,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const registry = registryOf(map);
+  const { deadlines } = registry;
   let cut = 0;
   const closeRest = (): void => {
     cut = map.size;
     closeAll(map, true);
   };
-  notifyChannels(map);
-  cancelKeepers(registry);
-  if (map.size === 0) return 0;
   const end = new Alarm(CALLED, closeRest);
-  if (deadline !== Infinity) registry.deadlines.setAfter(end, deadline);
+  if (deadline !== Infinity) deadlines.setAfter(end, deadline);
   registry.wake();
   // The program may leave the loop before the deadline, and then no tick looks at the time.
-  const { clock } = registry.deadlines;
-  const cancel = callOutside(clock, deadline, () => {
+  const cancel = callOutside(deadlines.clock, deadline, () => {
     if (registry.runner === null) closeRest();
   });
   try {
@@ -76,7 +91,7 @@ export async function shutdown(
     if (registry.runner === null) await loop({ map, ...(signal === undefined ? {} : { signal }) });
     else await emptied(registry, signal);
   } finally {
-    registry.deadlines.clear(end);
+    deadlines.clear(end);
     cancel();
   }
   return cut;

@@ -33,7 +33,7 @@ export interface TimerOptions {
   /**
    * Keeps `loop` and `loopSync` going while the timer is active, and `poll` waiting, although the map has no
    * channels. Default false: **a loop ends with its last channel, whatever timers are left**. `closeAll` and
-   * `shutdown` cancel such a timer.
+   * `shutdown` cancel such a timer, and one that is made while `shutdown` is under way keeps nothing going.
    */
   keepAlive?: boolean;
 }

@@ -99,7 +99,7 @@ function withArguments(fn: TimerFunction, args: unknown[]): TimerFunction {
 }
 
 function setKeepAlive(timer: Timer, { keepAlive }: TimerOptions): void {
-  if (keepAlive === true) timer.weight = 1;
+  if (keepAlive === true && timer.owner.registry.deadlines.shutdowns === 0) timer.weight = 1;
 }
 
 // A program may have a million timers: an object has no field that most of them do not need.

@@ -475,6 +475,29 @@ describe('A loop', () => {
   });
 });
 
+it.each(WAYS)(
+  'A client that connects again does not keep a loop from ending by shutdown (%s)',
+  async (_, how) => {
+    const { map, chat } = place();
+    let again: TimerHandle | null = null;
+    chat.handleClose = () => {
+      chat.close();
+      again = chat.callLater({ ms: 1000, keepAlive: true }, () => {});
+    };
+    let ended: Promise<number> = Promise.resolve(-1);
+    map.callLater(0, () => {
+      ended = shutdown(map);
+    });
+    const options = { map, usePoll: how.usePoll, timeout: 20, count: 20 };
+    if (how.sync) loopSync(options);
+    else await loop(options);
+    expect(await ended).toBe(0);
+    expect(again).toMatchObject({ active: true, keepAlive: false });
+    // And afterwards all is as before.
+    expect(map.callLater({ ms: 1, keepAlive: true }, () => {}).keepAlive).toBe(true);
+  },
+);
+
 describe('The default map', () => {
   it('has callLater, callAt and callEvery as functions', () => {
     const calls: unknown[] = [];
