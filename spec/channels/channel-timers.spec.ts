@@ -414,7 +414,7 @@ describe('setDeadline', () => {
     expect(chat.events).toEqual(['timeout', 'close']);
     const second = chatWithPeer((socket) => new LineChat(socket, map), map).chat;
     second.setDeadline(20);
-    loopSync({ map });
+    loopSync({ map, timeout: 1000, count: 5 });
     expect(second.events).toEqual(['timeout', 'close']);
   });
 

@@ -24,7 +24,7 @@ import {
 } from 'asyncore';
 import * as fc from 'fast-check';
 import { Registry } from '../../lib/loop/registry';
-import { WAYS } from '../support/drive';
+import { WAYS, type Way } from '../support/drive';
 import { keep, newMap } from '../support/keep';
 import { LineChat, text, tick } from '../support/limits';
 import { QuietChat } from '../support/quiet-chat';
@@ -37,6 +37,13 @@ function place(): { map: ChannelMap; clock: ManualClock; calls: unknown[]; chat:
   const [ours, theirs] = Socket.pair();
   keep(theirs);
   return { map, clock, calls: [], chat: new QuietChat(ours, map) };
+}
+
+/** Runs a loop until it ends: 10 s at most, as nothing else can end a loopSync that goes on. */
+async function run({ usePoll, sync }: Way, map: ChannelMap): Promise<void> {
+  const options = { map, usePoll, timeout: 250, count: 40 };
+  if (sync) loopSync(options);
+  else await loop(options);
 }
 
 /** The process warnings of the library, until the test ends. */
@@ -238,8 +245,7 @@ describe.each(WAYS)('A timer (%s)', (_, how) => {
       }
     });
     let { due } = timer;
-    if (how.sync) loopSync({ map, usePoll: how.usePoll });
-    else await loop({ map, usePoll: how.usePoll });
+    await run(how, map);
     expect(Math.min(...lateness)).toBeGreaterThanOrEqual(0);
     // A second is far more than it takes, and far less than a pass.
     expect(Math.max(...lateness)).toBeLessThan(1000);
@@ -251,8 +257,7 @@ describe.each(WAYS)('A timer (%s)', (_, how) => {
     map.callLater({ ms: 5.3, keepAlive: true }, () => {
       map.callLater({ ms: 0.3, keepAlive: true }, () => {});
     });
-    if (how.sync) loopSync({ map, usePoll: how.usePoll });
-    else await loop({ map, usePoll: how.usePoll });
+    await run(how, map);
     // Node's timers may go off a little early, and the loop then waits once more.
     expect(looks.mock.calls.length).toBeLessThanOrEqual(8);
   });
@@ -273,7 +278,7 @@ describe.each(WAYS)('A timer (%s)', (_, how) => {
         step();
         map.callLater({ ms: 0, keepAlive: true }, step);
       });
-      loopSync({ map, usePoll: how.usePoll });
+      await run(how, map);
     } else {
       const done = loop({ map, usePoll: how.usePoll });
       for (let turn = 0; turn < 2; turn += 1) {
@@ -386,7 +391,7 @@ describe('handleTimerError', () => {
     map.callLater(0, () => {
       throw boom;
     });
-    expect(() => loopSync({ map })).toThrow(ExitNow);
+    expect(() => loopSync({ map, count: 1, timeout: 0 })).toThrow(ExitNow);
   });
 });
 
@@ -440,8 +445,7 @@ describe('A loop', () => {
     const { map, clock, calls, chat } = place();
     map.callEvery(10, () => calls.push('called'));
     map.callLater(0, () => chat.close());
-    if (how.sync) loopSync({ map, usePoll: how.usePoll });
-    else await loop({ map, usePoll: how.usePoll });
+    await run(how, map);
     clock.advance(1000);
     expect(calls).toEqual([]);
   });
@@ -488,9 +492,7 @@ it.each(WAYS)(
     map.callLater(0, () => {
       ended = shutdown(map);
     });
-    const options = { map, usePoll: how.usePoll, timeout: 20, count: 20 };
-    if (how.sync) loopSync(options);
-    else await loop(options);
+    await run(how, map);
     expect(await ended).toBe(0);
     expect(again).toMatchObject({ active: true, keepAlive: false });
     // And afterwards all is as before.
@@ -651,7 +653,7 @@ describe('Saturated input and output', () => {
     // Each as often as there was something to do: a timer that is due at each pass is called at each pass.
     const start = performance.now();
     const run = async (): Promise<void> => {
-      if (how.sync) loopSync({ map, usePoll: how.usePoll });
+      if (how.sync) loopSync({ map, usePoll: how.usePoll, count: 1_000_000 });
       else await loop({ map, usePoll: how.usePoll, signal: stop.signal });
     };
     await expect(run()).rejects.toThrow('done');
