@@ -4,9 +4,13 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
+import { type ChannelMap, ManualClock, poll, type Socket } from 'asyncore';
+import { newMap } from '../support/keep';
 import { listingsOf, namedListings, runListing, writeListings } from '../support/listings';
 import { freePort } from '../support/ports';
 import { Client, type Program, ROOT } from '../support/program';
+import { QuietChat } from '../support/quiet-chat';
+import { pair } from '../support/sockets';
 
 const PAGE = 'docs/timers.md';
 const LISTINGS = namedListings(PAGE);
@@ -146,5 +150,129 @@ describe('docs/timers.md', () => {
   it('session.test: passes, a day in virtual time included', async () => {
     const program = run('session.test.mts');
     expect([await program.ended(), program.output]).toEqual([0, expect.stringMatching(/pass 5\n/)]);
+  });
+});
+
+describe('What the page says', () => {
+  const clock = new ManualClock();
+  let map: ChannelMap;
+  let socket: Socket;
+  let chat: TimedChat;
+
+  class TimedChat extends QuietChat {
+    timeouts = 0;
+    override handleTimeout(): void {
+      this.timeouts += 1;
+    }
+  }
+
+  beforeEach(() => {
+    map = newMap({ clock });
+    [socket] = pair();
+    chat = new TimedChat(socket, map);
+  });
+
+  function wait(duration: number, where = map): void {
+    clock.advance(duration);
+    poll(0, where);
+  }
+
+  /** Sets all three to 100 ms, and tells in how many ms each comes. */
+  function times(): { left(where: ChannelMap): unknown } {
+    chat.setDeadline(100);
+    chat.setIdleTimeout(150);
+    const timer = chat.callLater(200, () => {});
+    return {
+      left: (where) => {
+        const { due } = timer;
+        let [deadline, idle] = [Infinity, Infinity];
+        for (let passed = 0; passed < 300; passed += 1) {
+          const before = chat.timeouts;
+          wait(1, where);
+          if (chat.timeouts === before) continue;
+          if (deadline === Infinity && passed < 100) deadline = passed + 1;
+          else idle = Math.min(idle, passed + 1);
+        }
+        return { deadline, idle, timer: due - clock.now() + 300 };
+      },
+    };
+  }
+
+  it('of a channel that goes on: another socket, another map', () => {
+    const set = times();
+    wait(50);
+    chat.setSocket(pair()[0]);
+    expect(set.left(map)).toEqual({ deadline: 50, idle: 150, timer: 150 });
+    const again = times();
+    wait(40);
+    const own = chat.socket as Socket;
+    chat.delChannel();
+    wait(20);
+    const elsewhere = newMap({ clock });
+    chat.setSocket(own, elsewhere);
+    expect(map.nextDue).toBe(Infinity);
+    expect(again.left(elsewhere)).toEqual({ deadline: 40, idle: 150, timer: 140 });
+  });
+
+  it('of a channel that ends: its close, and another channel for its socket', () => {
+    times();
+    chat.close();
+    expect(map.nextDue).toBe(Infinity);
+    const [other] = pair();
+    chat = new TimedChat(other, map);
+    const timer = chat.callEvery(10, () => {});
+    chat.setDeadline(10);
+    new QuietChat(other, map);
+    expect(timer.active).toBe(false);
+    expect(timer.reset()).toBe(false);
+    expect(map.nextDue).toBe(Infinity);
+  });
+
+  it('of a channel that connects again: what was made after its close stays', () => {
+    const before = chat.callLater(10, () => {});
+    chat.close();
+    let called = 0;
+    const after = chat.callLater(10, () => {
+      called += 1;
+    });
+    chat.setSocket(pair()[0]);
+    expect([before.active, after.active]).toEqual([false, true]);
+    wait(10);
+    expect(called).toBe(1);
+  });
+
+  it('of a handle that is reset to Infinity: it is suspended', () => {
+    let called = 0;
+    const timer = map.callEvery(10, () => {
+      called += 1;
+    });
+    timer.reset(Infinity);
+    wait(1000);
+    expect([called, timer.active, map.nextDue]).toEqual([0, true, Infinity]);
+    timer.reset(10);
+    wait(10);
+    expect([called, timer.missed]).toEqual([1, 0]);
+  });
+
+  it('of a predicate that a timer of the channel changes: it is asked again', () => {
+    let wants = false;
+    let asked = 0;
+    chat.readable = () => false;
+    chat.tracksInterest = () => true;
+    chat.writable = () => {
+      asked += 1;
+      return wants;
+    };
+    chat.interestChanged();
+    poll(0, map);
+    asked = 0;
+    chat.callLater(10, () => {
+      wants = true;
+    });
+    wait(9);
+    expect(asked).toBe(0);
+    wait(1);
+    poll(0, map);
+    expect(asked).toBeGreaterThan(0);
   });
 });
