@@ -45,7 +45,7 @@ const { values } = parseArgs({
 const ROOT = resolve(values.root);
 
 /** The guides that come first, in this order; those that are not named here follow. */
-const GUIDES = ['tutorial', 'cookbook', 'porting', 'names', 'differences', 'security'];
+const GUIDES = ['tutorial', 'cookbook', 'timers', 'porting', 'names', 'differences', 'security'];
 /** The documents for a reader who wants to know how and why, rather than get something done. */
 const BACKGROUND = ['design', 'conformance', 'performance', 'CHANGELOG', 'SECURITY'];
 

@@ -20,6 +20,7 @@ const PAGES: [page: string, listings: Listings][] = [
     new Map([...programsOf('docs/porting.md'), ...namedListings('docs/porting.md')]),
   ],
   ['docs/security.md', programsOf('docs/security.md')],
+  ['docs/timers.md', namedListings('docs/timers.md')],
   ['docs/tutorial.md', tutorial()],
 ];
 

@@ -16,7 +16,7 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { type InternetAddress, Socket } from 'asyncore';
-import { cookbook, runListing, writeListings } from '../support/listings';
+import { cookbook, ProgramInVirtualTime, runListing, writeListings } from '../support/listings';
 import { freePort } from '../support/ports';
 import { Client, Program, ROOT, until } from '../support/program';
 import { itWith } from '../support/skips';
@@ -46,6 +46,22 @@ async function start(
   env: NodeJS.ProcessEnv = {},
 ): Promise<{ program: Program; port: number }> {
   const program = run(name, { PORT: '0', ...env });
+  const [, port] = await program.printed(/listening on .* port: (\d+)/);
+  return { program, port: Number(port) };
+}
+
+/** The time of the program's channels passes when this spec says so. */
+function runInVirtualTime(name: string, env: NodeJS.ProcessEnv = {}): ProgramInVirtualTime {
+  const program = new ProgramInVirtualTime(join(folder, name), env);
+  programs.push(program);
+  return program;
+}
+
+async function startInVirtualTime(
+  name: string,
+  env: NodeJS.ProcessEnv = {},
+): Promise<{ program: ProgramInVirtualTime; port: number }> {
+  const program = runInVirtualTime(name, { PORT: '0', ...env });
   const [, port] = await program.printed(/listening on .* port: (\d+)/);
   return { program, port: Number(port) };
 }
@@ -99,6 +115,7 @@ describe('docs/cookbook.md', () => {
         'http-streams.mts',
         'script.mts',
         'double.test.mts',
+        'timeout.test.mts',
       ],
     ]);
     const headings = [...PAGE.matchAll(/^## (.*)$/gm)].map((match) => match[1] as string);
@@ -233,8 +250,11 @@ describe('docs/cookbook.md', () => {
     await until(() => program.output.match(/bytes wait/g)?.length === 2);
     gone.socket.resetAndDestroy();
     await program.printed(/^closed: reset\nmuch: Cannot send all output: the channel has closed$/m);
-    const idle = await start('sent.mts', { IDLE: '50' });
-    await call(idle.port).ends();
+    const idle = await startInVirtualTime('sent.mts');
+    const silent = call(idle.port).send('x\n');
+    await silent.hears('.....');
+    idle.program.advance(60_000);
+    await silent.ends();
     await idle.program.printed(/^closed: timeout$/m);
   });
 
@@ -363,43 +383,78 @@ describe('docs/cookbook.md', () => {
     const delaysOf = (program: Program): number[] =>
       [...program.output.matchAll(DELAYS)].map(([, delay]) => Number(delay));
 
-    it('waits twice as long after each failure, and anew after an answer', async () => {
-      const port = await freePort();
-      const program = run('reconnect.mts', { HOST: '127.0.0.1', PORT: String(port) });
-      await until(() => delaysOf(program).length === 3);
-      for (const [index, delay] of delaysOf(program).entries()) {
-        expect(delay).toBeGreaterThanOrEqual(100 * 2 ** index);
-        expect(delay).toBeLessThanOrEqual(200 * 2 ** index);
-      }
-      expect(program.output).toMatch(/^(?:ECONNREFUSED: .*\nerror, next attempt in \d+ ms\n){3}$/);
+    /** Waits for the program to tell its delay number `count`, and has that time pass. */
+    async function pass(program: ProgramInVirtualTime, count: number): Promise<number> {
+      await until(() => delaysOf(program).length === count);
+      const delay = delaysOf(program)[count - 1] as number;
+      // What it prints is rounded.
+      program.advance(delay + 1);
+      return delay;
+    }
 
+    it('waits twice as long after each failure, up to half a minute', async () => {
+      const port = await freePort();
+      const program = runInVirtualTime('reconnect.mts', { HOST: '127.0.0.1', PORT: String(port) });
+      for (let attempt = 1; attempt <= 12; attempt += 1) {
+        const most = Math.min(30_000, 100 * 2 ** (attempt - 1));
+        const delay = await pass(program, attempt);
+        expect(delay).toBeGreaterThanOrEqual(most / 2);
+        expect(delay).toBeLessThanOrEqual(most);
+      }
+      expect(program.output).toMatch(
+        /^(?:ECONNREFUSED: .*\nerror, next attempt in \d+ ms\n){12,13}$/,
+      );
+      program.child.kill('SIGTERM');
+      expect(await program.ended()).toBe(0);
+    });
+
+    it('begins anew after an answer, hangs up on a silent server, and says goodbye', async () => {
       const heard: string[] = [];
       const server = createServer((socket) => {
         socket.on('error', () => {});
         socket.once('data', (data) => {
           heard.push(String(data));
           socket.on('data', (more) => void heard.push(String(more)));
-          // The first one is told nothing.
-          if (heard.length > 1) socket.write(`news ${heard.length}\n`);
-          if (heard.length === 2) setTimeout(() => socket.resetAndDestroy(), 50);
-          else if (heard.length < 4) socket.end();
+          // The first one is told nothing, and the second one half of a line that is not its own.
+          if (heard.length === 1) socket.end('ol');
+          else socket.write(`news ${heard.length}\n`);
+          if (heard.length === 3) setTimeout(() => socket.resetAndDestroy(), 50);
+          else if (heard.length === 4) socket.end('half');
         });
       });
-      server.listen(port, '127.0.0.1');
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      const { port } = server.address() as AddressInfo;
+      const program = runInVirtualTime('reconnect.mts', { HOST: '127.0.0.1', PORT: String(port) });
       try {
-        await program.printed(/news 4\n/);
-        expect(heard).toEqual(Array(4).fill('subscribe\n'));
-        const [unanswered, reset, ended] = delaysOf(program).slice(3);
-        expect(unanswered).toBeGreaterThanOrEqual(800);
-        for (const delay of [reset, ended]) {
+        const unanswered = await pass(program, 1);
+        await program.printed(/^news 2\n/m);
+        // Nothing more comes: the server is taken for dead.
+        program.advance(10_000);
+        const silent = await pass(program, 2);
+        const reset = await pass(program, 3);
+        const ended = await pass(program, 4);
+        await program.printed(/^news 5\n/m);
+        for (const delay of [unanswered, silent, reset, ended]) {
           expect(delay).toBeGreaterThanOrEqual(50);
           expect(delay).toBeLessThanOrEqual(100);
         }
-        expect(program.output).toMatch(/reset, next attempt.*end, next attempt/s);
-        // The last connection is open: it says goodbye.
+        expect(program.output.replaceAll(/\d+ ms/g, 'soon')).toBe(
+          [
+            'end, next attempt in soon',
+            'news 2',
+            'timeout, next attempt in soon',
+            'news 3',
+            'reset, next attempt in soon',
+            'news 4',
+            'end, next attempt in soon',
+            'news 5\n',
+          ].join('\n'),
+        );
+        // The last connection is open: it says goodbye, and no other one follows.
         program.child.kill('SIGTERM');
+        await until(() => heard.at(-1) === 'bye\n');
         expect(await program.ended()).toBe(0);
-        expect(heard.at(-1)).toBe('bye\n');
+        expect(heard).toEqual([...Array(5).fill('subscribe\n'), 'bye\n']);
       } finally {
         await program.kill();
         server.close();
@@ -458,7 +513,7 @@ describe('docs/cookbook.md', () => {
   });
 
   it('limits: keeps them', async () => {
-    const { port } = await start('limits.mts', { IDLE: '700' });
+    const { program, port } = await startInVirtualTime('limits.mts');
     const one = call(port).send(`${'x'.repeat(5000)}\nhello\n`);
     await one.hears(`500 That line is too long\n${'hello\n'.repeat(100)}`);
     // A client that takes no answers is not read from, and gets all of them when it reads again.
@@ -468,24 +523,53 @@ describe('docs/cookbook.md', () => {
     await new Promise((resolve) => setTimeout(resolve, 100));
     other.socket.resume();
     await until(() => other.received.length >= 40 * 100 * 1000);
-    expect(await one.ends()).toMatch(/hello\n421 Nothing has moved for too long\n$/);
+    program.advance(30_000);
+    expect(await one.ends()).toMatch(/hello\n421 That takes too long\n$/);
+    await other.ends();
     const crowd = Array.from({ length: 12 }, () => call(port));
-    await Promise.all(crowd.map((client) => client.ends()));
     // Those beyond ten are turned away without a word.
-    expect(crowd.filter((client) => client.received === '').length).toBeGreaterThanOrEqual(2);
-    expect(crowd.some((client) => client.received.startsWith('421'))).toBe(true);
+    await until(() => crowd.filter(({ closed }) => closed).length === 2);
+    program.advance(30_000);
+    await Promise.all(crowd.map((client) => client.ends()));
+    expect(crowd.filter(({ received }) => received === '')).toHaveLength(2);
+    expect(crowd.filter(({ received }) => received.startsWith('421'))).toHaveLength(10);
+  });
+
+  it('limits: gives a line ten seconds, however often a byte of it comes', async () => {
+    const { program, port } = await startInVirtualTime('limits.mts');
+    const [slow, ticker] = [call(port).send('a\n'), call(port).send('b\n')];
+    await slow.hears('a\n');
+    for (let second = 0; second < 10; second += 1) {
+      slow.send('x');
+      // The byte has been read when this is answered: it was sent before.
+      ticker.received = '';
+      ticker.send('tick\n');
+      await ticker.hears('tick\n'.repeat(100));
+      expect(slow.closed).toBe(false);
+      program.advance(1000);
+    }
+    expect(await slow.ends()).toMatch(/^(a\n){100}421 That takes too long\n$/);
+    ticker.received = '';
+    ticker.send('tick\n');
+    await ticker.hears('tick\n'.repeat(100));
   });
 
   it('rate: keeps to it, and sleeps meanwhile', async () => {
-    const { program, port } = await start('rate.mts', { RATE: '20000' });
+    const { program, port } = await startInVirtualTime('rate.mts', { RATE: '20000' });
     const all = [call(port), call(port)];
-    const begin = performance.now();
-    const used = processorTime(program);
     for (const one of all) one.send('30000\n');
-    await until(() => all.every((one) => one.received.length === 30_000));
-    // 2000 bytes leave at once.
-    expect(performance.now() - begin).toBeGreaterThan(1400 - 20);
-    expect(processorTime(program) - used).toBeLessThan(500);
+    // 2000 bytes leave at once, and then as many in each tenth of a second.
+    for (let bytes = 2000; bytes <= 30_000; bytes += 2000) {
+      await until(() => all.every((one) => one.received.length >= bytes));
+      if (bytes === 2000) {
+        // No time passes for its channels now, so that the pause lasts.
+        const used = processorTime(program);
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        expect(processorTime(program) - used).toBeLessThan(300);
+      }
+      for (const { received } of all) expect(received.length).toBe(bytes);
+      program.advance(100);
+    }
     all[0]?.send('10\n');
     await until(() => all[0]?.received.length === 30_010);
   });
@@ -505,11 +589,16 @@ describe('docs/cookbook.md', () => {
   });
 
   it('shutdown: cuts off who takes too long', async () => {
-    const { program, port } = await start('shutdown.mts', { DEADLINE: '200' });
+    const { program, port } = await startInVirtualTime('shutdown.mts');
     const one = call(port).send('30000000\n');
+    await once(one.socket, 'data');
     one.socket.pause();
-    await new Promise((resolve) => setTimeout(resolve, 200));
     program.child.kill('SIGTERM');
+    // Whenever the signal is noticed, the deadline passes after it.
+    await until(() => {
+      program.advance(5000);
+      return program.child.exitCode !== null;
+    });
     expect(await program.ended()).toBe(0);
     expect(program.output).toMatch(/stopped, 1 connections were cut off\n$/);
   });
@@ -626,9 +715,14 @@ describe('docs/cookbook.md', () => {
     expect(program.output).toBe('add 1 2: 3\nadd 3 4: 7\nhelp: 500 add NUMBER..., or quit\n');
   });
 
-  it('test: passes', async () => {
-    const program = run('double.test.mts');
-    expect(await program.ended()).toBe(0);
-    expect(program.output).toMatch(/pass 4\n/);
+  it.each([
+    ['double.test.mts', 4],
+    ['timeout.test.mts', 2],
+  ])('%s: passes', async (name, count) => {
+    const program = run(name);
+    expect([await program.ended(), program.output]).toEqual([
+      0,
+      expect.stringMatching(new RegExp(`pass ${count}\n`)),
+    ]);
   });
 });

@@ -127,6 +127,15 @@ describe.each(DIAGONAL)('In %s', (_, how) => {
     await serve(how, map, bell, start('messages.py', bell, portOf(server)));
     expect(failures).toEqual([new RangeError('the MAC is wrong')]);
   });
+
+  itWithPython('the IRC bot registers, joins, answers, and does not talk too fast', async () => {
+    const program = start('irc.py', bell);
+    const [, port] = await program.printed(/^(\d+)\n/);
+    const bot = new Robot(map);
+    bot.run({ host: '127.0.0.1', port: Number(port) });
+    await serve(how, map, bell, program);
+    expect([...map.values()]).toEqual([bell]);
+  });
 });
 
 describe.each([false, true])('Beside Node’s timers, with usePoll %s', (usePoll) => {
@@ -150,18 +159,6 @@ describe.each([false, true])('Beside Node’s timers, with usePoll %s', (usePoll
     server.stop();
     await running;
     expect(existsSync(path)).toBe(false);
-  });
-
-  itWithPython('the IRC bot registers, joins, answers, and does not talk too fast', async () => {
-    const map = newMap();
-    const bell = new Bell(map);
-    const program = start('irc.py', bell);
-    const [, port] = await program.printed(/^(\d+)\n/);
-    const bot = new Robot(map);
-    bot.run({ host: '127.0.0.1', port: Number(port) });
-    await drive({ sync: false, usePoll }, () => bell.rung, { map });
-    await succeeded(program);
-    expect([...map.values()]).toEqual([bell]);
   });
 });
 

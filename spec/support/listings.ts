@@ -94,3 +94,18 @@ function javaScriptOf(file: string): string {
 export function runListing(file: string, env?: NodeJS.ProcessEnv): Program {
   return new Program(process.execPath, [javaScriptOf(file)], env);
 }
+
+/** A listing whose default map goes by a clock that the spec moves. */
+export class ProgramInVirtualTime extends Program {
+  constructor(file: string, env?: NodeJS.ProcessEnv) {
+    const preload = join(__dirname, 'virtual-time.cjs');
+    super(process.execPath, ['--require', preload, javaScriptOf(file)], env);
+    // It may have ended when the time moves.
+    this.child.stdin.on('error', () => {});
+  }
+
+  /** Moves the clock on, by a number of ms. */
+  advance(duration: number): void {
+    this.child.stdin.write(`${duration}\n`);
+  }
+}

@@ -18,9 +18,8 @@ export class IrcBot extends AsyncChat {
   readonly #channels: string[];
   /** The least time between two messages, in ms. */
   readonly #pace: number;
-  /** When the next message may leave. */
+  /** When the next message may leave, by the clock of the map. */
   #free = 0;
-  #timers = new Set<NodeJS.Timeout>();
   #buffer = '';
 
   constructor(nick: string, realName: string, channels: string[], map: ChannelMap, pace = 800) {
@@ -77,25 +76,14 @@ export class IrcBot extends AsyncChat {
 
   /**
    * Python's sleeps until it may speak, and holds a lock meanwhile, as plugins run in threads. A timer lets
-   * the loop go on.
+   * the loop go on, and ends with the connection.
    */
   msg(recipient: string, text: string) {
-    const now = performance.now();
+    const now = this.map.clock.now();
     const at = Math.max(now, this.#free);
     this.#free = at + this.#pace;
     if (at === now) return this.write(['PRIVMSG', recipient], text);
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      this.write(['PRIVMSG', recipient], text);
-    }, at - now);
-    this.#timers.add(timer);
-  }
-
-  // A timer would keep the process, and the object, when the connection is gone.
-  override close() {
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers.clear();
-    super.close();
+    this.callLater(at - now, this.write, ['PRIVMSG', recipient], text);
   }
 }
 
