@@ -124,6 +124,11 @@ export class Dispatcher extends TimedChannel implements Channel, Handlers {
   // -------------------------------------------------------------------------------------------
   // State. The setters tell the map of each change.
 
+  /** @internal */
+  get [theSession](): Session {
+    return this.#session;
+  }
+
   /** Whether there is a connection. False within `handleConnect`, as in Python. */
   get connected(): boolean {
     return this.#session.connected;
@@ -264,8 +269,9 @@ export class Dispatcher extends TimedChannel implements Channel, Handlers {
   }
 
   /**
-   * Takes this channel out again, and leaves the socket open. `fileno()` is null then. Does nothing when
-   * the channel is in no map. Python's `del_channel`.
+   * Takes this channel out again, and leaves the socket open. `fileno()` is null then. Its timers go on, and
+   * `setSocket(channel.socket)` puts it back. Does nothing when the channel is in no map. Python's
+   * `del_channel`.
    * @param map default: its own, and the one that `addChannel` was given last
    */
   delChannel(map?: ChannelMap): void {
@@ -352,11 +358,6 @@ export class Dispatcher extends TimedChannel implements Channel, Handlers {
 
   // -------------------------------------------------------------------------------------------
   // Socket methods. Each throws a TypeError without a socket.
-
-  /** @internal */
-  get [theSession](): Session {
-    return this.#session;
-  }
 
   /** @internal */
   [needSocket](method: string): SocketLike {

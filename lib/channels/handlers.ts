@@ -75,8 +75,9 @@ export interface Handlers {
   handleEof(): Handled;
 
   /**
-   * The channel has been idle for as long as `setIdleTimeout` allows. Calls `handleClose`. An override
-   * that does not close is called again after the same time.
+   * The channel has been idle for as long as `setIdleTimeout` allows, or the deadline of `setDeadline` has come.
+   * Calls `handleClose`. An override that does not close is called again after a further idle time; a deadline
+   * comes once.
    */
   handleTimeout(): Handled;
 

@@ -208,10 +208,10 @@ export class ChannelMap extends Map<number, Channel> {
 
   /**
    * Has the loop over this map call `fn(...args)` every `when` ms, for the first time after `when` ms. The
-   * calls do not drift: they are due at multiples of the interval. Calls that a busy thread, or a machine that
-   * slept, has missed are not made up for: there is one call, and `missed` of the handle says how many were
-   * left out before it. An error does not end the timer, and an async function is not waited for. Otherwise
-   * as `callLater`.
+   * calls do not drift: they are due at multiples of the interval. Calls that were missed, as a handler kept the
+   * thread or the process was stopped, are not made up for: there is one call, and `missed` of the handle says how
+   * many were left out before it. An error does not end the timer, and an async function is not waited for.
+   * Otherwise as `callLater`.
    *
    * @param when an interval of more than 0 ms, or options
    *

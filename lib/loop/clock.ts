@@ -22,12 +22,13 @@ export interface Clock {
 export const monotonicClock: Clock = Object.freeze({ now: () => performance.now() });
 
 /**
- * A clock that a test moves. Everything that a map does by the time follows it: timers, idle timeouts, deadlines,
- * the deadline of `shutdown`, and the pauses of a listener. No time passes in it while the test waits for
- * input, and a day passes at once.
+ * A clock that a test moves. What a map puts off follows it: timers, idle timeouts, deadlines, the deadline of
+ * `shutdown`, and the pauses of a listener. No time passes in it while the test waits for input, and a day
+ * passes at once.
  *
  * Only a pass over the map fires what is due: `poll(0, map)`, or a loop that runs on the map, which `advance`
- * wakes. How long a pass waits for input is in real time.
+ * wakes. Real are: how long a pass waits for input, `createConnection`, and Node's own timers, such as that of
+ * `toDuplex(channel).setTimeout`.
  *
  * @example
  * const clock = new ManualClock();

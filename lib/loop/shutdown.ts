@@ -23,10 +23,10 @@ const OPTIONS = { deadline: true, signal: true } as const;
 
 /**
  * Calls `handleShutdown` of every channel, waits until all have left the map, and closes the channels that are
- * left at the deadline. Timers with `keepAlive` are cancelled. By default a listener closes at once, a chat reads no more and closes
- * when its output is sent, and any other channel's `handleClose` is called. Sent means that the kernel has it:
- * a peer that still sends when the channel closes may lose the end of it. A client that says goodbye overrides
- * `handleShutdown`, pushes its last message and calls `endWhenDone()`. Python has none.
+ * left at the deadline. Timers with `keepAlive` are cancelled. By default a listener closes at once, a chat reads
+ * no more and closes when its output is sent, and any other channel's `handleClose` is called. Sent means that the
+ * kernel has it: a peer that still sends when the channel closes may lose the end of it. A client that says
+ * goodbye overrides `handleShutdown`, pushes its last message and calls `endWhenDone()`. Python has none.
  *
  * If no loop runs on the map, `shutdown` runs one. A loop that runs already must go on: if the program
  * leaves it, queued output stays, and all channels are closed at the deadline. `loopSync` keeps the

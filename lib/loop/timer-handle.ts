@@ -7,8 +7,8 @@ export interface TimerHandle {
   /** When the function is called next, in ms by the clock of the map; Infinity while the timer is not active. */
   readonly due: number;
   /**
-   * How many calls of a `callEvery` were left out before the latest one, because the thread was kept or the
-   * machine slept. They are not made up for.
+   * How many calls of a `callEvery` were left out before the latest one, because a handler kept the thread or
+   * the process was stopped. They are not made up for.
    */
   readonly missed: number;
   /** Whether `loop` goes on for this timer when there are no channels. */
