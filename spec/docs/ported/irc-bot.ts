@@ -20,7 +20,6 @@ export class IrcBot extends AsyncChat {
   readonly #pace: number;
   /** When the next message may leave. */
   #free = 0;
-  #timers = new Set<NodeJS.Timeout>();
   #buffer = '';
 
   constructor(nick: string, realName: string, channels: string[], map: ChannelMap, pace = 800) {
@@ -80,22 +79,11 @@ export class IrcBot extends AsyncChat {
    * the loop go on.
    */
   msg(recipient: string, text: string) {
-    const now = performance.now();
+    const now = this.map.clock.now();
     const at = Math.max(now, this.#free);
     this.#free = at + this.#pace;
     if (at === now) return this.write(['PRIVMSG', recipient], text);
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      this.write(['PRIVMSG', recipient], text);
-    }, at - now);
-    this.#timers.add(timer);
-  }
-
-  // A timer would keep the process, and the object, when the connection is gone.
-  override close() {
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers.clear();
-    super.close();
+    this.callLater(at - now, this.write, ['PRIVMSG', recipient], text);
   }
 }
 
