@@ -127,8 +127,6 @@ export class Member extends AsyncChat {
   room = '';
   readonly #server: ChatServer;
   #badNames = 0;
-  /** Not an idle timeout, which any input would extend for ever. */
-  #patience: NodeJS.Timeout | undefined;
 
   constructor(socket: Socket, server: ChatServer) {
     super(socket, server.map);
@@ -136,7 +134,8 @@ export class Member extends AsyncChat {
     this.setTerminator('\n');
     // The kernel finds out about a member whose machine is gone.
     this.setKeepAlive();
-    this.#closeIn(server.timeForName);
+    // Not an idle timeout, which any input would extend for ever.
+    this.setDeadline(server.timeForName);
     this.hear('Welcome. What is your name?');
   }
 
@@ -158,11 +157,6 @@ export class Member extends AsyncChat {
     this.#leave('That line is too long.');
   }
 
-  #closeIn(delay: number): void {
-    clearTimeout(this.#patience);
-    this.#patience = setTimeout(() => this.close(), delay);
-  }
-
   #introduce(text: string): void {
     const name = this.#nameFrom(text);
     if (name === null) {
@@ -170,7 +164,7 @@ export class Member extends AsyncChat {
       if (this.#badNames >= MOST_BAD_NAMES) this.#leave('Goodbye.');
       return;
     }
-    clearTimeout(this.#patience);
+    this.setDeadline(0);
     this.#rename(name);
     this.#server.enter(this, FIRST_ROOM, `Hello, ${name}. /help tells what you can do.`);
   }
@@ -228,7 +222,7 @@ export class Member extends AsyncChat {
 
   #leave(lastLine: string): void {
     if (!this.connected) return;
-    this.#closeIn(this.#server.timeToLeave);
+    this.setDeadline(this.#server.timeToLeave);
     this.#server.leave(this);
     this.setTerminator(null);
     this.push(`${lastLine}\r\n`);
@@ -245,7 +239,6 @@ export class Member extends AsyncChat {
   /** Called however the connection ends. */
   override close(): void {
     super.close();
-    clearTimeout(this.#patience);
     this.#server.leave(this);
     this.#rename('');
   }

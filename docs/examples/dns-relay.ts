@@ -16,6 +16,7 @@ import {
   type Address,
   AF_INET6,
   type ChannelMap,
+  type Clock,
   CMSG_SPACE,
   type ControlMessage,
   Dispatcher,
@@ -103,13 +104,15 @@ interface Answer {
 
 interface Remembered extends Answer {
   readonly life: number;
-  /** By performance.now(). */
+  /** By the clock of the map. */
   readonly since: number;
 }
 
 /** Answers by question, the oldest first. */
 class Cache {
   readonly #answers = new Map<string, Remembered>();
+
+  constructor(readonly clock: Clock) {}
 
   put(key: string, { flags, records, life }: Message): void {
     if (life === 0) return;
@@ -120,7 +123,7 @@ class Cache {
       flags: flags & ~AUTHORITATIVE,
       records: { ...records, bytes },
       life,
-      since: performance.now(),
+      since: this.clock.now(),
     });
     if (this.#answers.size <= MOST_REMEMBERED) return;
     for (const oldest of this.#answers.keys()) {
@@ -133,7 +136,7 @@ class Cache {
   get(key: string): Answer | null {
     const found = this.#answers.get(key);
     if (found === undefined) return null;
-    const age = Math.floor((performance.now() - found.since) / 1000);
+    const age = Math.floor((this.clock.now() - found.since) / 1000);
     if (age >= found.life) {
       this.#answers.delete(key);
       return null;
@@ -195,9 +198,7 @@ class Question extends UdpDispatcher {
   }
 
   start(): void {
-    const { resolver, timeout } = this.relay;
-    // A wrong answer must not put the timeout off; only asking again does.
-    this.setIdleTimeout(timeout, { direction: 'output' });
+    const { resolver } = this.relay;
     try {
       this.#udp = Socket.socket(familyOf(resolver.host), SOCK_DGRAM);
       this.setSocket(this.#udp);
@@ -214,6 +215,8 @@ class Question extends UdpDispatcher {
 
   #ask(): void {
     this.#triesLeft -= 1;
+    // Not an idle timeout, which wrong answers would extend.
+    this.setDeadline(this.relay.timeout);
     this.send(build(this.#id, this.#flags, this.#question, NO_RECORDS, this.#edns));
   }
 
@@ -286,7 +289,7 @@ function ownEdns(edns: Edns | null, code = 0): Edns {
 
 export class DnsRelay extends UdpDispatcher {
   readonly #udp: Socket;
-  readonly #cache = new Cache();
+  readonly #cache = new Cache(this.map.clock);
   readonly #questions = new Map<string, Question>();
 
   /** @param timeout after which a question is sent again, and finally given up, in ms */

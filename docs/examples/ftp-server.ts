@@ -25,6 +25,7 @@ import {
   SOL_SOCKET,
   type Socket,
   socketMap,
+  type TimerHandle,
 } from 'asyncore';
 import { FileTree } from './support/file-tree';
 import {
@@ -86,7 +87,7 @@ export class FtpSession extends AsyncChat {
   #transfer: Transfer | null = null;
   #failedLogins = 0;
   /** Not an idle timeout, which a series of commands would extend for ever. */
-  #patience: NodeJS.Timeout | null = null;
+  #patience: TimerHandle | null = null;
   /** The last reply, to be sent when the transfer is over; null: the session goes on. */
   #lastReply: string | null = null;
 
@@ -191,7 +192,6 @@ export class FtpSession extends AsyncChat {
 
   override close(): void {
     super.close();
-    this.#endPatience();
     this.dropData();
     this.#transfer?.close();
   }
@@ -205,12 +205,7 @@ export class FtpSession extends AsyncChat {
 
   #expectLogin(): void {
     const giveUp = (): void => this.#cutOff('421 Not logged in for too long');
-    this.#patience ??= setTimeout(giveUp, this.site.timeForLogin);
-  }
-
-  #endPatience(): void {
-    clearTimeout(this.#patience ?? undefined);
-    this.#patience = null;
+    this.#patience ??= this.callLater(this.site.timeForLogin, giveUp);
   }
 
   logIn(password: string): string | null {
@@ -219,7 +214,8 @@ export class FtpSession extends AsyncChat {
     if (userName === account?.name && matches(password, account.password)) this.access = 'write';
     else if (ANONYMOUS.test(userName)) this.access = 'read';
     if (this.access !== 'none') {
-      this.#endPatience();
+      this.#patience?.cancel();
+      this.#patience = null;
       // Each login begins with USER.
       this.userName = '';
       return '230 Welcome';

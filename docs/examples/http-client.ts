@@ -9,7 +9,7 @@
 
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ChannelMap, Handled } from 'asyncore';
+import { type ChannelMap, callEvery } from 'asyncore';
 import { type Framing, framingOf, type Headers, HttpError, MessageChat } from './support/http';
 import { run } from './support/program';
 
@@ -45,7 +45,6 @@ class Fetch extends MessageChat {
   protected override readonly unfolds = true;
   #found: Response | null = null;
   #interim = 0;
-  #lastProgress = performance.now();
   #isOver = false;
 
   /** @throws when the fetch cannot start */
@@ -58,9 +57,14 @@ class Fetch extends MessageChat {
     super(null, options.map);
     const { protocol, hostname, port } = url;
     if (protocol !== 'http:') throw new Error(`There is no ${protocol} here`);
-    this.setIdleTimeout(options.timeout ?? 0);
+    this.#progress();
     const host = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
     this.connect({ host, port: port === '' ? 80 : Number(port) });
+  }
+
+  /** Not an idle timeout, which a response that keeps arriving without progress would extend. */
+  #progress(): void {
+    this.setDeadline(this.options.timeout ?? 0);
   }
 
   override handleConnect(): void {
@@ -78,14 +82,14 @@ class Fetch extends MessageChat {
       throw new HttpError(502, 'There are too many interim responses');
     }
     this.#found = { status, headers };
-    this.#lastProgress = performance.now();
+    this.#progress();
     // The body of a redirect is for people, and may be endless.
     if (status === 204 || status === 304 || redirectOf(this.#found) !== null) return 0;
     return framingOf(headers) ?? 'at the end of the stream';
   }
 
   protected override foundBody(data: Buffer): void {
-    this.#lastProgress = performance.now();
+    this.#progress();
     this.options.write(data);
   }
 
@@ -106,16 +110,8 @@ class Fetch extends MessageChat {
     this.#end('The server closed the connection too early');
   }
 
-  /** The idle timeout ends silence. This ends a response that keeps arriving without progress. */
-  override collectIncomingData(data: Buffer): Handled {
-    const handled = super.collectIncomingData(data);
-    const limit = this.idleTimeout || Infinity;
-    if (performance.now() - this.#lastProgress > limit) this.handleTimeout();
-    return handled;
-  }
-
   override handleTimeout(): void {
-    this.#end(`Nothing came for ${this.idleTimeout} ms`);
+    this.#end(`Nothing came for ${this.options.timeout} ms`);
   }
 
   override handleError(error: unknown): void {
@@ -274,9 +270,6 @@ function fetchAndTell(
   const draw = (bar: string): void => {
     if (isTTY) process.stderr.write(`${CLEAR_LINE}${bar}`);
   };
-  let timer: NodeJS.Timeout | undefined;
-  // A fetch that cannot start reports its result before there is a fetcher.
-  let told = 0;
   const fetcher = new Fetcher(urls, {
     ...options,
     tell: (outcome) => {
@@ -284,11 +277,12 @@ function fetchAndTell(
       process.stdout.write(lineOf(outcome));
       const { result } = outcome;
       if (typeof result === 'string' || result >= 400) process.exitCode = 1;
-      told += 1;
-      if (told === urls.length) clearInterval(timer);
     },
   });
-  if (told < urls.length) timer = setInterval(() => draw(String(fetcher)), 100);
+  callEvery(100, () => {
+    // The last fetch may have ended in this pass.
+    if (fetcher.done < urls.length) draw(String(fetcher));
+  });
 }
 
 if (require.main === module) {

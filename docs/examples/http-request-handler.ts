@@ -66,18 +66,16 @@ export class HttpRequestHandler extends AsyncChat {
   #request: HttpRequest = { method: '', target: '', headers: new Map(), body: Buffer.alloc(0) };
   /** The response is sent, and the server's half of the stream has ended. */
   #isLingering = false;
-  #timer: NodeJS.Timeout;
 
   constructor(
     socket: Socket,
     readonly client: Address,
     readonly sessions: Sessions,
     map: ChannelMap,
-    timeLimit = TIME_LIMIT,
   ) {
     super(socket, map);
     this.setTerminator('\r\n\r\n');
-    this.#timer = setTimeout(() => this.close(), timeLimit);
+    this.setDeadline(TIME_LIMIT);
   }
 
   override collectIncomingData(data: Buffer): void {
@@ -180,8 +178,7 @@ export class HttpRequestHandler extends AsyncChat {
       return;
     }
     this.#isLingering = true;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.close(), LINGER);
+    this.setDeadline(LINGER);
     try {
       (this.socket as Socket).shutdown(SHUT_WR);
     } catch {
@@ -195,22 +192,17 @@ export class HttpRequestHandler extends AsyncChat {
     if (!this.#handling) this.close();
   }
 
-  override close(): void {
-    super.close();
-    clearTimeout(this.#timer);
+  /** The time is over: no lingering. */
+  override handleTimeout(): void {
+    this.close();
   }
 }
 
-/** @param timeLimit for a request and its response, in ms */
-export function httpServer(
-  address: Address,
-  map: ChannelMap = socketMap,
-  timeLimit = TIME_LIMIT,
-): Dispatcher {
+export function httpServer(address: Address, map: ChannelMap = socketMap): Dispatcher {
   const sessions: Sessions = new Map();
   return listen(
     address,
-    (socket, client) => new HttpRequestHandler(socket, client, sessions, map, timeLimit),
+    (socket, client) => new HttpRequestHandler(socket, client, sessions, map),
     { map },
   );
 }

@@ -22,6 +22,7 @@ import {
   SimpleProducer,
   type Socket,
   socketMap,
+  type TimerHandle,
 } from 'asyncore';
 import {
   checkHost,
@@ -118,9 +119,10 @@ class HttpConnection extends MessageChat {
   #isSending = false;
   /** The output is over the high-water mark: handleDrain will be called. */
   #isFull = false;
-  /** When the incomplete request began, by the server's clock; null: there is none. */
-  #since: number | null = null;
-  #lingering: NodeJS.Timeout | null = null;
+  /** The limits of the request that is incomplete; empty: none is. */
+  readonly #timers: TimerHandle[] = [];
+  /** The last response is sent, and the server's half of the stream has ended. */
+  #isLingering = false;
 
   constructor(
     socket: Socket,
@@ -201,7 +203,7 @@ class HttpConnection extends MessageChat {
     this.#body = NOTHING;
     this.#bodyLength = 0;
     this.#method = '';
-    this.#since = null;
+    for (const timer of this.#timers.splice(0)) timer.cancel();
     try {
       const response = this.server.handler(request);
       if (response instanceof Promise) return this.#wait(request, response);
@@ -233,20 +235,23 @@ class HttpConnection extends MessageChat {
   }
 
   override collectIncomingData(data: Buffer): Handled {
-    this.#since ??= this.server.seconds;
+    if (this.#timers.length === 0) this.#limit();
     return super.collectIncomingData(data);
   }
 
-  /** Called from time to time: ends a request that arrives too slowly. */
-  checkTime(): void {
-    if (this.#since === null || this.ignoresInput || this.inputEnded) return;
+  /** A request begins, and must not arrive too slowly. */
+  #limit(): void {
     const { headerTimeout, requestTimeout } = this.server.limits;
-    const time = this.server.seconds - this.#since;
-    if (this.isWithinHead && time > headerTimeout) {
-      this.foundMistake(new HttpError(408, 'The headers took too long'));
-    } else if (time > requestTimeout) {
-      this.foundMistake(new HttpError(408, 'The request took too long'));
-    }
+    const end = (message: string): void => {
+      if (this.ignoresInput || this.inputEnded) return;
+      this.foundMistake(new HttpError(408, message));
+    };
+    this.#timers.push(
+      this.callLater(headerTimeout * 1000, () => {
+        if (this.isWithinHead) end('The headers took too long');
+      }),
+      this.callLater(requestTimeout * 1000, end, 'The request took too long'),
+    );
   }
 
   // -------------------------------------------------------------------------------------------
@@ -337,7 +342,7 @@ class HttpConnection extends MessageChat {
    * peer still sends, the connection would be reset, and the peer might lose the response.
    */
   override handleClose(): void {
-    if (!this.ignoresInput || this.inputEnded || this.#lingering !== null) {
+    if (!this.ignoresInput || this.inputEnded || this.#isLingering) {
       this.close();
       return;
     }
@@ -348,7 +353,8 @@ class HttpConnection extends MessageChat {
       this.close();
       return;
     }
-    this.#lingering = setTimeout(() => this.close(), LINGER);
+    this.#isLingering = true;
+    this.setDeadline(LINGER);
     this.resumeReading();
   }
 
@@ -358,7 +364,7 @@ class HttpConnection extends MessageChat {
    */
   override handleShutdown(): void {
     this.#stays = false;
-    if (!this.#isWaiting && this.#lingering === null) this.#finish();
+    if (!this.#isWaiting && !this.#isLingering) this.#finish();
   }
 
   override handleError(error: unknown): Handled {
@@ -370,22 +376,12 @@ class HttpConnection extends MessageChat {
   override handleTimeout(): void {
     this.close();
   }
-
-  override close(): void {
-    super.close();
-    clearTimeout(this.#lingering ?? undefined);
-    this.server.forget(this);
-  }
 }
 
-/** A class and not `listen()`, because its clock stops when the listener closes. */
+/** A class and not `listen()`, because its connections share the limits and the date. */
 export class HttpServer extends Dispatcher {
   readonly limits: Limits;
-  /** A cheap clock: the time since the start of the server. */
-  seconds = 0;
   #date = { second: 0, text: '' };
-  readonly #connections = new Set<HttpConnection>();
-  readonly #clock: NodeJS.Timeout;
 
   constructor(
     address: InternetAddress,
@@ -400,12 +396,6 @@ export class HttpServer extends Dispatcher {
     this.bind(address);
     const { maxConnections, maxConnectionsPerAddress } = this.limits;
     this.listen(undefined, { maxConnections, maxConnectionsPerAddress });
-    this.#clock = setInterval(() => this.#tick(), 1000);
-  }
-
-  #tick(): void {
-    this.seconds += 1;
-    for (const connection of this.#connections) connection.checkTime();
   }
 
   /** The date in HTTP's format, made once a second. */
@@ -418,16 +408,7 @@ export class HttpServer extends Dispatcher {
   }
 
   override handleAccepted(socket: Socket): void {
-    this.#connections.add(new HttpConnection(socket, this));
-  }
-
-  forget(connection: HttpConnection): void {
-    this.#connections.delete(connection);
-  }
-
-  override close(): void {
-    clearInterval(this.#clock);
-    super.close();
+    new HttpConnection(socket, this);
   }
 }
 

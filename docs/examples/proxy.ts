@@ -53,11 +53,10 @@ export class Side extends Dispatcher {
   override allowHalfOpen = true;
   readonly #tcp: Socket;
   readonly #rate: number;
-  readonly #end: NodeJS.Timeout | undefined;
   #other: Side = this;
   /** Data that the other side has received, and the kernel has not taken on this side yet. */
   #output: Buffer = NOTHING;
-  /** The time (performance.now()) up to which the limit is used up. */
+  /** The time (by the clock of the map) up to which the limit is used up. */
   #usedUntil = 0;
 
   constructor(socket: Socket, map: ChannelMap, { rate = Infinity, idle = 0, life = 0 }: Limits) {
@@ -68,7 +67,7 @@ export class Side extends Dispatcher {
     this.setNoDelay();
     this.setSockOpt(SOL_SOCKET, SO_OOBINLINE, 1);
     this.setIdleTimeout(idle);
-    if (life > 0) this.#end = setTimeout(() => this.handleClose(), life);
+    this.setDeadline(life);
   }
 
   join(other: Side): void {
@@ -124,11 +123,11 @@ export class Side extends Dispatcher {
 
   /** A leaky bucket, kept as a time. Timers fire late, so a small backlog may be caught up. */
   #payFor(length: number): void {
-    const now = performance.now();
+    const now = this.map.clock.now();
     this.#usedUntil = Math.max(this.#usedUntil, now - GRAIN) + (length / this.#rate) * 1000;
     if (this.#usedUntil <= now) return;
     this.pauseReading();
-    setTimeout(() => this.resumeReading(), this.#usedUntil - now);
+    this.callLater(this.#usedUntil - now, this.resumeReading);
   }
 
   /** An urgent byte has arrived. It is in line, and read as any other. */
@@ -151,11 +150,6 @@ export class Side extends Dispatcher {
 
   /** A connection goes on until it ends, or until the deadline of the shutdown. */
   override handleShutdown(): void {}
-
-  override close(): void {
-    clearTimeout(this.#end);
-    super.close();
-  }
 
   /** The connection was aborted on this side, has been idle for too long, or has lasted too long. */
   override handleClose(): void {

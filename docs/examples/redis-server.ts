@@ -109,7 +109,6 @@ export class RedisServer extends Dispatcher {
   readonly #clients = new Set<RedisClient>();
   readonly #subscribers = new Map<string, Set<RedisClient>>();
   readonly #databases = Array.from({ length: DATABASES }, () => new Database());
-  readonly #sweeper: NodeJS.Timeout;
   /** When the latest warning was printed, by performance.now(). */
   #warned = -Infinity;
 
@@ -119,16 +118,11 @@ export class RedisServer extends Dispatcher {
     this.setReuseAddr();
     this.bind(address);
     this.listen(undefined, { maxConnections: MOST_CLIENTS });
-    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_INTERVAL);
+    this.callEvery(SWEEP_INTERVAL, this.#sweep);
   }
 
   override handleAccepted(socket: Socket): void {
     this.#clients.add(new RedisClient(socket, this));
-  }
-
-  override close(): void {
-    clearInterval(this.#sweeper);
-    super.close();
   }
 
   #sweep(): void {

@@ -30,6 +30,7 @@ import {
   listen,
   type Socket,
   socketMap,
+  type TimerHandle,
 } from 'asyncore';
 import { hostOf, listenOptions, run } from './support/program';
 
@@ -152,7 +153,7 @@ class SmtpSession extends AsyncChat {
   #length = 0;
   #refusals = 0;
   /** Not an idle timeout, which NOOP would extend for ever. */
-  readonly #patience: NodeJS.Timeout;
+  readonly #patience: TimerHandle;
   /** The delivery in progress. */
   #delivery: Promise<void> | null = null;
 
@@ -163,7 +164,7 @@ class SmtpSession extends AsyncChat {
     this.setNoDelay();
     this.setIdleTimeout(IDLE_TIMEOUT);
     const giveUp = (): void => this.#cutOff('421 4.4.2 No message for too long');
-    this.#patience = setTimeout(giveUp, site.timeForMessage);
+    this.#patience = this.callLater(site.timeForMessage, giveUp);
     this.#expectCommand();
     this.#reply(`220 ${site.domain} ESMTP`);
   }
@@ -205,11 +206,6 @@ class SmtpSession extends AsyncChat {
 
   override handleTimeout(): void {
     this.#cutOff('421 4.4.2 Idle for too long');
-  }
-
-  override close(): void {
-    super.close();
-    clearTimeout(this.#patience);
   }
 
   /** A delivery in progress is acknowledged first, or the client would send the message again. */
@@ -293,7 +289,7 @@ class SmtpSession extends AsyncChat {
     this.#delivery = reply.finally(() => {
       this.#delivery = null;
       if (!this.connected) return;
-      this.#patience.refresh();
+      this.#patience.reset();
       this.#resume();
     });
     return this.#delivery;

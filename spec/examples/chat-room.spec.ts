@@ -9,9 +9,10 @@ import {
   ChannelMap,
   closeAll,
   Dispatcher,
-  type IdleTimeoutOptions,
   Socket as KernelSocket,
   loop,
+  ManualClock,
+  poll,
   SO_LINGER,
   SOL_SOCKET,
   type Socket,
@@ -19,7 +20,6 @@ import {
 import { ChatServer, Member } from '../../docs/examples/chat-room';
 import {
   type Reply,
-  ReplyChat,
   type Request,
   RequestChat,
   SimpleString,
@@ -62,13 +62,15 @@ afterEach(async () => {
 });
 
 describe('ChatServer', () => {
+  let clock: ManualClock;
   let map: ChannelMap;
   let server: ChatServer;
   let port: number;
   let running: Promise<void>;
 
   beforeEach(() => {
-    map = new ChannelMap();
+    clock = new ManualClock();
+    map = new ChannelMap([], { clock });
     server = new ChatServer(LOCAL, map);
     port = portOf(server);
     running = loop({ map });
@@ -249,6 +251,10 @@ describe('ChatServer', () => {
     }
     slow.send('/quit\n');
     await ann.hears('* slow has left\r\n');
+    clock.advance(99);
+    poll(0, map);
+    expect(map.size).toBe(3);
+    clock.advance(1);
     await until(() => map.size === 2);
   });
 
@@ -274,16 +280,14 @@ describe('ChatServer', () => {
   it('waits so long for a name, whatever is said meanwhile', async () => {
     server.timeForName = 300;
     const ann = await enter(port, 'ann');
-    const start = Date.now();
     const other = new Client(port);
     clients.push(other);
-    // Never idle.
-    const talk = (): void => {
-      if (!other.closed) other.socket.write('x', () => setTimeout(talk, 5));
-    };
-    talk();
+    for (let names = 1; names <= 3; names += 1) {
+      other.send('no name\n');
+      await until(() => other.received.match(/Another name/g)?.length === names);
+      clock.advance(100);
+    }
     await other.ends();
-    expect(Date.now() - start).toBeGreaterThanOrEqual(290);
     ann.send('/who\n');
     await ann.hears('* here: ann\r\n');
   });
@@ -446,26 +450,25 @@ describe('Several chat servers', () => {
   });
 
   it('give up a connection to Redis on which much is sent, and nothing comes back', async () => {
-    const { setIdleTimeout } = ReplyChat.prototype;
-    jest.spyOn(ReplyChat.prototype, 'setIdleTimeout').mockImplementation(function (
-      this: ReplyChat,
-      duration: number,
-      options?: IdleTimeoutOptions,
-    ) {
-      setIdleTimeout.call(this, duration / 50, options);
-    });
-    const eager = new ChatServer(LOCAL, map);
+    const clock = new ManualClock();
+    const own = new ChannelMap([], { clock });
+    const eager = new ChatServer(LOCAL, own);
     eager.log = (line) => logged.push(`eager: ${line}`);
     eager.share({ host: '127.0.0.1', port: portOf(redis) }, 'eager');
-    const ann = await enter(portOf(eager), 'ann');
-    await until(() => logged.includes('eager: Redis is there'));
-    redis.isMute = true;
-    const talk = setInterval(() => ann.send('hello\n'), 10);
+    const ended = loop({ map: own });
     try {
-      // Sooner than the queue for Redis is full, after which nothing more goes out.
-      await until(() => logged.some((line) => line.startsWith('eager: Redis is lost')), 5000);
+      const ann = await enter(portOf(eager), 'ann');
+      await until(() => logged.includes('eager: Redis is there'));
+      redis.isMute = true;
+      for (let seconds = 0; seconds < 20; seconds += 5) {
+        ann.received = '';
+        await ann.send('hello\n/who\n').hears('* here: ann\r\n');
+        clock.advance(5000);
+      }
+      await until(() => logged.some((line) => line.startsWith('eager: Redis is lost')));
     } finally {
-      clearInterval(talk);
+      closeAll(own);
+      await ended;
     }
     expect(logged).toContainEqual(
       expect.stringMatching(/^eager: Redis is lost: it does not answer; the next attempt/),

@@ -19,10 +19,10 @@ import {
   AsyncChat,
   ChannelMap,
   closeAll,
-  Dispatcher,
-  type IdleTimeoutOptions,
+  type Dispatcher,
   type InternetAddress,
   loop,
+  ManualClock,
   Socket as OwnSocket,
   SO_SNDBUF,
   SOL_SOCKET,
@@ -50,6 +50,7 @@ const itWithLinkLocal = itIf(LINK_LOCAL !== undefined, 'no link-local address');
 const TEXT = 'one\ntwo\r\n\nthree';
 const BINARY = Buffer.from(Array.from({ length: 300_000 }, (_, at) => (at * at) % 251));
 
+let clock: ManualClock;
 let map: ChannelMap;
 let outside: string;
 let root: string;
@@ -66,7 +67,8 @@ function start(host: string, options: Partial<FtpOptions> = {}): void {
 }
 
 beforeEach(() => {
-  map = new ChannelMap();
+  clock = new ManualClock();
+  map = new ChannelMap([], { clock });
   outside = temporaryPath('outside');
   root = join(outside, 'root');
   mkdirSync(join(root, 'sub'), { recursive: true });
@@ -622,14 +624,14 @@ describe('The FTP server and its data connections', () => {
 
       // The limit is over before the command,
       await session.ask('EPSV');
-      passiveListener()?.setIdleTimeout(10);
+      clock.advance(20_000);
       await until(() => passiveListener() === undefined);
       expect(await session.ask(command)).toBe('425 Nobody has connected\r\n');
 
       // after the command,
       await session.ask('EPSV');
       expect(await session.ask(command)).toMatch(/^150/);
-      passiveListener()?.setIdleTimeout(10);
+      clock.advance(20_000);
       expect(await session.reply()).toBe('425 Nobody has connected\r\n');
 
       // the client gives up,
@@ -652,31 +654,22 @@ describe('The FTP server and its data connections', () => {
       expect(readdirSync(root)).toEqual(before);
       expect(kept('text')).toBe(TEXT);
       expect(map.size).toBe(2);
-      for (const channel of map.values()) {
-        if (channel instanceof AsyncChat) channel.setIdleTimeout(10);
-      }
+      clock.advance(300_000);
       expect(await session.reply()).toMatch(/^421/);
     },
   );
 
   it('lets no stranger who knocks extend the wait for the client', async () => {
     const session = await writer();
-    // The server's own timeout, made shorter.
-    const { setIdleTimeout } = Dispatcher.prototype;
-    jest.spyOn(PassiveListener.prototype, 'setIdleTimeout').mockImplementation(function (
-      this: Dispatcher,
-      _duration: number,
-      options?: IdleTimeoutOptions,
-    ) {
-      setIdleTimeout.call(this, 200, options);
-    });
     const [, at] = /\|\|\|(\d+)\|/.exec(await session.ask('EPSV')) as RegExpExecArray;
     expect(await session.ask('STOR text')).toMatch(/^150/);
     const stranger = { port: Number(at), host: '127.0.0.1', localAddress: '127.0.0.2' };
-    for (let knocks = 0; knocks < 200 && session.client.received === ''; knocks += 1) {
+    for (let knocks = 0; knocks < 20; knocks += 1) {
       await new Data(connect(stranger)).ended();
+      expect(session.client.received).toBe('');
+      clock.advance(1000);
     }
-    expect(await session.reply(0)).toBe('425 Nobody has connected\r\n');
+    expect(await session.reply()).toBe('425 Nobody has connected\r\n');
     expect(kept('text')).toBe(TEXT);
   });
 
@@ -906,34 +899,31 @@ describe('The FTP server and its data connections', () => {
     const client = await reader();
     const stranger = new Session();
     await stranger.reply();
-    let answer = '';
-    for (let count = 0; count < 200 && !answer.startsWith('421'); count += 1) {
-      answer = await stranger.ask(count % 2 === 0 ? 'NOOP' : 'USER ftp');
+    for (let count = 0; count < 5; count += 1) {
+      expect(await stranger.ask(count % 2 === 0 ? 'NOOP' : 'USER ftp')).toMatch(/^200|^331/);
+      clock.advance(100);
     }
-    expect(answer).toBe('421 Not logged in for too long\r\n');
+    expect(await stranger.reply()).toBe('421 Not logged in for too long\r\n');
     await stranger.client.ends();
     expect(await client.ask('NOOP')).toMatch(/^200/);
   });
 
   it('disconnects an idle client', async () => {
     const session = await reader();
-    const impatient = (): void => {
-      for (const channel of map.values()) {
-        if (channel !== server && channel instanceof Dispatcher) channel.setIdleTimeout(30);
-      }
-    };
     await session.ask('EPSV');
     expect(await session.ask('RETR text')).toMatch(/^150/);
-    impatient();
+    clock.advance(20_000);
     expect(await session.reply()).toBe('425 Nobody has connected\r\n');
+    clock.advance(300_000);
     expect(await session.reply()).toMatch(/^421/);
 
     const other = await writer();
     await other.passive();
     expect(await other.ask('STOR new')).toMatch(/^150/);
     await until(() => map.size === 3);
-    impatient();
+    clock.advance(60_000);
     expect(await other.reply()).toBe('426 Nothing moves\r\n');
+    clock.advance(300_000);
     expect(await other.reply()).toMatch(/^421/);
     await until(() => map.size === 1);
   });

@@ -3,20 +3,36 @@
 
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { ChannelMap, closeAll, type InternetAddress, loop } from 'asyncore';
+import {
+  ChannelMap,
+  closeAll,
+  type InternetAddress,
+  loop,
+  ManualClock,
+  poll,
+  SO_SNDBUF,
+  SOL_SOCKET,
+} from 'asyncore';
 import { HttpRequestHandler, httpServer } from '../../docs/examples/http-request-handler';
 import { Client, until } from '../support/program';
 
+let clock: ManualClock;
 let map: ChannelMap;
 let running: Promise<void>;
 let port: number;
 let one: Client;
 
 /** A client of a new server. */
-function serve(timeLimit?: number): Client {
-  const server = httpServer({ host: '127.0.0.1', port: 0 }, map, timeLimit);
+function serve(): Client {
+  const server = httpServer({ host: '127.0.0.1', port: 0 }, map);
   port = (server.address() as InternetAddress).port;
   return new Client(port);
+}
+
+/** So much later the server does what is due. */
+function later(milliseconds: number): void {
+  clock.advance(milliseconds);
+  poll(0, map);
 }
 
 function connection(): HttpRequestHandler | undefined {
@@ -30,7 +46,8 @@ function ask(body: string): void {
 }
 
 beforeEach(() => {
-  map = new ChannelMap();
+  clock = new ManualClock();
+  map = new ChannelMap([], { clock });
   one = serve();
   running = loop({ map });
 });
@@ -108,21 +125,34 @@ describe('HttpRequestHandler', () => {
     try {
       socket.write('GET / HTTP/1.0\r\n\r\n');
       expect(await text(socket)).toMatch(/request 1\n$/);
-      await until(() => map.size === 1);
+      later(999);
+      expect(map.size).toBe(2);
+      later(1);
+      expect(map.size).toBe(1);
     } finally {
       socket.destroy();
     }
   });
 
   it('closes the connection of a client that sends a request byte by byte', async () => {
-    const slow = serve(100);
-    const drip = setInterval(() => slow.send('x'), 10);
-    try {
-      expect(await slow.send('GET /').ends()).toBe('');
-    } finally {
-      clearInterval(drip);
-      slow.socket.destroy();
+    for (let seconds = 0; seconds < 60; seconds += 10) {
+      one.send('x');
+      await until(() => Number(connection()?.incoming.length) > seconds / 10);
+      later(10_000);
     }
+    expect(await one.ends()).toBe('');
+  });
+
+  it('closes the connection of a client that does not read its response in time', async () => {
+    await until(() => connection() !== undefined);
+    // So that the kernel does not take the whole response.
+    connection()?.setSockOpt(SOL_SOCKET, SO_SNDBUF, 65536);
+    ask('\xff'.repeat(1_000_000));
+    await until(() => connection()?.sessions.size === 1);
+    later(59_999);
+    expect(connection()?.connected).toBe(true);
+    later(1);
+    expect(connection()).toBeUndefined();
   });
 
   it.each([

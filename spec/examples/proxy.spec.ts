@@ -12,6 +12,7 @@ import {
   type InternetAddress,
   Socket as KernelSocket,
   loop,
+  ManualClock,
   MSG_OOB,
   SHUT_WR,
   SO_RCVBUF,
@@ -421,29 +422,37 @@ describe('The proxy', () => {
   });
 
   it('breaks what is idle, and nothing else', async () => {
+    const clock = new ManualClock();
+    map = new ChannelMap([], { clock });
     const port = forward(await serve((socket) => socket.pipe(socket)), { idle: 100 });
     const busy = call(port);
     const silent = new Ear(call(port));
     const ear = new Ear(busy);
-    for (let times = 0; times < 15; times += 1) {
+    await until(() => map.size === 5);
+    for (let times = 1; times <= 10; times += 1) {
       busy.write('x');
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await until(() => ear.length === times);
+      clock.advance(50);
     }
-    expect(silent.error).toBe('ECONNRESET');
+    await until(() => silent.error === 'ECONNRESET');
     expect(ear.error).toBe('');
-    expect(ear.length).toBeGreaterThan(10);
+    expect(map.size).toBe(3);
   });
 
   it('breaks what lasts too long, whatever is sent meanwhile', async () => {
-    const port = forward(await serve((socket) => socket.pipe(socket)), { idle: 1000, life: 300 });
+    const clock = new ManualClock();
+    map = new ChannelMap([], { clock });
+    const port = forward(await serve((socket) => socket.pipe(socket)), { idle: 100, life: 300 });
     const busy = call(port);
     const ear = new Ear(busy);
-    busy.on('data', () => setTimeout(() => busy.write('x'), 5));
-    busy.write('x');
-    await until(() => ear.error !== '');
-    expect(ear.error).toBe('ECONNRESET');
-    expect(ear.length).toBeGreaterThan(5);
-    await until(() => map.size === 1);
+    for (let times = 1; times <= 6; times += 1) {
+      busy.write('x');
+      await until(() => ear.length === times);
+      expect(map.size).toBe(3);
+      clock.advance(50);
+    }
+    await until(() => ear.error === 'ECONNRESET');
+    expect(map.size).toBe(1);
   });
 });
 

@@ -11,6 +11,8 @@ import {
   type Dispatcher,
   type InternetAddress,
   loop,
+  ManualClock,
+  poll,
   SO_SNDBUF,
   SOL_SOCKET,
   shutdown,
@@ -66,6 +68,7 @@ function withoutTrace(message: string): string {
   return message.replace(/^Return-Path: .*\n(Delivered-To: .*\n)*Received: .*\n\t.*\n/, '');
 }
 
+let clock: ManualClock;
 let map: ChannelMap;
 let maildir: TestMaildir;
 let server: Dispatcher;
@@ -84,7 +87,8 @@ function start(host: string, options: Partial<SmtpOptions> = {}): void {
 }
 
 beforeEach(() => {
-  map = new ChannelMap();
+  clock = new ManualClock();
+  map = new ChannelMap([], { clock });
   maildir = new TestMaildir(temporaryPath('Maildir'));
   start('127.0.0.1');
   running = loop({ map });
@@ -95,6 +99,12 @@ afterEach(async () => {
   closeAll(map);
   await running;
 });
+
+/** So much later the server does what is due. */
+function later(milliseconds: number): void {
+  clock.advance(milliseconds);
+  poll(0, map);
+}
 
 function client(host?: string): Client {
   const made = new Client(port, host);
@@ -390,10 +400,9 @@ describe('The mail server', () => {
     expect(codes(await say('NOOP\r\nQUIT\r\n'))).toBe('250 2.0.0, 221 2.0.0');
     slow.send('RCPT TO:<c@example.org>\r\nDATA\r\n2\r\n.\r\nQUIT\r\n');
     // The client waits for the server, and must not be cut off for that.
-    (await session()).setIdleTimeout(5);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(codes(slow.received)).toBe(TO_DATA);
-    (await session()).setIdleTimeout(60_000);
+    const chat = await session();
+    later(3_600_000);
+    expect(chat.connected).toBe(true);
     ready();
     expect(codes(await slow.ends())).toBe(
       `${TO_DATA}, 250 2.0.0, 250 2.0.0, 250 2.1.0, 250 2.1.5, 354, 250 2.0.0, 221 2.0.0`,
@@ -513,9 +522,9 @@ describe('The mail server and time', () => {
   it('says goodbye to the idle', async () => {
     const idle = client().send(HELLO);
     await idle.hears('250 ');
-    for (const channel of map.values()) {
-      if (channel instanceof AsyncChat) channel.setIdleTimeout(30);
-    }
+    later(299_999);
+    expect(map.size).toBe(2);
+    later(1);
     expect(codes(await idle.ends())).toBe('250, 421 4.4.2');
   });
 
@@ -524,10 +533,30 @@ describe('The mail server and time', () => {
     start('127.0.0.1', { timeForMessage: 300 });
     const one = client();
     await one.hears('220 ');
-    for (let count = 0; count < 200 && !one.received.includes('421'); count += 1) {
+    for (let count = 0; count < 3; count += 1) {
       one.received = '';
-      await one.send('NOOP\r\n').hears('\r\n');
+      await one.send('NOOP\r\n').hears('250 2.0.0');
+      later(100);
     }
+    expect(await one.ends()).toMatch(/421 4\.4\.2 No message for too long\r\n$/);
+  });
+
+  it('counts from the end of a delivery, however long that has taken', async () => {
+    server.close();
+    start('127.0.0.1', { timeForMessage: 300 });
+    let ready = (): void => {};
+    maildir.wait = new Promise((resolve) => {
+      ready = resolve;
+    });
+    const one = client().send(`${ENVELOPE}DATA\r\n1\r\n.\r\n`);
+    await until(() => maildir.writing === 1);
+    later(1000);
+    ready();
+    await one.hears('250 2.0.0 Kept');
+    await until(() => maildir.writing === 0);
+    later(299);
+    expect((await session()).connected).toBe(true);
+    later(1);
     expect(await one.ends()).toMatch(/421 4\.4\.2 No message for too long\r\n$/);
   });
 

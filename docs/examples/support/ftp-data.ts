@@ -233,8 +233,8 @@ export class PassiveListener extends Dispatcher {
       this.close();
       throw error;
     }
-    // A listener has no output, so nothing extends this: no stranger who knocks, either.
-    this.setIdleTimeout(CONNECT_TIMEOUT, { direction: 'output' });
+    // Not an idle timeout, which a stranger who knocks would extend.
+    this.setDeadline(CONNECT_TIMEOUT);
   }
 
   /** Whether a transfer has or may still get its connection here. */

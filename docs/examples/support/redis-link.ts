@@ -91,7 +91,6 @@ export class RedisLink {
   /** In order: a count must never be published before a lower one. */
   readonly #unconfirmed: string[] = [];
   #delay = LEAST_DELAY;
-  #timer: NodeJS.Timeout | undefined;
 
   constructor(address: InternetAddress, server: Dispatcher, found: (message: string) => void) {
     this.#address = address;
@@ -107,7 +106,6 @@ export class RedisLink {
   }
 
   close(): void {
-    clearTimeout(this.#timer);
     for (const connection of this.#connections.splice(0)) connection.close();
     this.#publisher = null;
   }
@@ -168,6 +166,7 @@ export class RedisLink {
     const delay = Math.round(this.#delay * (0.5 + Math.random() / 2));
     this.#delay = Math.min(2 * this.#delay, MOST_DELAY);
     this.#server.log(`Redis is lost: ${why}; the next attempt is in ${delay} ms`);
-    this.#timer = setTimeout(() => this.#subscribe(), delay);
+    // The timer goes when the server closes.
+    this.#server.callLater(delay, () => this.#subscribe());
   }
 }
