@@ -85,15 +85,19 @@ export class ManualClock implements Clock {
 }
 
 /**
- * Calls `callback` after `delay` ms of a clock, whether a loop runs or not, but not while the thread is blocked.
+ * Calls `callback` once, after `delay` ms of a clock, whether a loop runs or not. A thread that is blocked calls
+ * nothing.
  * @returns a function that cancels this
  */
 export function callOutside(clock: Clock, delay: number, callback: () => void): () => void {
   if (clock.onAdvance !== undefined) {
     const due = clock.now() + delay;
-    return clock.onAdvance(() => {
-      if (clock.now() >= due) callback();
+    const cancel = clock.onAdvance(() => {
+      if (clock.now() < due) return;
+      cancel();
+      callback();
     });
+    return cancel;
   }
   const timer = delay <= LONGEST_WAIT ? setTimeout(callback, delay) : undefined;
   return () => clearTimeout(timer);
