@@ -26,6 +26,9 @@ const LONGEST_KEEPIDLE = 32767;
 /** The socket. Throws a TypeError where there is none. @internal */
 export const needSocket = Symbol('needSocket');
 
+/** The session of a channel, for the classes that it extends. @internal */
+export const theSession = Symbol('theSession');
+
 /** The part of a `Dispatcher` that only asks its socket: the address, options, and the log. */
 export abstract class ChannelBase {
   abstract get socket(): SocketLike | null;

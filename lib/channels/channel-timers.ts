@@ -5,6 +5,7 @@ import { handleResult, routeError } from '../loop/dispatch';
 import type { Registry } from '../loop/registry';
 import type { TimerHandle } from '../loop/timer-handle';
 import { type Timer, Timers } from '../loop/timers';
+import { theSession } from './channel-base';
 import { handleTimeout, type IdleChannel } from './idle-timeout';
 
 export class ChannelTimers extends Timers {
@@ -29,8 +30,15 @@ export class ChannelTimers extends Timers {
   /** @param duration in ms; 0: no deadline */
   setDeadline(duration: number): void {
     this.#deadline?.cancel();
-    const call = (): unknown => handleTimeout(this.self);
+    const call = (): unknown => this.#deadlineComes();
     this.#deadline = duration === 0 ? null : this.callLater(duration, call, []);
+  }
+
+  #deadlineComes(): unknown {
+    const { closed, socket } = this.self[theSession];
+    // The deadline may have been set when the channel had closed, or had given its socket to another one.
+    const owner = socket?.owner ?? this.self;
+    return closed || owner !== this.self ? undefined : handleTimeout(this.self, 'deadline');
   }
 
   override report(_timer: Timer, error: unknown): void {
@@ -49,7 +57,7 @@ export class ChannelTimers extends Timers {
   override run(timer: Timer): void {
     super.run(timer);
     // The function may have changed what a predicate answers, or have replaced one.
-    this.self.interestChanged();
+    this.self[theSession].interestChanged();
   }
 
   /** The channel stands in another map now: its timers go by that one's clock. */
@@ -57,11 +65,16 @@ export class ChannelTimers extends Timers {
     const former = this.#registry;
     if (former === registry) return;
     this.#registry = registry;
-    for (const timer of this.#active) {
-      const left = timer.due - former.deadlines.clock.now();
+    const [from, to] = [former.deadlines.clock, registry.deadlines.clock];
+    const shift = from === to ? 0 : to.now() - from.now();
+    const inOrder = [...this.#active].sort((one, two) => one.at - two.at || one.order - two.order);
+    for (const timer of inOrder) {
+      const due = timer.at + shift;
       former.deadlines.clear(timer);
-      timer.startAt(registry.deadlines.clock.now() + left);
+      timer.startAt(due);
     }
+    // Its loop may have gone on for one of them.
+    former.wake();
   }
 
   /** None of these timers calls anything any more. */

@@ -18,18 +18,18 @@ import { openAndConnect } from './open-and-connect';
 /** Options of `createConnectionSync`. */
 export interface ConnectionOptions {
   /** How long the look-up and all attempts may take together, in milliseconds. 0, the default: no limit. */
-  timeout?: number;
+  timeout?: number | undefined;
   /**
    * The address that the socket is bound to, a literal or a path; port 0 is one that the kernel chooses. A host name
    * is looked up in the family of this address only. Python's `source_address`.
    */
-  localAddress?: Address;
+  localAddress?: Address | undefined;
 }
 
 /** Options of `createConnection`. */
 export interface AsyncConnectionOptions extends ConnectionOptions {
   /** Ends the attempts: the promise rejects with the signal's reason. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /**
@@ -61,7 +61,7 @@ export async function createConnection(
   signal?.throwIfAborted();
   const connector = new Connector(address, options);
   try {
-    await loop({ map: connector.map, ...(signal === undefined ? {} : { signal }) });
+    await loop({ map: connector.map, signal });
     return connector.take();
   } finally {
     connector.close();

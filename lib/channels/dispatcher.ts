@@ -35,15 +35,15 @@ import { handleResult, runHandler } from '../loop/dispatch';
 import { declarePredicates, declareState, tellsOfChanges } from '../loop/interest';
 import { ACCEPTS_PER_EVENT, type Accepted, Acceptor, type ListenLimits } from './accept';
 import { bindSocket, listenOn } from './bind';
-import { NO_SOCKET, needSocket } from './channel-base';
+import { NO_SOCKET, needSocket, theSession } from './channel-base';
 import { describeError, logFor } from './channel-log';
 import { finishConnect, hasFailed, inspectSocket } from './connect';
 import { type CloseReason, END, Ending, LOCAL, mayCloseFor } from './ending';
-import type { Handled, Handlers } from './handlers';
+import type { Handled, Handlers, TimeLimit } from './handlers';
 import { connectChannel } from './open-and-connect';
 import { dropUrgent, Session } from './session';
 import { reasonOfSpin } from './spin';
-import { TimedChannel, theSession } from './timed-channel';
+import { TimedChannel } from './timed-channel';
 
 const FLAGS = ['connected', 'accepting', 'connecting'] as const;
 
@@ -311,9 +311,10 @@ export class Dispatcher extends TimedChannel implements Channel, Handlers {
     this[flushPending]();
     checkMap('setSocket', map);
     if (typeof socket?.fileno !== 'function') throw badType('setSocket', 'a socket', socket);
-    if (socket.owner !== this) socket.owner?.[socketTaken]?.();
+    if (socket.owner !== this) socket.owner?.[flushPending]();
     const fd = socket.fileno();
     if (!(fd >= 0)) throw closedSocket('setSocket');
+    if (socket.owner !== this) socket.owner?.[socketTaken]?.();
     const previous = this.#session;
     // An event that was reported for the previous socket must not reach this one.
     if (previous.fd !== null && previous.fd !== fd) this.delChannel();
@@ -334,9 +335,9 @@ export class Dispatcher extends TimedChannel implements Channel, Handlers {
     if (fd !== null) registryOf(map).invalidate(fd);
   }
 
-  /** Another channel is about to wrap the socket. @internal */
+  /** Another channel wraps the socket from now on. @internal */
   [socketTaken](): void {
-    this[flushPending]();
+    this.#session.idle?.stop();
     this.#session.endTimers();
   }
 
@@ -709,7 +710,7 @@ export class Dispatcher extends TimedChannel implements Channel, Handlers {
     return this.handleClose();
   }
 
-  handleTimeout(): Handled {
+  handleTimeout(_limit?: TimeLimit): Handled {
     return this.#closeFor(new Ending('timeout'));
   }
 

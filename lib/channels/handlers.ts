@@ -11,6 +11,9 @@ import type { Socket } from '../kernel/socket';
  */
 export type Handled = void | Promise<void>;
 
+/** What `handleTimeout` is called for: the idle timeout, or the deadline. */
+export type TimeLimit = 'idle' | 'deadline';
+
 /** What a program overrides. `Dispatcher` has a default for each. */
 export interface Handlers {
   /**
@@ -78,8 +81,9 @@ export interface Handlers {
    * The channel has been idle for as long as `setIdleTimeout` allows, or the deadline of `setDeadline` has come.
    * Calls `handleClose`. An override that does not close is called again after a further idle time; a deadline
    * comes once.
+   * @param limit which of the two it is
    */
-  handleTimeout(): Handled;
+  handleTimeout(limit?: TimeLimit): Handled;
 
   /** The program is about to end (`shutdown`). Closes a listener; otherwise calls `handleClose`. */
   handleShutdown(): Handled;

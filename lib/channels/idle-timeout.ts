@@ -4,17 +4,25 @@
 // it is in the heap; when it expires after activity, it is set anew.
 
 import { badType, checkOptions } from '../errors';
+import type { SocketLike } from '../kernel/socket';
 import { type Channel, isPromise } from '../loop/channel';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
 import { CALLED, Deadline, type Deadlines, NOTHING } from '../loop/deadlines';
 import { runHandler } from '../loop/dispatch';
+import type { theSession } from './channel-base';
 import { Ending, mayCloseFor } from './ending';
+import type { Handled, TimeLimit } from './handlers';
 
 export interface IdleChannel extends Channel {
   readonly map: ChannelMap;
   fileno(): number | null;
-  handleTimeout(): void | Promise<void>;
-  interestChanged(): void;
+  handleTimeout(limit: TimeLimit): Handled;
+  /** @internal */
+  readonly [theSession]: {
+    readonly closed: boolean;
+    readonly socket: SocketLike | null;
+    interestChanged(): void;
+  };
   /** @internal */
   [mayCloseFor](ending: Ending): () => void;
 }
@@ -25,7 +33,7 @@ export interface IdleTimeoutOptions {
    * What counts as activity: `input`, what the peer sends; `output`, what the kernel takes; or `both`, the
    * default. With `input`, a client that sends keep-alives notices that the server no longer answers.
    */
-  direction?: 'input' | 'output' | 'both';
+  direction?: 'input' | 'output' | 'both' | undefined;
 }
 
 const OPTIONS = { direction: true } as const;
@@ -42,17 +50,19 @@ export function checkIdleOptions(action: string, options: IdleTimeoutOptions): s
 }
 
 /** Calls `handleTimeout`. A timeout that the channel survives is no reason for a later close. */
-export function handleTimeout(channel: Channel): unknown {
-  const settled = (channel as IdleChannel)[mayCloseFor](new Ending('timeout', null, true));
+export function handleTimeout(channel: IdleChannel, limit: TimeLimit): unknown {
+  const settled = channel[mayCloseFor](new Ending('timeout', null, true));
   let result: unknown;
   try {
-    result = (channel as IdleChannel).handleTimeout();
+    result = channel.handleTimeout(limit);
   } finally {
     if (isPromise(result)) result.then(settled, settled);
     else settled();
   }
   return result;
 }
+
+const idled = (channel: Channel): unknown => handleTimeout(channel as IdleChannel, 'idle');
 
 export class IdleTimeout extends Deadline {
   readonly #channel: IdleChannel;
@@ -63,6 +73,8 @@ export class IdleTimeout extends Deadline {
   /** Of that map. */
   #deadlines: Deadlines;
   #lastActive = 0;
+  /** `handleTimeout` is running. */
+  #telling = false;
 
   /** @param duration in milliseconds */
   constructor(
@@ -116,8 +128,14 @@ export class IdleTimeout extends Deadline {
     const idle = due <= now;
     if (idle) this.#lastActive = now;
     this.#deadlines.set(this, this.#lastActive + this.duration);
-    if (!idle) return NOTHING;
-    runHandler(this.#channel, handleTimeout);
+    // A pass within the handler does not call the handler again.
+    if (!idle || this.#telling) return NOTHING;
+    this.#telling = true;
+    try {
+      runHandler(this.#channel, idled);
+    } finally {
+      this.#telling = false;
+    }
     return CALLED;
   }
 }

@@ -19,24 +19,24 @@ import type { Handled } from './handlers';
 /** Options of `listen`. */
 export interface ListenOptions extends ListenLimits {
   /** How many connections may wait unaccepted. Default 511; the kernel's limit is net.core.somaxconn. */
-  backlog?: number;
+  backlog?: number | undefined;
   /** Whether the address can be used again at once after the server ends (`SO_REUSEADDR`). Default true. */
-  reuseAddr?: boolean;
+  reuseAddr?: boolean | undefined;
   /** Whether several listeners, in several processes, share the port (`SO_REUSEPORT`). Default false. */
-  reusePort?: boolean;
+  reusePort?: boolean | undefined;
   /** Whether a listener at `::` leaves IPv4 alone (`IPV6_V6ONLY`). Default false. */
   ipv6Only?: boolean;
   /**
    * Whether the connections send small pieces at once (`TCP_NODELAY`), see `setNoDelay`. Default false.
    * Without effect on a Unix path.
    */
-  noDelay?: boolean;
+  noDelay?: boolean | undefined;
   /** Whether the file of a Unix path goes when the listener closes. Default true. */
-  unlink?: boolean;
+  unlink?: boolean | undefined;
   /** The map that the listener enters. Default `socketMap`. */
-  map?: ChannelMap;
+  map?: ChannelMap | undefined;
   /** Closes the listener when it is aborted. Its connections go on. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 const ACTION = 'listen';

@@ -3,7 +3,7 @@
 import { checkDuration } from '../errors';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
 import type { TimerHandle, TimerOptions } from '../loop/timer-handle';
-import { ChannelBase } from './channel-base';
+import { ChannelBase, theSession } from './channel-base';
 import { ChannelTimers } from './channel-timers';
 import {
   checkIdleOptions,
@@ -12,9 +12,6 @@ import {
   type IdleTimeoutOptions,
 } from './idle-timeout';
 import type { Session } from './session';
-
-/** The session of a channel, for the classes that it extends. @internal */
-export const theSession = Symbol('theSession');
 
 /** The part of a `Dispatcher` that goes by the clock of its map. */
 export abstract class TimedChannel extends ChannelBase {
@@ -81,7 +78,7 @@ export abstract class TimedChannel extends ChannelBase {
    */
   callLater<Args extends unknown[]>(
     when: number | TimerOptions,
-    fn: (this: this, ...args: Args) => unknown,
+    fn: (this: this, ...args: Args) => void,
     ...args: Args
   ): TimerHandle {
     return timersOf(this).callLater(when, fn, args);
@@ -98,7 +95,7 @@ export abstract class TimedChannel extends ChannelBase {
    */
   callEvery<Args extends unknown[]>(
     when: number | TimerOptions,
-    fn: (this: this, ...args: Args) => unknown,
+    fn: (this: this, ...args: Args) => void,
     ...args: Args
   ): TimerHandle {
     return timersOf(this).callEvery(when, fn, args);

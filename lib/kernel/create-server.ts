@@ -16,11 +16,11 @@ import { Socket } from './socket';
 /** Options of `createServer`. */
 export interface CreateServerOptions {
   /** `AF_INET`, `AF_INET6` or `AF_UNIX`. Default: as the address says; `AF_INET` for a host name or `''`. */
-  family?: number;
+  family?: number | undefined;
   /** How many connections may wait to be accepted. Default 511; the kernel's limit is `net.core.somaxconn`. */
-  backlog?: number;
+  backlog?: number | undefined;
   /** Several processes may listen at one port, and the kernel distributes the connections. Default false. */
-  reusePort?: boolean;
+  reusePort?: boolean | undefined;
   /**
    * An IPv6 socket also accepts IPv4 connections, whose peers then have addresses such as
    * `::ffff:192.0.2.1`. Default false. With a host of `''` this makes the family `AF_INET6`.

@@ -11,13 +11,13 @@ import { gethostbyaddr, inetNtop, resolve } from './resolver';
 /** What `getAddrInfo` looks for. */
 export interface AddrInfoOptions {
   /** `AF_INET` or `AF_INET6`. Default: both. */
-  family?: number;
+  family?: number | undefined;
   /** `SOCK_STREAM`, `SOCK_DGRAM`, … Default: all, so that each address comes several times. */
-  type?: number;
+  type?: number | undefined;
   /** `IPPROTO_TCP`, … Default: all. */
-  protocol?: number;
+  protocol?: number | undefined;
   /** `AI_PASSIVE`, `AI_CANONNAME`, …, or-ed. Default: none. */
-  flags?: number;
+  flags?: number | undefined;
 }
 
 /** One answer of `getAddrInfo`: the arguments of `Socket.socket`, and where to connect or bind. */

@@ -9,7 +9,7 @@ import type { TimerHandle, TimerOptions } from './timer-handle';
  */
 export function callLater<Args extends unknown[]>(
   when: number | TimerOptions,
-  fn: (...args: Args) => unknown,
+  fn: (...args: Args) => void,
   ...args: Args
 ): TimerHandle {
   return socketMap.callLater(when, fn, ...args);
@@ -22,7 +22,7 @@ export function callLater<Args extends unknown[]>(
  */
 export function callAt<Args extends unknown[]>(
   when: number | TimerOptions,
-  fn: (...args: Args) => unknown,
+  fn: (...args: Args) => void,
   ...args: Args
 ): TimerHandle {
   return socketMap.callAt(when, fn, ...args);
@@ -34,7 +34,7 @@ export function callAt<Args extends unknown[]>(
  */
 export function callEvery<Args extends unknown[]>(
   when: number | TimerOptions,
-  fn: (...args: Args) => unknown,
+  fn: (...args: Args) => void,
   ...args: Args
 ): TimerHandle {
   return socketMap.callEvery(when, fn, ...args);

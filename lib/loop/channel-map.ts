@@ -34,7 +34,7 @@ export interface ChannelMapOptions {
    * What timers, idle timeouts and deadlines go by. Default: performance.now(). With a `ManualClock` a test
    * moves the time itself.
    */
-  clock?: Clock;
+  clock?: Clock | undefined;
 }
 
 const OPTIONS = { clock: true } as const;
@@ -65,13 +65,23 @@ export class ChannelMap extends Map<number, Channel> {
     channels: Iterable<readonly [number, Channel]> = [],
     options: ChannelMapOptions = {},
   ) {
-    checkOptions('make a channel map', 'options', options, OPTIONS);
+    const action = 'make a channel map';
+    if (typeof channels?.[Symbol.iterator] !== 'function') {
+      throw badType(
+        action,
+        'a list of [fd, channel]',
+        channels,
+        'use new ChannelMap([], { clock })',
+      );
+    }
+    const isClock = typeof (options as Clock | null)?.now === 'function';
+    if (isClock) throw badType(action, 'options', options, 'use { clock }');
+    checkOptions(action, 'options', options, OPTIONS);
     const { clock = monotonicClock } = options;
-    checkClock('make a channel map', clock);
+    checkClock(action, clock);
     // Not handed to Map's own constructor, which would call `set` before there are fields.
     super();
     const registry = new Registry(this, new Deadlines(clock));
-    clock.onAdvance?.(() => registry.wake());
     this.#registry = registry;
     this.#timers = new MapTimers(registry, this);
     for (const [fd, channel] of channels) this.set(fd, channel);
@@ -185,7 +195,7 @@ export class ChannelMap extends Map<number, Channel> {
    */
   callLater<Args extends unknown[]>(
     when: number | TimerOptions,
-    fn: (...args: Args) => unknown,
+    fn: (...args: Args) => void,
     ...args: Args
   ): TimerHandle {
     return this.#timers.callLater(when, fn, args);
@@ -200,7 +210,7 @@ export class ChannelMap extends Map<number, Channel> {
    */
   callAt<Args extends unknown[]>(
     when: number | TimerOptions,
-    fn: (...args: Args) => unknown,
+    fn: (...args: Args) => void,
     ...args: Args
   ): TimerHandle {
     return this.#timers.callAt(when, fn, args);
@@ -222,7 +232,7 @@ export class ChannelMap extends Map<number, Channel> {
    */
   callEvery<Args extends unknown[]>(
     when: number | TimerOptions,
-    fn: (...args: Args) => unknown,
+    fn: (...args: Args) => void,
     ...args: Args
   ): TimerHandle {
     return this.#timers.callEvery(when, fn, args);
@@ -238,8 +248,8 @@ export class ChannelMap extends Map<number, Channel> {
    *   throw new ExitNow(String(error));
    * };
    */
-  handleTimerError(error: unknown, _timer: TimerHandle): void | Promise<void> {
-    warnOfTimer(error);
+  handleTimerError(error: unknown, _timer: TimerHandle): unknown {
+    return warnOfTimer(error);
   }
 
   // -------------------------------------------------------------------------------------------

@@ -1,14 +1,17 @@
 // The clocks that a map can keep its deadlines by. Imports no other part of the loop.
 
 import { performance } from 'node:perf_hooks';
-import { badNumber, badRange, badType, checkDuration } from '../errors';
+import { badRange, badType, checkDuration } from '../errors';
 
 /** The longest wait that the kernel and Node's timers can count, in ms. */
 export const LONGEST_WAIT = 2 ** 31 - 1;
 
 /** What a `ChannelMap` keeps its deadlines by. */
 export interface Clock {
-  /** The time in ms, from any moment. It must never go back. */
+  /**
+   * The time in ms, from any moment. It must never go back, and keep pace with real time: the kernel waits by
+   * that.
+   */
   now(): number;
   /**
    * Only a clock that does not go by itself has this: it calls `callback` whenever it has been moved. The loop
@@ -71,7 +74,9 @@ export class ManualClock implements Clock {
    * @throws {TypeError|RangeError} when it is infinite or no number
    */
   advanceTo(moment: number): void {
-    checkMoment('advance a clock', 'a moment', moment);
+    const hint =
+      moment === Infinity ? 'a map whose nextDue is Infinity has nothing to do' : undefined;
+    checkMoment('advance a clock', 'a moment', moment, hint);
     if (moment <= this.#now) return;
     this.#now = moment;
     for (const callback of [...this.#callbacks]) callback();
@@ -85,27 +90,25 @@ export class ManualClock implements Clock {
 }
 
 /**
- * Calls `callback` once, after `delay` ms of a clock, whether a loop runs or not. A thread that is blocked calls
- * nothing.
+ * Calls `callback` after `delay` ms of a clock, whether a loop runs or not; not while the thread is blocked. A
+ * clock that is moved by hand calls it at each later move, too.
  * @returns a function that cancels this
  */
 export function callOutside(clock: Clock, delay: number, callback: () => void): () => void {
   if (clock.onAdvance !== undefined) {
     const due = clock.now() + delay;
-    const cancel = clock.onAdvance(() => {
-      if (clock.now() < due) return;
-      cancel();
-      callback();
+    return clock.onAdvance(() => {
+      if (clock.now() >= due) callback();
     });
-    return cancel;
   }
   const timer = delay <= LONGEST_WAIT ? setTimeout(callback, delay) : undefined;
   return () => clearTimeout(timer);
 }
 
-function checkMoment(action: string, what: string, value: number): void {
+function checkMoment(action: string, what: string, value: number, hint?: string): void {
   if (Number.isFinite(value)) return;
-  throw badNumber(action, `${what} that is a finite number of ms`, value);
+  const expected = `${what} that is a finite number of ms`;
+  throw (typeof value === 'number' ? badRange : badType)(action, expected, value, hint);
 }
 
 /** @throws {TypeError} for what is no clock @internal */

@@ -87,15 +87,15 @@ export class Deadlines {
   lookedAt = -Infinity;
   /** How many deadlines keep a loop going that has no channels. To be read only. */
   keepers = 0;
-  /** How many calls of `shutdown` are under way: until then no further timer keeps a loop going. */
-  shutdowns = 0;
   /** Each is no later than the four behind it, at 4 i + 1 to 4 i + 4. */
   readonly #heap: Deadline[] = [];
   /** The `at` of each, side by side: comparing them touches no object. */
   readonly #times: number[] = [];
   readonly #queues = new Map<number, Queue>();
   #lastOrder = 0;
-  /** Those set by what `reach` calls, and due already: they wait for the next pass. */
+  /** What `#lastOrder` was then. */
+  #lookedOrder = 0;
+  /** Those set since then, and due already: they wait for the next pass. */
   #held: Deadline[] = [];
 
   constructor(readonly clock: Clock) {}
@@ -117,8 +117,9 @@ export class Deadlines {
 
   /** As `setAfter`, for a delay that many deadlines share. */
   queue(deadline: Deadline, delay: number): void {
-    if (deadline.place !== NOWHERE) this.clear(deadline);
-    this.#begin(deadline, this.clock.now() + delay);
+    const at = this.clock.now() + delay;
+    this.clear(deadline);
+    this.#begin(deadline, at);
     const queue = this.#queues.get(delay) ?? this.#openQueue(delay);
     const { tail } = queue;
     deadline.queue = queue;
@@ -165,35 +166,41 @@ export class Deadlines {
   }
 
   #noteNext(): void {
-    this.next = this.#held.length > 0 ? -Infinity : (this.#times[0] ?? Infinity);
+    this.next = this.#times[0] ?? Infinity;
+    if (this.#held.length === 0) return;
+    for (const { at, place } of this.#held) if (place === HELD && at < this.next) this.next = at;
   }
 
   // Waiting.
 
-  /** The kernel is about to be asked what is ready. */
+  /** The kernel has been asked what is ready. */
   look(): void {
     this.lookedAt = this.clock.now();
+    this.#lookedOrder = this.#lastOrder;
   }
 
   /** When the kernel must not wait any longer, by performance.now(). */
   nextRealTime(): number {
     const { next, clock } = this;
     if (clock === monotonicClock || next === Infinity) return next;
-    const wait = next - clock.now();
-    // No time passes in a manual clock while the kernel waits.
-    if (clock.onAdvance !== undefined && wait > 0) return Infinity;
-    return performance.now() + wait;
+    if (this.standStill) return Infinity;
+    return performance.now() + next - clock.now();
+  }
+
+  /** Whether no deadline comes by waiting: no time passes in a manual clock while the kernel waits. */
+  get standStill(): boolean {
+    return this.clock.onAdvance !== undefined && this.next > this.clock.now();
   }
 
   /**
-   * Reaches the deadlines whose time had come when the kernel was asked. One that is set meanwhile waits for
-   * the next pass, whatever its time.
+   * Reaches the deadlines whose time had come when the kernel was asked. One that has been set since then, by an
+   * event or by a deadline, waits for the next pass, whatever its time.
    * @returns RESUMED and CALLED, together
    */
   reach(): number {
     const now = this.lookedAt;
     this.#release();
-    const last = this.#lastOrder;
+    const last = this.#lookedOrder;
     let outcome = NOTHING;
     try {
       for (let due = this.#takeDue(now, last); due !== null; due = this.#takeDue(now, last)) {
@@ -223,7 +230,7 @@ export class Deadlines {
     }
   }
 
-  /** Puts those that had to wait back into the heap. */
+  /** Puts those that have to wait back into the heap. */
   #release(): void {
     if (this.#held.length === 0) return;
     const held = this.#held;

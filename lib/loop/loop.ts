@@ -19,18 +19,18 @@ import { cancelKeepers } from './timers';
 /** Options of `loop` and `loopSync`. */
 export interface LoopOptions {
   /** How long one pass waits at most, in milliseconds. Default 30 000; Infinity is allowed. */
-  timeout?: number;
+  timeout?: number | undefined;
   /**
    * Deliver in poll order, channel by channel, instead of in select order. Default false. Python's
    * `use_poll`.
    */
-  usePoll?: boolean;
+  usePoll?: boolean | undefined;
   /** The channels. Default `socketMap`. */
-  map?: ChannelMap;
+  map?: ChannelMap | undefined;
   /** How many passes to make at most; 0 or less makes none. Default: until the map is empty. */
-  count?: number;
+  count?: number | undefined;
   /** Ends the loop, which then rejects, or throws, the signal's reason. Python has none. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /**
@@ -109,7 +109,8 @@ function hintFor(options: unknown): string | undefined {
  *
  * @throws {ExitNow} when a handler did; the map is left as it was
  * @throws the signal's reason, looked at between passes
- * @throws {Error} `ERR_LOOP_RUNNING` when a loop runs on this map already
+ * @throws {Error} `ERR_LOOP_RUNNING` when a loop runs on this map already; `ERR_CLOCK_STUCK` when only a timer of a
+ *   `ManualClock` is left, which nothing can move any more
  * @throws {TypeError|RangeError} for an invalid option
  *
  * @example
@@ -128,13 +129,19 @@ export function loopSync(options: LoopOptions = {}): void {
   };
   try {
     for (let left = count; left > 0; left -= 1) {
-      if (channels.size === 0 && deadlines.keepers === 0) return;
+      if (registry.over) return;
+      if (channels.size === 0 && deadlines.standStill) throw clockStandsStill();
       signal?.throwIfAborted();
       blockingPass(registry, order, timeout);
     }
   } finally {
     registry.runner = null;
   }
+}
+
+function clockStandsStill(): Error {
+  const text = `${cannot('loopSync')}: no channel is left, and nothing moves the ManualClock any more`;
+  return Object.assign(new Error(text), { code: 'ERR_CLOCK_STUCK' });
 }
 
 /**

@@ -8,6 +8,7 @@ import { routeError } from './dispatch';
 import type { TickOrder } from './entry';
 import { type CheckedOptions, checkLoop, type LoopOptions } from './loop';
 import type { Registry } from './registry';
+import { sweep } from './sweep';
 import { expire, milliseconds, step } from './tick';
 
 /**
@@ -64,6 +65,8 @@ class Runner {
   #timerDue = Infinity;
   #passEnd = 0;
   #stopped = false;
+  /** No more calls from a ManualClock. */
+  #endAdvances: (() => void) | undefined;
   /** In the turn before this one there was no channel. */
   #wasEmpty = false;
 
@@ -86,6 +89,8 @@ class Runner {
       return;
     }
     this.#signal?.addEventListener('abort', this.#abort);
+    const { clock } = this.#registry.deadlines;
+    this.#endAdvances = clock.onAdvance?.(() => this.#registry.wake());
     // The first pass, too, begins in a turn: the caller has its promise before any handler runs.
     this.#schedule();
   }
@@ -139,8 +144,7 @@ class Runner {
   }
 
   #over(): boolean {
-    const { channels, deadlines } = this.#registry;
-    return (channels.size === 0 && deadlines.keepers === 0) || this.#left <= 0;
+    return this.#registry.over || this.#left <= 0;
   }
 
   #takeTurn(): void {
@@ -150,10 +154,10 @@ class Runner {
     registry.onChange = null;
     if (this.#passEnd === 0) this.#beginPass();
     else if (registry.changed) registry.ask(this.#order, routeError);
-    let some = step(registry, this.#order, 0);
-    if ((expire(registry) & CALLED) !== 0) some = true;
-    if (some || performance.now() >= this.#passEnd) {
-      if (!some) registry.sweep();
+    const some = step(registry, this.#order, 0);
+    const called = (expire(registry) & CALLED) !== 0;
+    if (some || called || performance.now() >= this.#passEnd) {
+      if (!some) sweep(registry);
       this.#left -= 1;
       if (this.#stopped || this.#over()) return;
       this.#beginPass();
@@ -205,6 +209,7 @@ class Runner {
     if (this.#turn !== null) clearImmediate(this.#turn);
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#signal?.removeEventListener('abort', this.#abort);
+    this.#endAdvances?.();
     this.#registry.onChange = null;
     this.#registry.runner = null;
     this.#registry.release();

@@ -9,11 +9,9 @@
 // 2. What nobody can consume is not reported again and again. A hang-up, or an urgent byte, that must wait is
 //    muted: the channel, or POLLPRI alone, leaves the selector for a while.
 
-import { performance } from 'node:perf_hooks';
 import { codeOf } from '../errors';
 import { POLLERR, POLLIN, POLLOUT, POLLPRI } from '../kernel/platform/constants';
 import { createSelector, type Selector } from '../kernel/selectors';
-import { isOpen } from '../kernel/syscalls';
 import { type Channel, hearsReset, type Report } from './channel';
 import { Alarm, type Deadlines, RESUMED } from './deadlines';
 import {
@@ -32,8 +30,6 @@ import { Strays } from './strays';
 const HANGUP_PAUSE = 100;
 /** How long urgent data that a channel has left unread stays muted, in ms. */
 const URGENT_PAUSE = 1000;
-/** Between two searches for closed descriptors, in ms. */
-const SWEEP_PAUSE = 1000;
 /** A list of entries this long is searched for dead ones when a channel leaves. */
 const MANY = 64;
 
@@ -56,6 +52,10 @@ export class Registry {
   readonly strays = new Strays();
   /** Called at each change that a waiting loop must react to; null: no loop waits. */
   onChange: (() => void) | null = null;
+  /** How many calls of `shutdown` are under way: no timer keeps a loop going meanwhile. */
+  shutdowns = 0;
+  /** When closed descriptors were searched for last (sweep.ts). */
+  lastSweep = 0;
   /** The loop that runs on this map. */
   runner: { fail(error: unknown): void } | null = null;
 
@@ -74,7 +74,6 @@ export class Registry {
   /** Opened at the first wait, closed when the map is empty and no loop uses it. */
   #selector: Selector | null = null;
   #users = 0;
-  #lastSweep = 0;
   /** Snapshots that are not in use: a handler that calls `poll` needs another one. */
   readonly #snapshots: Snapshot[] = [];
   readonly #whenEmpty = new Set<() => void>();
@@ -86,6 +85,11 @@ export class Registry {
     readonly deadlines: Deadlines,
   ) {
     this.software = new SoftwareReadiness(channels);
+  }
+
+  /** Whether a loop has nothing to wait for: neither a channel nor a timer that keeps it going. */
+  get over(): boolean {
+    return this.channels.size === 0 && (this.deadlines.keepers === 0 || this.shutdowns > 0);
   }
 
   // Channels come and go.
@@ -205,21 +209,6 @@ export class Registry {
   #markInvalid(entry: Entry): void {
     entry.invalid = true;
     this.software.add(entry);
-  }
-
-  /**
-   * Looks for descriptors that were closed by number. epoll drops them silently, where poll(2) would
-   * report them. Called when a pass has waited in vain. Does something once a second at most, as
-   * it costs a system call for each channel.
-   */
-  sweep(): void {
-    const now = performance.now();
-    if (now - this.#lastSweep < SWEEP_PAUSE) return;
-    this.#lastSweep = now;
-    for (const fd of this.channels.keys()) {
-      const entry = this.entries[fd] as Entry;
-      if (entry.mask !== 0 && !isOpen(fd)) this.invalidate(fd);
-    }
   }
 
   /** Takes a channel out of the selector for `duration` ms (Infinity: until `resume`). */

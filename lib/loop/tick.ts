@@ -44,6 +44,7 @@ import { outbox } from './outbox';
 import type { Snapshot } from './readiness';
 import type { Registry } from './registry';
 import { mainEvent, SUSPICIOUS, suspect } from './spin';
+import { sweep } from './sweep';
 
 /**
  * The timeout argument of epoll_wait(2): whole milliseconds, rounded up so that a short wait does not
@@ -58,7 +59,7 @@ export function milliseconds(timeout: number): number {
 /** One pass, which blocks the thread for up to `timeout` ms. */
 export function blockingPass(registry: Registry, order: TickOrder, timeout: number): void {
   const { channels, deferred, deadlines } = registry;
-  if (channels.size === 0 && deadlines.keepers === 0) {
+  if (channels.size === 0 && registry.over) {
     fireWithoutChannels(registry);
     return;
   }
@@ -73,7 +74,7 @@ export function blockingPass(registry: Registry, order: TickOrder, timeout: numb
       if (deferred.size > 0) registry.runDeferred();
       registry.ask(order, routeError);
       // A predicate, or a look-up that failed, has closed the last channel: nothing can end a wait.
-      if (channels.size === 0 && deadlines.keepers === 0) return;
+      if (channels.size === 0 && registry.over) return;
       if (outbox.size > 0) beforeBlocking();
       let wait = left;
       if (wait > 0 && deadlines.next !== Infinity) {
@@ -84,12 +85,13 @@ export function blockingPass(registry: Registry, order: TickOrder, timeout: numb
       if (!some && wait > 0 && deadlines.next <= deadlines.lookedAt)
         some = step(registry, order, 0);
       outcome = expire(registry);
-      if (some || (outcome & CALLED) !== 0) return;
+      if (some) return;
+      if ((outcome & CALLED) !== 0) break;
       // A signal, or a deadline of the library's own. Python, too, waits on for the time that is left. A
       // channel whose suspension is over gets one look even if no time is left.
-      left = end - performance.now();
-    } while ((left > 0 || outcome === RESUMED) && (channels.size > 0 || deadlines.keepers > 0));
-    registry.sweep();
+      left = timeout === 0 ? 0 : end - performance.now();
+    } while ((left > 0 || outcome === RESUMED) && !(channels.size === 0 && registry.over));
+    sweep(registry);
   } finally {
     registry.release();
     // A loop that waits meanwhile may wait in the other order, for other events.

@@ -35,5 +35,5 @@ export interface TimerOptions {
    * channels. Default false: **a loop ends with its last channel, whatever timers are left**. `closeAll` and
    * `shutdown` cancel such a timer, and one that is made while `shutdown` is under way keeps nothing going.
    */
-  keepAlive?: boolean;
+  keepAlive?: boolean | undefined;
 }

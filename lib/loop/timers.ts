@@ -14,9 +14,12 @@ import {
 } from '../errors';
 import { warn } from '../kernel/output';
 import { isPromise } from './channel';
-import { CALLED, Deadline, type Deadlines } from './deadlines';
+import { CALLED, Deadline, type Deadlines, NOTHING } from './deadlines';
 import type { Registry } from './registry';
 import type { TimerHandle, TimerOptions } from './timer-handle';
+
+/** The shortest interval, in ms: a thousandth of what the kernel counts. */
+const LEAST_INTERVAL = 0.001;
 
 const OPTIONS = { ms: true, keepAlive: true } as const;
 
@@ -31,7 +34,7 @@ export abstract class Timers {
   /** `this` of the functions. */
   abstract readonly self: object | undefined;
   /** The channel has closed: none of its timers starts again. */
-  readonly ended: boolean = false;
+  abstract readonly ended: boolean;
 
   /** A function has thrown. @throws {ExitNow} and nothing else */
   abstract report(timer: Timer, error: unknown): void;
@@ -43,7 +46,8 @@ export abstract class Timers {
   callLater(when: number | TimerOptions, fn: TimerFunction, args: unknown[]): TimerHandle {
     const ms = checkTimer('callLater', when, fn);
     checkDuration('callLater', 'a delay', ms);
-    const timer = new Timer(this, ms, withArguments(fn, args));
+    const timer =
+      args.length === 0 ? new Timer(this, ms, fn) : new TimerWithArguments(this, ms, fn, args);
     if (when !== ms) setKeepAlive(timer, when as TimerOptions);
     timer.start();
     return timer;
@@ -54,7 +58,7 @@ export abstract class Timers {
     if (typeof ms !== 'number') throw badType('callAt', 'a moment in milliseconds', ms);
     if (Number.isNaN(ms)) throw badRange('callAt', 'a moment in milliseconds', ms);
     const delay = Math.max(0, ms - this.registry.deadlines.clock.now());
-    const timer = new Timer(this, delay, withArguments(fn, args));
+    const timer = new TimerWithArguments(this, delay, fn, args);
     if (when !== ms) setKeepAlive(timer, when as TimerOptions);
     timer.startAt(ms);
     return timer;
@@ -62,8 +66,8 @@ export abstract class Timers {
 
   callEvery(when: number | TimerOptions, fn: TimerFunction, args: unknown[]): TimerHandle {
     const ms = checkTimer('callEvery', when, fn);
-    const timer = new RepeatingTimer(this, ms, withArguments(fn, args));
-    timer.checkDelay('callEvery', ms);
+    checkInterval('callEvery', ms);
+    const timer = new RepeatingTimer(this, ms, fn, args);
     if (when !== ms) setKeepAlive(timer, when as TimerOptions);
     timer.start();
     return timer;
@@ -72,7 +76,7 @@ export abstract class Timers {
   /** Calls the function of a timer. @throws {ExitNow} and nothing else */
   run(timer: Timer): void {
     try {
-      const result = (timer.fn as TimerFunction).call(this.self);
+      const result = timer.invoke(this.self);
       if (isPromise(result)) this.follow(timer, result);
     } catch (error) {
       this.report(timer, error);
@@ -91,15 +95,15 @@ function checkTimer(action: string, when: number | TimerOptions, fn: TimerFuncti
   return when.ms;
 }
 
-function withArguments(fn: TimerFunction, args: unknown[]): TimerFunction {
-  if (args.length === 0) return fn;
-  return function (this: unknown) {
-    return fn.apply(this, args);
-  };
+function checkInterval(action: string, ms: number): void {
+  if (typeof ms !== 'number') throw badType(action, 'an interval in milliseconds', ms);
+  if (!(ms >= LEAST_INTERVAL)) {
+    throw badRange(action, `an interval of ${LEAST_INTERVAL} ms or more`, ms);
+  }
 }
 
 function setKeepAlive(timer: Timer, { keepAlive }: TimerOptions): void {
-  if (keepAlive === true && timer.owner.registry.deadlines.shutdowns === 0) timer.weight = 1;
+  if (keepAlive === true) timer.weight = 1;
 }
 
 // A program may have a million timers: an object has no field that most of them do not need.
@@ -110,9 +114,13 @@ export class Timer extends Deadline implements TimerHandle {
     /** In ms. */
     protected delay: number,
     /** Null when the timer was cancelled. */
-    public fn: TimerFunction | null,
+    protected fn: TimerFunction | null,
   ) {
     super();
+  }
+
+  invoke(self: object | undefined): unknown {
+    return this.fn?.call(self);
   }
 
   get active(): boolean {
@@ -185,9 +193,33 @@ export class Timer extends Deadline implements TimerHandle {
   }
 }
 
+class TimerWithArguments extends Timer {
+  constructor(
+    owner: Timers,
+    delay: number,
+    fn: TimerFunction,
+    private args: unknown[] | null,
+  ) {
+    super(owner, delay, fn);
+  }
+
+  override invoke(self: object | undefined): unknown {
+    return this.fn?.apply(self, this.args ?? []);
+  }
+
+  override cancel(): void {
+    this.args = null;
+    super.cancel();
+  }
+}
+
 /** The timer of `callEvery`. */
-class RepeatingTimer extends Timer {
+class RepeatingTimer extends TimerWithArguments {
   #missed = 0;
+  /** Its function is running. */
+  #running = false;
+  /** Moments that have passed meanwhile, by passes within the function. */
+  #passed = 0;
 
   override get missed(): number {
     return this.#missed;
@@ -199,21 +231,31 @@ class RepeatingTimer extends Timer {
   }
 
   override checkDelay(action: string, ms: number): void {
-    checkDuration(action, 'an interval', ms);
-    if (ms === 0) throw badRange(action, 'an interval of more than 0 ms', ms);
+    checkInterval(action, ms);
   }
 
   override reached(now: number, due: number): number {
     const { owner, delay } = this;
-    this.#missed = Math.floor((now - due) / delay);
-    let next = due + (this.#missed + 1) * delay;
+    let missed = Math.floor((now - due) / delay);
+    let next = due + (missed + 1) * delay;
     // (2.8 - 0.7) / 0.7 is less than 3.
     if (next <= now) {
-      this.#missed += 1;
+      missed += 1;
       next += delay;
     }
     owner.registry.deadlines.set(this, next);
-    owner.run(this);
+    if (this.#running) {
+      this.#passed += missed + 1;
+      return NOTHING;
+    }
+    this.#missed = missed + this.#passed;
+    this.#passed = 0;
+    this.#running = true;
+    try {
+      owner.run(this);
+    } finally {
+      this.#running = false;
+    }
     return CALLED;
   }
 }
@@ -227,12 +269,13 @@ function begun(timer: Timer, deadlines: Deadlines): void {
 
 /** What a map does about the error of a timer of its own. */
 export interface TimerErrorHandler {
-  handleTimerError(error: unknown, timer: TimerHandle): void | Promise<void>;
+  handleTimerError(error: unknown, timer: TimerHandle): unknown;
 }
 
 /** The timers of a map itself. */
 export class MapTimers extends Timers {
   readonly self = undefined;
+  readonly ended = false;
 
   constructor(
     readonly registry: Registry,

@@ -37,20 +37,20 @@ import { callProgram, ObservedChat, type Observer } from './observed-chat';
 /** Options of `toDuplex`. */
 export interface DuplexOptions {
   /** The map that the channel stands in. Default: that of the channel given, or `socketMap`. */
-  map?: ChannelMap;
+  map?: ChannelMap | undefined;
   /**
    * Whether the stream can still be written to when the peer has ended its side. Default false, as for
    * `net.Socket`: the stream then ends its own side as well. Under a `tls.TLSSocket` that answers after its
    * peer has ended, set it.
    */
-  allowHalfOpen?: boolean;
+  allowHalfOpen?: boolean | undefined;
   /**
    * How many bytes may wait in each direction until the stream stops reading, and `write` returns false.
    * Default: Node's. A read may bring up to 64 KiB beyond it.
    */
-  highWaterMark?: number;
+  highWaterMark?: number | undefined;
   /** Destroys the stream when it is aborted, with an AbortError. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 const ACTION = 'make a stream';

@@ -21,23 +21,23 @@ export interface RecordsOptions {
    * The map that the channel stands in. The program runs a loop on it. Default: that of the channel given;
    * for a socket a map of its own, and `records` runs `loop()` on it.
    */
-  map?: ChannelMap;
+  map?: ChannelMap | undefined;
   /**
    * Records are strings in this encoding. It is that of a terminator and of written text as well. Default:
    * records are Buffers, and text is UTF-8.
    */
-  encoding?: BufferEncoding;
+  encoding?: BufferEncoding | undefined;
   /** How long a record may be, in bytes without its terminator. Default: no limit. */
-  maxRecordLength?: number;
+  maxRecordLength?: number | undefined;
   /**
    * How long `next` waits while nothing arrives, in milliseconds: the iteration then throws a SocketError with the
    * code `ETIMEDOUT`. Any byte counts, and so does a connect that succeeds. The time between two calls of `next`
    * does not, as the peer may be waiting for an answer. A `write` that waits alone rejects with the same error when
    * the kernel has taken nothing for this time. Default 0: no limit.
    */
-  timeout?: number;
+  timeout?: number | undefined;
   /** Closes the socket when it is aborted: the iteration throws the signal's reason. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 const ACTION = 'read records';
@@ -97,7 +97,7 @@ export function records(
 export function records(
   source: SocketLike | Dispatcher,
   terminator: Terminator,
-  options?: RecordsOptions & { encoding?: never },
+  options?: RecordsOptions & { encoding?: undefined },
 ): Records<Buffer>;
 export function records(
   source: SocketLike | Dispatcher,
