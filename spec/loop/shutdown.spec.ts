@@ -13,6 +13,7 @@ import {
   loop,
   loopSync,
   type ManualClock,
+  poll,
   SHUT_WR,
   type ShutdownOptions,
   SO_ERROR,
@@ -629,6 +630,22 @@ describe('shutdown', () => {
     expect([done.text, map.size]).toEqual(['pending', 1]);
     clock.advance(0.1);
     expect(map.size).toBe(0);
+    expect(await done.settled()).toBe('resolved: 1');
+  });
+
+  it.each<[string, (map: ChannelMap, clock: ManualClock) => void]>([
+    ['the clock goes on', (_, clock) => clock.advance(1)],
+    ['a pass is made', (map) => poll(0, map)],
+  ])('counts what it has closed, although %s before the program hears of it', async (_, goOn) => {
+    const { map, clock } = stillMap();
+    newChat(map).chat.push(Buffer.alloc(4_000_000, 'x'));
+    const stop = new AbortController();
+    const running = new Outcome(loop({ map, signal: stop.signal }));
+    const done = new Outcome(shutdown(map, { deadline: 30 }));
+    stop.abort();
+    await running.settled();
+    clock.advance(30);
+    goOn(map, clock);
     expect(await done.settled()).toBe('resolved: 1');
   });
 
