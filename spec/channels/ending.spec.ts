@@ -14,8 +14,8 @@ import {
   shutdown,
 } from 'asyncore';
 import { drive, localAddress, WAYS } from '../support/drive';
-import { newMap } from '../support/keep';
-import { text } from '../support/limits';
+import { newMap, stillMap } from '../support/keep';
+import { text, tick } from '../support/limits';
 import { QuietChat } from '../support/quiet-chat';
 import { connection, pair, willReset } from '../support/sockets';
 
@@ -116,39 +116,49 @@ describe.each(WAYS)('closeReason (%s)', (_, how) => {
   });
 
   it('is timeout after handleTimeout, also for an override that closes', async () => {
-    const stock = watch(new Reader(pair()[0], newMap()));
+    const { map, clock } = stillMap();
+    const stock = watch(new Reader(pair()[0], map));
     stock.setIdleTimeout(5);
-    await drive(how, () => stock.told.length === 1, { map: stock.map });
-    expect(stock.told).toEqual([['timeout', 'timeout', null]]);
-    const own = new Reader(pair()[0], newMap());
+    const own = new Reader(pair()[0], map);
     own.handleTimeout = () => own.close();
     own.setIdleTimeout(5);
-    await drive(how, () => own.fileno() === null, { map: own.map });
+    clock.advance(4.9);
+    await tick(how, map);
+    expect([stock.closeReason, own.closeReason]).toEqual([null, null]);
+    clock.advanceTo(map.nextDue);
+    await tick(how, map);
+    expect(stock.told).toEqual([['timeout', 'timeout', null]]);
+    expect(own.fileno()).toBe(null);
     expect(own.closeReason).toBe('timeout');
   });
 
   it('is still timeout when handleTimeout says goodbye first', async () => {
+    const { map, clock } = stillMap();
     const [peer, socket] = pair();
-    const chat = watch(new QuietChat(socket, newMap()));
+    const chat = watch(new QuietChat(socket, map));
     chat.handleTimeout = () => {
       chat.push('bye\n');
       chat.closeWhenDone();
     };
     chat.setIdleTimeout(5);
+    clock.advance(5);
     await drive(how, () => chat.told.length === 1, { map: chat.map });
     expect(chat.told).toEqual([['timeout', 'timeout', null]]);
     expect(peer.recv(10)?.toString()).toBe('bye\n');
   });
 
   it('is not timeout for a channel that has lived on', async () => {
+    const { map, clock } = stillMap();
     const [peer, socket] = pair();
-    const channel = watch(new Reader(socket, newMap()));
+    const channel = watch(new Reader(socket, map));
     let timeouts = 0;
     channel.handleTimeout = () => {
       timeouts += 1;
     };
     channel.setIdleTimeout(5);
-    await drive(how, () => timeouts > 0, { map: channel.map });
+    clock.advance(5);
+    await tick(how, map);
+    expect(timeouts).toBe(1);
     expect(channel.closeReason).toBe(null);
     peer.close();
     await drive(how, () => channel.told.length === 1, { map: channel.map });
@@ -223,9 +233,10 @@ describe.each(WAYS)('closeReason (%s)', (_, how) => {
 
   it('is what prevents the close that closeWhenDone has asked for', async () => {
     const boom = new Error('boom');
+    const { map, clock } = stillMap();
     const full = () => {
       const [peer, socket] = pair();
-      const chat = watch(new QuietChat(socket, newMap()));
+      const chat = watch(new QuietChat(socket, map));
       chat.push(Buffer.alloc(4 << 20)); // more than the kernel takes
       chat.closeWhenDone();
       expect(chat.closeReason).toBe(null);
@@ -233,7 +244,8 @@ describe.each(WAYS)('closeReason (%s)', (_, how) => {
     };
     const idle = full().chat;
     idle.setIdleTimeout(5);
-    await drive(how, () => idle.told.length === 1, { map: idle.map });
+    clock.advance(5);
+    await tick(how, map);
     expect(idle.told).toEqual([['timeout', 'timeout', null]]);
     const { peer, chat } = full();
     chat.handleRead = () => {

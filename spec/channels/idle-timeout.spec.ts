@@ -1,10 +1,11 @@
-// Idle timeouts: what counts as activity, who is told, and what it costs. Most of it with a clock that
-// stands still, so that no wait is a matter of luck.
+// Idle timeouts: what counts as activity, who is told, and what it costs. Most of it in maps whose clock the
+// test moves, so that each moment is exact and no wait is a matter of luck.
 
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   AF_INET,
+  type ChannelMap,
   Dispatcher,
   type Handled,
   loop,
@@ -15,11 +16,10 @@ import {
   type SocketLike,
 } from 'asyncore';
 import { IdleTimeout } from '../../lib/channels/idle-timeout';
-import { registryOf } from '../../lib/loop/channel-map';
 import { Deadlines } from '../../lib/loop/deadlines';
-import { drive, localAddress, WAYS } from '../support/drive';
-import { keep, newMap } from '../support/keep';
-import { chatWithPeer, LineChat, Listener, stopClock, text, tick } from '../support/limits';
+import { localAddress, WAYS } from '../support/drive';
+import { keep, newMap, stillMap } from '../support/keep';
+import { chatWithPeer, LineChat, Listener, text, tick } from '../support/limits';
 import { runTypeScript } from '../support/program';
 import { QuietChat } from '../support/quiet-chat';
 import { call, received } from '../support/sockets';
@@ -31,6 +31,7 @@ class PatientChat extends LineChat {
   }
 }
 
+/** A chat with a timeout of 1000 ms. */
 const patient = (map = newMap()) =>
   chatWithPeer((socket) => {
     const chat = new PatientChat(socket, map);
@@ -38,16 +39,28 @@ const patient = (map = newMap()) =>
     return chat;
   }, map);
 
+/** One for which no time passes until the test says so. */
+function still() {
+  const { map, clock } = stillMap();
+  return { ...patient(map), clock };
+}
+
 describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   it('closes the channel, once', async () => {
-    const { chat, map } = chatWithPeer((socket, map) => new LineChat(socket, map));
+    const { map, clock } = stillMap();
+    const { chat } = chatWithPeer((socket) => new LineChat(socket, map), map);
     chat.setIdleTimeout(30);
-    await drive(how, () => map.size === 0, { map });
+    clock.advance(29.9);
+    await tick(how, map, 3);
+    expect(chat.events).toEqual([]);
+    clock.advanceTo(map.nextDue);
+    await tick(how, map, 3);
     expect(chat.events).toEqual(['timeout', 'close']);
-    expect(registryOf(map).deadlines.next).toBe(Infinity);
+    expect(map.size).toBe(0);
+    expect(map.nextDue).toBe(Infinity);
   });
 
-  it('ends a wait of the loop that would be longer', async () => {
+  it('ends a wait of the loop that would be longer, in real time', async () => {
     const { chat, map } = chatWithPeer((socket, map) => new LineChat(socket, map));
     const start = performance.now();
     chat.setIdleTimeout(30);
@@ -62,8 +75,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     ['input', 'output'],
     ['output', 'input'],
   ])('about %s alone is not put off by %s', async (direction, other) => {
-    const clock = stopClock();
-    const { chat, map, peer } = patient();
+    const { chat, map, peer, clock } = still();
     const flow = async (way: string) => {
       if (way === 'input') peer.send(text('x\n'));
       else chat.push('x\n');
@@ -87,8 +99,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('is about inactivity, not about age: whatever comes in puts it off', async () => {
-    const clock = stopClock();
-    const { chat, peer, map } = patient();
+    const { chat, peer, map, clock } = still();
     for (let turn = 0; turn < 10; turn += 1) {
       clock.advance(900);
       // Half a record: no handler need be told for it to count.
@@ -105,8 +116,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('is put off by input that has come in time, although the tick is late', async () => {
-    const clock = stopClock();
-    const { chat, peer, map } = patient();
+    const { chat, peer, map, clock } = still();
     clock.advance(5000);
     peer.send(text('a\n'));
     await tick(how, map);
@@ -114,11 +124,13 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     clock.advance(999);
     await tick(how, map);
     expect(chat.events).toEqual(['a']);
+    clock.advance(1);
+    await tick(how, map);
+    expect(chat.events).toEqual(['a', 'timeout']);
   });
 
   it('is put off by input that arrives while a handler of the same tick keeps the thread', async () => {
-    const clock = stopClock();
-    const map = newMap();
+    const { map, clock } = stillMap();
     const one = patient(map);
     const other = patient(map);
     one.chat.onRecord = () => {
@@ -133,14 +145,16 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     clock.advance(1);
     await tick(how, map);
     expect([one.chat.events, other.chat.events]).toEqual([['first', 'too'], ['in time']]);
-    clock.advance(1000);
+    clock.advance(999);
+    await tick(how, map, 2);
+    expect([one.chat.events, other.chat.events]).toEqual([['first', 'too'], ['in time']]);
+    clock.advance(1);
     await tick(how, map, 2);
     expect([one.chat.events.at(-1), other.chat.events.at(-1)]).toEqual(['timeout', 'timeout']);
   });
 
   it('is put off by what is sent', async () => {
-    const clock = stopClock();
-    const { chat, peer, map } = patient();
+    const { chat, peer, map, clock } = still();
     chat.push(Buffer.alloc(8_000_000, 'x'));
     for (let turn = 0; turn < 10; turn += 1) {
       clock.advance(900);
@@ -157,8 +171,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('is not put off by a push that nobody takes', async () => {
-    const clock = stopClock();
-    const { chat, map } = patient();
+    const { chat, map, clock } = still();
     chat.push(Buffer.alloc(8_000_000, 'x'));
     await tick(how, map, 5);
     clock.advance(500);
@@ -170,8 +183,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('tells an override that does not close again, after the same time', async () => {
-    const clock = stopClock();
-    const { chat, map } = patient();
+    const { chat, map, clock } = still();
     for (const times of [1, 2, 3]) {
       clock.advance(999);
       await tick(how, map);
@@ -183,8 +195,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('is not made up for when several have passed', async () => {
-    const clock = stopClock();
-    const { chat, map } = patient();
+    const { chat, map, clock } = still();
     clock.advance(10_500);
     await tick(how, map, 3);
     expect(chat.events).toEqual(['timeout']);
@@ -197,8 +208,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('goes on while reading is paused', async () => {
-    const clock = stopClock();
-    const { chat, peer, map } = patient();
+    const { chat, peer, map, clock } = still();
     chat.pauseReading();
     peer.send(text('a\n'));
     clock.advance(1000);
@@ -207,8 +217,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('is not reached twice in a tick, however short it is', async () => {
-    const clock = stopClock();
-    const { chat, map } = patient();
+    const { chat, map, clock } = still();
     chat.setIdleTimeout(Number.MIN_VALUE);
     clock.advance(1);
     await tick(how, map);
@@ -216,8 +225,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('ends a connect that takes too long', async () => {
-    const clock = stopClock();
-    const map = newMap();
+    const { map, clock } = stillMap();
     // Without anybody to accept, a backlog of 1 has room for two.
     const full = keep(Socket.socket());
     full.bind(localAddress(AF_INET));
@@ -238,8 +246,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('begins anew with the connection', async () => {
-    const clock = stopClock();
-    const map = newMap();
+    const { map, clock } = stillMap();
     const listener = new Listener(map);
     const chat = new PatientChat(null, map);
     chat.setIdleTimeout(1000);
@@ -257,8 +264,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('of a listener ends when somebody calls', async () => {
-    const clock = stopClock();
-    const map = newMap();
+    const { map, clock } = stillMap();
     const listener = new Listener(map);
     let timeouts = 0;
     listener.handleTimeout = () => {
@@ -278,8 +284,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('is told to those whose time it is, the earliest first', async () => {
-    const clock = stopClock();
-    const map = newMap();
+    const { map, clock } = stillMap();
     const order: number[] = [];
     for (const duration of [300, 100, 200]) {
       const { chat } = chatWithPeer((socket) => new LineChat(socket, map), map);
@@ -294,8 +299,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('is not told to one that another one’s handleTimeout has closed', async () => {
-    const clock = stopClock();
-    const map = newMap();
+    const { map, clock } = stillMap();
     const [first, second] = [patient(map).chat, patient(map).chat];
     first.handleTimeout = () => second.close();
     clock.advance(1000);
@@ -304,8 +308,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('is an error of its channel when handleTimeout throws', async () => {
-    const clock = stopClock();
-    const map = newMap();
+    const { map, clock } = stillMap();
     const { chat } = patient(map);
     const other = patient(map).chat;
     const error = new Error('too late');
@@ -320,8 +323,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('is an error of its channel when handleTimeout rejects', async () => {
-    const clock = stopClock();
-    const { chat, map } = patient();
+    const { chat, map, clock } = still();
     const error = new Error('too late');
     chat.handleTimeout = async () => {
       throw error;
@@ -334,12 +336,11 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('ends with 0, and may be set anew, also from within handleTimeout', async () => {
-    const clock = stopClock();
-    const { chat, map } = patient();
+    const { chat, map, clock } = still();
     expect(chat.idleTimeout).toBe(1000);
     chat.setIdleTimeout(0);
     expect(chat.idleTimeout).toBe(0);
-    expect(registryOf(map).deadlines.next).toBe(Infinity);
+    expect(map.nextDue).toBe(Infinity);
     clock.advance(100_000);
     await tick(how, map);
     expect(chat.events).toEqual([]);
@@ -356,12 +357,11 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     clock.advance(1);
     await tick(how, map);
     expect(chat.events).toEqual(['after 50', 'after 200']);
-    expect(registryOf(map).deadlines.next).toBe(Infinity);
+    expect(map.nextDue).toBe(Infinity);
   });
 
   it('does not come of Infinity', async () => {
-    const clock = stopClock();
-    const { chat, map } = patient();
+    const { chat, map, clock } = still();
     chat.setIdleTimeout(Infinity);
     clock.advance(1e12);
     await tick(how, map);
@@ -369,13 +369,12 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it('does not come when the channel has left the map, and does when it is back', async () => {
-    const clock = stopClock();
-    const map = newMap();
+    const { map, clock } = stillMap();
     const { chat } = patient(map);
     patient(map).chat.setIdleTimeout(0);
     keep(chat);
     chat.delChannel();
-    expect(registryOf(map).deadlines.next).toBe(Infinity);
+    expect(map.nextDue).toBe(Infinity);
     clock.advance(5000);
     await tick(how, map);
     expect(chat.events).toEqual([]);
@@ -389,8 +388,7 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
   });
 
   it.each(['delete', 'clear'] as const)('does not come after %s of the map', async (leave) => {
-    const clock = stopClock();
-    const map = newMap();
+    const { map, clock } = stillMap();
     const { chat } = patient(map);
     keep(chat);
     if (leave === 'delete') map.delete(chat.fileno() as number);
@@ -399,16 +397,22 @@ describe.each(WAYS)('An idle timeout (%s)', (_, how) => {
     clock.advance(1000);
     await tick(how, map);
     expect(chat.events).toEqual([]);
-    expect(registryOf(map).deadlines.next).toBe(Infinity);
+    expect(map.nextDue).toBe(Infinity);
   });
 
   it('comes in another map than its own, too', async () => {
-    const clock = stopClock();
-    const [own, map] = [newMap(), newMap()];
+    const { map: own, clock: ownClock } = stillMap();
+    const { map, clock } = stillMap();
     const { chat } = patient(own);
+    clock.advance(70);
     own.delete(chat.fileno() as number);
     chat.addChannel(map);
-    clock.advance(1000);
+    // By the clock of the map that it stands in.
+    ownClock.advance(1000);
+    clock.advance(999);
+    await tick(how, map);
+    expect(chat.events).toEqual([]);
+    clock.advance(1);
     await tick(how, map);
     expect(chat.events).toEqual(['timeout']);
   });
@@ -427,11 +431,13 @@ describe('An idle timeout', () => {
     expect(performance.now() - start).toBeGreaterThanOrEqual(20);
     expect(performance.now() - start).toBeLessThan(5000);
     expect(chat.events).toEqual(['timeout']);
-    const clock = stopClock();
-    chat.events.length = 0;
-    clock.advance(1000);
-    pass(0, map);
-    expect(chat.events).toEqual(['timeout']);
+    const late = still();
+    late.clock.advance(999);
+    pass(0, late.map);
+    expect(late.chat.events).toEqual([]);
+    late.clock.advance(1);
+    pass(0, late.map);
+    expect(late.chat.events).toEqual(['timeout']);
   });
 
   it('leaves the heap when its channel closes', () => {
@@ -440,10 +446,10 @@ describe('An idle timeout', () => {
     // From the middle, the beginning and the end.
     const order = [...chats.slice(30, 60), ...chats.slice(0, 30), ...chats.slice(60).reverse()];
     for (const chat of order) {
-      expect(registryOf(map).deadlines.next).toBeLessThan(Infinity);
+      expect(map.nextDue).toBeLessThan(Infinity);
       chat.close();
     }
-    expect(registryOf(map).deadlines.next).toBe(Infinity);
+    expect(map.nextDue).toBe(Infinity);
   });
 
   it('that is set while a loop waits is heard of', async () => {
@@ -523,36 +529,40 @@ describe('Ten thousand channels with idle timeouts', () => {
     }
   }
 
-  const populate = (size: number, map = newMap()) => {
-    const chats = Array.from({ length: size }, (_, index) => {
+  const populate = (map: ChannelMap, size: number): CountedChat[] =>
+    Array.from({ length: size }, (_, index) => {
       const chat = new CountedChat(null, map);
       chat.setSocket(new NoSocket(100_000 + index));
       chat.setIdleTimeout(1000 + index);
       return chat;
     });
-    return { map, chats };
-  };
 
   it.each(WAYS)('are not asked in a tick, nor is the clock for each (%s)', async (_, how) => {
-    const clock = stopClock();
-    const { map, chats } = populate(10_000);
-    const one = populate(1);
+    const { map, clock } = stillMap();
+    const chats = populate(map, 10_000);
+    const one = newMap({ clock });
+    populate(one, 1);
     await tick(how, map);
-    await tick(how, one.map);
+    await tick(how, one);
     expect(asked).toBeGreaterThanOrEqual(10_000);
     asked = 0;
-    const now = jest.mocked(performance.now);
+    const now = jest.spyOn(clock, 'now');
+    const realNow = jest.spyOn(performance, 'now');
     const set = jest.spyOn(Deadlines.prototype, 'set');
     const reach = jest.spyOn(Deadlines.prototype, 'reach');
     const reached = jest.spyOn(IdleTimeout.prototype, 'reached');
 
-    now.mockClear();
-    await tick(how, one.map, 100);
-    const looks = now.mock.calls.length;
-    now.mockClear();
-    await tick(how, map, 100);
+    /** How often either clock is looked at in a hundred passes. */
+    const looksIn = async (at: ChannelMap): Promise<number> => {
+      now.mockClear();
+      realNow.mockClear();
+      await tick(how, at, 100);
+      return now.mock.calls.length + realNow.mock.calls.length;
+    };
+    const looks = await looksIn(one);
+    expect(looks).toBeGreaterThanOrEqual(100);
     // Give or take a turn of Node's: nowhere near one for each channel.
-    expect(now.mock.calls.length).toBeLessThan(2 * looks);
+    expect(await looksIn(map)).toBeLessThan(2 * looks);
     expect(reach).not.toHaveBeenCalled();
     expect(set).not.toHaveBeenCalled();
     expect(asked).toBe(0);
@@ -566,8 +576,9 @@ describe('Ten thousand channels with idle timeouts', () => {
   });
 
   it('move nothing in the heap at each byte', () => {
-    stopClock();
-    const { chat, peer, map } = patient(populate(10_000).map);
+    const { map } = stillMap();
+    populate(map, 10_000);
+    const { chat, peer } = patient(map);
     poll(0, map);
     const set = jest.spyOn(Deadlines.prototype, 'set');
     for (let turn = 0; turn < 100; turn += 1) {
@@ -581,8 +592,7 @@ describe('Ten thousand channels with idle timeouts', () => {
 
 describe('A Dispatcher', () => {
   it('has no idle timeout by default, and hangs up when it has one', () => {
-    const clock = stopClock();
-    const map = newMap();
+    const { map, clock } = stillMap();
     const [ours, theirs] = Socket.pair();
     keep(theirs);
     const log: string[] = [];

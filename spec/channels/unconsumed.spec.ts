@@ -15,8 +15,9 @@ import {
   SOL_SOCKET,
   type Socket,
 } from 'asyncore';
-import { drive, WAYS, type Way } from '../support/drive';
-import { newMap } from '../support/keep';
+import { DIAGONAL, drive, WAYS, type Way } from '../support/drive';
+import { newMap, stillMap } from '../support/keep';
+import { tick } from '../support/limits';
 import { connection, pair, received, willReset } from '../support/sockets';
 
 const INPUT = Buffer.from('x');
@@ -62,7 +63,12 @@ const STATES: [string, (chat: Chat) => void][] = [
   ],
 ];
 
-function connected(map = newMap()): { chat: Chat; peer: Socket; own: Socket; map: ChannelMap } {
+function connected(map = stillMap().map): {
+  chat: Chat;
+  peer: Socket;
+  own: Socket;
+  map: ChannelMap;
+} {
   const [peer, own] = connection();
   return { chat: new Chat(own, map), peer, own, map };
 }
@@ -158,7 +164,7 @@ describe.each(WAYS)('What nobody can consume (%s)', (_, how) => {
   });
 
   it('is the end of a Unix peer that has half-closed before', async () => {
-    const map = newMap();
+    const { map } = stillMap();
     const [own, peer] = pair();
     const chat = new Chat(own, map);
     chat.allowHalfOpen = true;
@@ -202,7 +208,7 @@ describe.each(WAYS)('What nobody can consume (%s)', (_, how) => {
   });
 
   it('is a hang-up, told once to a handleClose that sends to the peer', async () => {
-    const map = newMap();
+    const { map } = stillMap();
     const [own, peer] = pair();
     const events: string[] = [];
     new (class extends Dispatcher {
@@ -224,26 +230,59 @@ describe.each(WAYS)('What nobody can consume (%s)', (_, how) => {
   });
 
   it('is urgent data that handleExpt leaves unread: it is told again a second later', async () => {
-    const { chat, peer, own, map } = connected();
+    const { map, clock } = stillMap();
+    const { chat, peer, own } = connected(map);
     chat.handleExpt = () => {
       chat.events.push('expt');
     };
     peer.send(Buffer.from('!'), MSG_OOB);
     await drive(how, () => chat.events.length > 0, { map });
-    await rests(how, map);
-    expect(chat.events).toEqual(['expt']);
-    await drive(how, () => chat.events.length > 1, { map });
-    // The next one is told at once when this one has been read.
-    expect(String(own.recv(1, MSG_OOB))).toBe('!');
+    for (let told = 1; told < 4; told += 1) {
+      await rests(how, map);
+      clock.advance(999.9);
+      await tick(how, map, 3);
+      expect(chat.events).toEqual(Array(told).fill('expt'));
+      clock.advance(0.1);
+      await tick(how, map, 3);
+      expect(chat.events).toEqual(Array(told + 1).fill('expt'));
+    }
+    // After one that handleExpt itself has read there is nothing to wait for: the next ones are told at once.
     chat.handleExpt = () => {
       chat.events.push(String(own.recv(1, MSG_OOB)));
     };
+    clock.advance(1000);
+    await drive(how, () => chat.events.at(-1) === '!', { map });
+    for (const byte of ['?', '.']) {
+      peer.send(Buffer.from(byte), MSG_OOB);
+      await drive(how, () => chat.events.at(-1) === byte, { map });
+    }
+    expect(map.nextDue).toBe(Infinity);
+  });
+
+  it('is no longer urgent data that was read meanwhile, and the next byte is told', async () => {
+    const { map, clock } = stillMap();
+    const { chat, peer, own } = connected(map);
+    chat.handleExpt = () => {
+      chat.events.push('expt');
+    };
+    peer.send(Buffer.from('!'), MSG_OOB);
+    await drive(how, () => chat.events.length > 0, { map });
+    expect(String(own.recv(1, MSG_OOB))).toBe('!');
+    clock.advance(1000);
+    await tick(how, map, 3);
+    expect(chat.events).toEqual(['expt']);
     peer.send(Buffer.from('?'), MSG_OOB);
-    await drive(how, () => chat.events.includes('?'), { map });
+    await drive(how, () => chat.events.length === 2, { map });
+    expect(String(own.recv(1, MSG_OOB))).toBe('?');
+    // The channel does not know yet that this one was read.
+    peer.send(Buffer.from('.'), MSG_OOB);
+    clock.advance(1000);
+    await drive(how, () => chat.events.length === 3, { map });
+    expect(String(own.recv(1, MSG_OOB))).toBe('.');
   });
 
   it('is a hang-up of a channel that only writes, and has no room', async () => {
-    const map = newMap();
+    const { map } = stillMap();
     const [peer, own] = connection();
     const writes: number[] = [];
     const channel = new (class extends Dispatcher {
@@ -261,5 +300,24 @@ describe.each(WAYS)('What nobody can consume (%s)', (_, how) => {
     expect(writes.length - length).toBeLessThanOrEqual(1);
     expect(received(peer).length).toBeGreaterThan(0);
     expect(channel.connected).toBe(true);
+  });
+});
+
+describe.each(DIAGONAL)('Urgent data that handleExpt leaves unread (%s)', (_, how) => {
+  it('is told again a second later in real time, too', async () => {
+    const map = newMap();
+    const { chat, peer } = connected(map);
+    const told: number[] = [];
+    chat.handleExpt = () => {
+      told.push(performance.now());
+      if (told.length === 2) chat.close();
+    };
+    peer.send(Buffer.from('!'), MSG_OOB);
+    // One wait, which is over in time, and ends with the map empty.
+    if (how.sync) loopSync({ map, usePoll: how.usePoll });
+    else await loop({ map, usePoll: how.usePoll });
+    const [first, second] = told as [number, number];
+    expect(second - first).toBeGreaterThanOrEqual(1000);
+    expect(second - first).toBeLessThan(5000);
   });
 });

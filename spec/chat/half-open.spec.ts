@@ -2,8 +2,8 @@
 
 import { loop, poll, poll2, SHUT_WR, Socket, shutdown } from 'asyncore';
 import { drive, localAddress, MATRIX, WAYS } from '../support/drive';
-import { keep, newMap } from '../support/keep';
-import { chatWithPeer, LineChat, stopClock, text, tick } from '../support/limits';
+import { keep, newMap, stillMap } from '../support/keep';
+import { chatWithPeer, LineChat, text, tick } from '../support/limits';
 import { until } from '../support/program';
 import { call, connection, received, willReset } from '../support/sockets';
 
@@ -49,7 +49,8 @@ describe.each(MATRIX)('A chat with allowHalfOpen (%s)', (_, family, how) => {
 
 describe.each(WAYS)('A chat whose peer has ended his stream (%s)', (_, how) => {
   it('leaves the loop its rest when it does nothing about it, and is timed out', async () => {
-    const { chat, peer, map } = chatWithPeer((socket, map) => halfOpen(socket, map));
+    const { map, clock } = stillMap();
+    const { chat, peer } = chatWithPeer((socket) => halfOpen(socket, map), map);
     chat.handleEof = () => {
       chat.events.push('eof');
     };
@@ -60,9 +61,11 @@ describe.each(WAYS)('A chat whose peer has ended his stream (%s)', (_, how) => {
     if (how.sync) (how.usePoll ? poll2 : poll)(60, map);
     else await loop({ map, usePoll: how.usePoll, timeout: 60, count: 1 });
     expect(performance.now() - start).toBeGreaterThan(50);
-    const clock = stopClock();
     chat.setIdleTimeout(1000);
-    clock.advance(1000);
+    clock.advance(999);
+    await tick(how, map);
+    expect(chat.events).toEqual(['eof']);
+    clock.advance(1);
     await tick(how, map);
     expect(chat.events).toEqual(['eof', 'timeout', 'close']);
   });

@@ -5,12 +5,13 @@
 import {
   type Address,
   AsyncChat,
-  ChannelMap,
+  type ChannelMap,
   closeAll,
   Dispatcher,
   ExitNow,
   type Handled,
   loop,
+  type ManualClock,
   MSG_OOB,
   poll,
   poll2,
@@ -20,22 +21,19 @@ import {
 } from 'asyncore';
 import { registryOf } from '../../lib/loop/channel-map';
 import { DIAGONAL, drive, WAYS } from '../support/drive';
-import { keep } from '../support/keep';
+import { keep, stillMap } from '../support/keep';
 import { bareListener, call, connection } from '../support/sockets';
 
 let map: ChannelMap;
+let clock: ManualClock;
 let warnings: string[];
 
 beforeEach(() => {
-  map = new ChannelMap();
+  ({ map, clock } = stillMap());
   warnings = [];
   jest.spyOn(process, 'emitWarning').mockImplementation((warning) => {
     warnings.push(String(warning));
   });
-});
-
-afterEach(() => {
-  closeAll(map, true);
 });
 
 const LOGGED: ReadonlySet<string> = new Set(['error', 'warning', 'info']);
@@ -223,6 +221,7 @@ const PROVOCATIONS: Record<Handler, (subject: Subject) => void> = {
   handleTimeout: (subject) => {
     subject.connectTo();
     subject.setIdleTimeout(1);
+    clock.advance(1);
   },
   handleDrain: (subject) => {
     subject.connectTo();
@@ -402,7 +401,7 @@ const ACTIONS: [what: string, act: (subject: Subject, bystander: Bystander) => v
   ['discards', (subject) => subject.discardBuffers()],
   ['pauses', (subject) => subject.pauseReading()],
   ['pauses and resumes', (subject) => [subject.pauseReading(), subject.resumeReading()]],
-  ['gets a timeout', (subject) => subject.setIdleTimeout(1)],
+  ['gets a timeout, which it reaches', (subject) => [subject.setIdleTimeout(1), clock.advance(1)]],
   ['gets another socket', (subject) => replaceSocket(subject, false)],
   ['closes its socket and gets another', (subject) => replaceSocket(subject, true)],
   ['closes and gets another socket', (subject) => [subject.close(), replaceSocket(subject, false)]],
@@ -499,7 +498,12 @@ describe('handleShutdown', () => {
       new Bystander();
       subject.close();
     });
-    expect(await shutdown(map, { deadline: 20 })).toBe(1);
+    const done = shutdown(map, { deadline: 20 });
+    clock.advance(19.9);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(map.size).toBe(1);
+    clock.advance(0.1);
+    expect(await done).toBe(1);
     expect(map.size).toBe(0);
   });
 
@@ -524,6 +528,7 @@ describe('A loop', () => {
     );
     stop.abort();
     expect(await running).toBe('aborted');
+    clock.advance(20);
     const late = new Promise((resolve) => setTimeout(resolve, 1000, 'still waiting'));
     expect(await Promise.race([ended, late])).toBe('ended');
   });

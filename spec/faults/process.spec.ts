@@ -13,8 +13,7 @@ import { ChannelMap, closeAll, Dispatcher, type Handled, loopSync, Socket } from
 import { registryOf } from '../../lib/loop/channel-map';
 import { withBuild } from '../support/build';
 import { DIAGONAL, drive, WAYS, type Way } from '../support/drive';
-import { keep } from '../support/keep';
-import { stopClock } from '../support/limits';
+import { keep, stillMap } from '../support/keep';
 import { Program, ROOT, TYPESCRIPT, until } from '../support/program';
 
 /** What each of these programs begins with. */
@@ -404,7 +403,7 @@ describe.each(WAYS)('The system’s clock (%s)', (_, how) => {
 
 describe.each(WAYS.filter(([, { sync }]) => sync))('A wait (%s)', (_, how) => {
   it('that a signal ends when it is too late finds no channel idle that has input', () => {
-    const map = new ChannelMap();
+    const { map, clock } = stillMap();
     const [own, peer] = Socket.pair();
     const events: string[] = [];
     const channel = new (class extends Dispatcher {
@@ -418,7 +417,6 @@ describe.each(WAYS.filter(([, { sync }]) => sync))('A wait (%s)', (_, how) => {
         events.push('timeout');
       }
     })(own, map);
-    const clock = stopClock();
     channel.setIdleTimeout(20);
     // The process is stopped in the kernel, and continued: no events, says epoll_wait(2).
     jest.spyOn(registryOf(map).acquire(), 'select').mockImplementationOnce(() => {

@@ -12,6 +12,8 @@ import {
   ExitNow,
   loop,
   loopSync,
+  type ManualClock,
+  poll,
   SHUT_WR,
   type ShutdownOptions,
   SO_ERROR,
@@ -21,8 +23,8 @@ import {
   socketMap,
 } from 'asyncore';
 import { registryOf } from '../../lib/loop/channel-map';
-import { drive, WAYS, type Way } from '../support/drive';
-import { keep, newMap } from '../support/keep';
+import { DIAGONAL, drive, WAYS, type Way } from '../support/drive';
+import { keep, newMap, stillMap } from '../support/keep';
 import { chatWithPeer, LineChat, Listener, text } from '../support/limits';
 import { Client, type Program, runTypeScript, until } from '../support/program';
 import { call, connection, received } from '../support/sockets';
@@ -47,6 +49,23 @@ class Outcome {
     await until(() => this.text !== 'pending');
     return this.text;
   }
+}
+
+/** Lets a running map make some passes, and turns of Node's loop. */
+async function turns(count = 5): Promise<void> {
+  for (let left = count; left > 0; left -= 1) await new Promise(setImmediate);
+}
+
+/** From its shutdown on, a millisecond passes in each pass of the loop over a map. */
+function passTime(chat: LineChat, clock: ManualClock): void {
+  const handleShutdown = chat.handleShutdown.bind(chat);
+  chat.handleShutdown = () => {
+    const timer = chat.map.callLater(0, () => {
+      clock.advance(1);
+      timer.reset();
+    });
+    return handleShutdown();
+  };
 }
 
 /** Runs the map, and shuts it down from the outside, or where no JavaScript runs meanwhile, before. */
@@ -99,7 +118,7 @@ describe.each(WAYS)('shutdown of a map whose loop runs (%s)', (_, how) => {
     const { chat, peer } = newChat(map);
     expect(await shutDown(how, map)).toBe(0);
     expect(map.size).toBe(0);
-    expect(registryOf(map).deadlines.next).toBe(Infinity);
+    expect(map.nextDue).toBe(Infinity);
     expect(chat.events).toEqual(['close']);
     expect(peer.recv(10)?.length).toBe(0);
     expect(refused(name)).toBe(true);
@@ -133,12 +152,21 @@ describe.each(WAYS)('shutdown of a map whose loop runs (%s)', (_, how) => {
   });
 
   it('closes at the deadline who has not gone, and says how many', async () => {
-    const map = newMap();
+    const { map, clock } = stillMap();
     const chats = [newChat(map), newChat(map), newChat(map)].map(({ chat }) => chat);
     for (const chat of chats.slice(1)) chat.push(Buffer.alloc(4_000_000, 'x'));
-    const start = performance.now();
+    const closedAt: number[] = [];
+    for (const chat of chats) {
+      const close = chat.close.bind(chat);
+      chat.close = () => {
+        closedAt.push(clock.now());
+        close();
+      };
+    }
+    const start = clock.now();
+    passTime(chats[0] as LineChat, clock);
     expect(await shutDown(how, map, { deadline: 50 })).toBe(2);
-    expect(performance.now() - start).toBeGreaterThanOrEqual(50);
+    expect(closedAt).toEqual([start, start + 50, start + 50]);
     expect(map.size).toBe(0);
     // close() calls no handler, there as everywhere.
     expect(chats.map((chat) => chat.events)).toEqual([['close'], [], []]);
@@ -161,7 +189,7 @@ describe.each(WAYS)('shutdown of a map whose loop runs (%s)', (_, how) => {
     const chat = new LineChat(ours, map);
     chat.push(Buffer.alloc(4_000_000, 'x'));
     const reader = new Reader(theirs, map);
-    reader.handleShutdown = () => expect(registryOf(map).deadlines.next).toBe(Infinity);
+    reader.handleShutdown = () => expect(map.nextDue).toBe(Infinity);
     expect(await shutDown(how, map, { deadline: Infinity })).toBe(0);
     expect(reader.heard).toBe(4_000_000);
   });
@@ -288,17 +316,25 @@ describe.each(WAYS)('shutdown of a map whose loop runs (%s)', (_, how) => {
   });
 
   it('waits for channels that come meanwhile, without telling them', async () => {
-    const map = newMap();
+    const { map, clock } = stillMap();
     const { chat } = newChat(map);
     let late: LineChat | undefined;
+    let closedAt = 0;
     chat.handleShutdown = () => {
       late = newChat(map).chat;
       late.handleShutdown = () => {
         throw new Error('it was not there');
       };
+      late.close = () => {
+        closedAt = clock.now();
+        LineChat.prototype.close.call(late);
+      };
       chat.close();
     };
+    passTime(chat, clock);
+    const start = clock.now();
     expect(await shutDown(how, map, { deadline: 50 })).toBe(1);
+    expect(closedAt).toBe(start + 50);
     expect(late?.errors).toEqual([]);
     expect(late?.socket?.fileno()).toBe(-1);
   });
@@ -331,6 +367,18 @@ describe.each(WAYS)('shutdown of a map whose loop runs (%s)', (_, how) => {
   });
 });
 
+describe.each(DIAGONAL)('shutdown of a map whose loop runs, in real time (%s)', (_, how) => {
+  it('closes at the deadline who has not gone, though the loop would wait longer', async () => {
+    const { chat, map } = newChat();
+    chat.push(Buffer.alloc(4_000_000, 'x'));
+    const start = performance.now();
+    expect(await shutDown(how, map, { deadline: 50 })).toBe(1);
+    expect(performance.now() - start).toBeGreaterThanOrEqual(50);
+    expect(performance.now() - start).toBeLessThan(5000);
+    expect(map.size).toBe(0);
+  });
+});
+
 describe('shutdown', () => {
   it('runs a loop where none does', async () => {
     const map = newMap();
@@ -347,9 +395,14 @@ describe('shutdown', () => {
   });
 
   it('keeps the deadline of a loop of its own', async () => {
-    const { chat, map } = newChat();
-    chat.push(Buffer.alloc(4_000_000, 'x'));
-    expect(await shutdown(map, { deadline: 30 })).toBe(1);
+    const { map, clock } = stillMap();
+    newChat(map).chat.push(Buffer.alloc(4_000_000, 'x'));
+    const done = new Outcome(shutdown(map, { deadline: 30 }));
+    clock.advance(29.9);
+    await turns();
+    expect([done.text, map.size]).toEqual(['pending', 1]);
+    clock.advance(0.1);
+    expect(await done.settled()).toBe('resolved: 1');
     expect(map.size).toBe(0);
   });
 
@@ -410,24 +463,25 @@ describe('shutdown', () => {
       await expect(shutdown(map, { deadline: 2000 })).rejects.toBe(exits[1]);
       expect(events).toEqual(['1 closes', '2 exits', '3 closes', '4 exits']);
       expect(map.size).toBe(0);
-      expect(registryOf(map).deadlines.next).toBe(Infinity);
+      expect(map.nextDue).toBe(Infinity);
       expect(await running.settled()).toBe('resolved: undefined');
     },
   );
 
   it('may be asked for twice: both wait, and the shorter deadline holds', async () => {
-    const { chat, map } = newChat();
-    chat.push(Buffer.alloc(4_000_000, 'x'));
+    const { map, clock } = stillMap();
+    newChat(map).chat.push(Buffer.alloc(4_000_000, 'x'));
     const running = loop({ map });
-    const start = performance.now();
-    const [first, second] = await Promise.all([
-      shutdown(map, { deadline: 60_000 }),
-      shutdown(map, { deadline: 30 }),
-    ]);
+    const first = new Outcome(shutdown(map, { deadline: 60_000 }));
+    const second = new Outcome(shutdown(map, { deadline: 30 }));
+    clock.advance(29.9);
+    await turns();
+    expect([first.text, second.text]).toEqual(['pending', 'pending']);
+    clock.advance(0.1);
     await running;
-    expect(performance.now() - start).toBeLessThan(10_000);
     // Each says what it has cut itself.
-    expect([first, second]).toEqual([0, 1]);
+    expect(await first.settled()).toBe('resolved: 0');
+    expect(await second.settled()).toBe('resolved: 1');
   });
 
   it('has an answer that is in its handler’s hands leave with the rest', async () => {
@@ -473,7 +527,7 @@ describe('shutdown', () => {
       stop.abort(reason);
       expect(await done.settled()).toBe('rejected: Error: enough');
       // Nobody closes them any more, but they close by themselves when they are done.
-      expect(registryOf(map).deadlines.next).toBe(Infinity);
+      expect(map.nextDue).toBe(Infinity);
       const reader = new Reader(theirs, map);
       if (!runs) await drive({ sync: false, usePoll: false }, () => map.size === 0, { map });
       await running;
@@ -564,14 +618,49 @@ describe('shutdown', () => {
   });
 
   it('closes all at the deadline although the loop that ran has been left meanwhile', async () => {
-    const { chat, map } = newChat();
-    chat.push(Buffer.alloc(4_000_000, 'x'));
+    const { map, clock } = stillMap();
+    newChat(map).chat.push(Buffer.alloc(4_000_000, 'x'));
     const stop = new AbortController();
     const running = new Outcome(loop({ map, signal: stop.signal }));
     const done = new Outcome(shutdown(map, { deadline: 30 }));
     stop.abort();
     await running.settled();
+    clock.advance(29.9);
+    await turns();
+    expect([done.text, map.size]).toEqual(['pending', 1]);
+    clock.advance(0.1);
+    expect(map.size).toBe(0);
     expect(await done.settled()).toBe('resolved: 1');
+  });
+
+  it.each<[string, (map: ChannelMap, clock: ManualClock) => void]>([
+    ['the clock goes on', (_, clock) => clock.advance(1)],
+    ['a pass is made', (map) => poll(0, map)],
+  ])('counts what it has closed, although %s before the program hears of it', async (_, goOn) => {
+    const { map, clock } = stillMap();
+    newChat(map).chat.push(Buffer.alloc(4_000_000, 'x'));
+    const stop = new AbortController();
+    const running = new Outcome(loop({ map, signal: stop.signal }));
+    const done = new Outcome(shutdown(map, { deadline: 30 }));
+    stop.abort();
+    await running.settled();
+    clock.advance(30);
+    goOn(map, clock);
+    expect(await done.settled()).toBe('resolved: 1');
+  });
+
+  it('closes all at the deadline in real time, too, when the loop has been left', async () => {
+    const { chat, map } = newChat();
+    chat.push(Buffer.alloc(4_000_000, 'x'));
+    const stop = new AbortController();
+    const running = new Outcome(loop({ map, signal: stop.signal }));
+    const start = performance.now();
+    const done = new Outcome(shutdown(map, { deadline: 30 }));
+    stop.abort();
+    await running.settled();
+    expect(await done.settled()).toBe('resolved: 1');
+    // A timer of Node's counts whole milliseconds.
+    expect(performance.now() - start).toBeGreaterThanOrEqual(28);
   });
 
   describe.each<[string, (socket: Socket, map: ChannelMap) => void]>([

@@ -1,7 +1,7 @@
 // What a test has opened, and no channel closes, is closed after the test; so is the default map.
 
 import { closeSync } from 'node:fs';
-import { ChannelMap, type ChannelMapOptions, closeAll, socketMap } from 'asyncore';
+import { ChannelMap, type ChannelMapOptions, closeAll, ManualClock, socketMap } from 'asyncore';
 
 interface Closable {
   close(): void;
@@ -39,6 +39,12 @@ export function newMap(options?: ChannelMapOptions): ChannelMap {
   const map = new ChannelMap([], options);
   maps.push(map);
   return map;
+}
+
+/** A map in which no time passes until the test moves its clock on. Its channels are closed after the test. */
+export function stillMap(): { map: ChannelMap; clock: ManualClock } {
+  const clock = new ManualClock(1000);
+  return { map: newMap({ clock }), clock };
 }
 
 afterEach(() => {

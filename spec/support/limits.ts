@@ -1,5 +1,4 @@
-// What the specs about limits share: a chat and a listener that write down what happens to them, and a
-// clock that stands still.
+// What the specs about limits share: a chat and a listener that write down what happens to them.
 
 import {
   type Address,
@@ -115,17 +114,6 @@ export async function tick(how: Way, map: ChannelMap, count = 1): Promise<void> 
   const options = { map, usePoll: how.usePoll, timeout: 0, count };
   if (how.sync) loopSync(options);
   else await loop(options);
-}
-
-/** Has the library's clock stand still until it is told to go on. */
-export function stopClock(): { advance(ms: number): void } {
-  let now = performance.now();
-  jest.spyOn(performance, 'now').mockImplementation(() => now);
-  return {
-    advance(ms) {
-      now += ms;
-    },
-  };
 }
 
 export function text(string: string): Buffer {
