@@ -3,7 +3,7 @@
 //   node timers.cjs WHOSE each COUNT DELAYS      so many made and cancelled, and made and called
 //   node timers.cjs WHOSE steady STEPS DELAYS    10,000 pending; a step cancels one and makes one
 //   node timers.cjs WHOSE tick PENDING SECONDS   one tick after another, beside so many timers
-//   node timers.cjs WHOSE late COUNT             how late so many are called
+//   node timers.cjs WHOSE late COUNT TIMES       how late so many are called, so many times
 //   WHOSE    callLater or setTimeout; for late: loop, loopSync or setTimeout
 //   DELAYS   1: all have one delay, and the oldest is cancelled first. More: so many different delays,
 //            and the order in which they are cancelled is random
@@ -31,15 +31,15 @@ function collect() {
 
 const [whose, what, ...numbers] = process.argv.slice(2);
 
-/** What all have that have one delay, in ms. */
+/** The delay of all timers where DELAYS is 1, in ms. */
 const ONE_DELAY = 100;
-/** No timer of such a delay is due before the end, in ms. */
+/** A timer of such a delay is not due before the process ends, in ms. */
 const LONG = 600_000;
-/** In the steady state. */
+/** How many timers are pending in the steady state. */
 const PENDING = 10_000;
-/** Before anything is measured: so many timers, so many times, with delays that are soon over. */
+/** The load before anything is measured: so many timers, so many times, of so many ms at most. */
 const WARM = { count: 20_000, times: 4, delays: 10 };
-/** Delays of those that are late: 1 to so many ms. */
+/** Delays of those whose lateness is measured: 1 to so many ms. */
 const LONGEST = 50;
 
 // ---------------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ const LONGEST = 50;
 const WHOSE = {
   callLater() {
     const { AsyncChat, ChannelMap, Socket, poll } = require('asyncore');
-    // Many delays take as many ms, which this clock leaves out. The others need the map's own clock.
+    // The longest of many delays is skipped, and not waited for. A tick is measured by the map's own clock.
     let skipped = 0;
     const clock = { now: () => performance.now() + skipped };
     const map = new ChannelMap([], what === 'each' ? { clock } : {});
@@ -108,7 +108,7 @@ const WHOSE = {
 };
 
 // ---------------------------------------------------------------------------------------------
-// What they are for.
+// The load.
 
 let seed = 1;
 
@@ -207,7 +207,7 @@ const WHAT = {
     const isAlone = facility.keepOne();
     const wanted = plan(PENDING, delays);
     const timers = Array.from(wanted.delays, (delay) => make(LONG + delay, never));
-    /** Each is replaced once; a program that lives so long has had turns of its loop meanwhile. */
+    /** Replaces each timer once. A program has had turns of its loop meanwhile, so there is one. */
     const replace = async () => {
       for (let index = 0; index < PENDING; index += 1) {
         const place = wanted.order[index];
@@ -239,56 +239,60 @@ const WHAT = {
   },
 };
 
-async function late(count) {
-  const { ChannelMap, loop, loopSync } = whose === 'setTimeout' ? {} : require('asyncore');
+/** Each makes them all, and waits until the last one was called. */
+const LATE = {
+  async loop(makeAll) {
+    const { ChannelMap, loop } = require('asyncore');
+    const map = new ChannelMap();
+    makeAll((ms, fn) => map.callLater({ ms, keepAlive: true }, fn));
+    await loop({ map });
+  },
+  loopSync(makeAll) {
+    const { ChannelMap, loopSync } = require('asyncore');
+    const map = new ChannelMap();
+    makeAll((ms, fn) => map.callLater({ ms, keepAlive: true }, fn));
+    loopSync({ map });
+  },
+  setTimeout(makeAll) {
+    return new Promise((done) => makeAll((ms, fn) => setTimeout(fn, ms), done));
+  },
+};
+
+async function late(count, times) {
   const lateness = [];
-  const make = (timeout) => {
+  const makeAll = (make, done = () => {}) => {
+    let pending = count;
     for (let left = count; left > 0; left -= 1) {
       const ms = 1 + random(LONGEST);
       const due = performance.now() + ms;
-      timeout(ms, () => lateness.push(performance.now() - due));
+      make(ms, () => {
+        lateness.push(performance.now() - due);
+        pending -= 1;
+        if (pending === 0) done();
+      });
     }
   };
-  const run = {
-    async setTimeout() {
-      await new Promise((resolve) => {
-        make((ms, fn) =>
-          setTimeout(() => {
-            fn();
-            if (lateness.length === count) resolve();
-          }, ms),
-        );
-      });
-    },
-    async loop() {
-      const map = new ChannelMap();
-      make((ms, fn) => map.callLater({ ms, keepAlive: true }, fn));
-      await loop({ map });
-    },
-    loopSync() {
-      const map = new ChannelMap();
-      make((ms, fn) => map.callLater({ ms, keepAlive: true }, fn));
-      loopSync({ map });
-    },
-  }[whose];
-  // The first time is not like the others.
-  await run();
+  const call = LATE[whose];
+  // While the thread makes a thousand timers it calls none: it must be fast at that before this counts.
+  for (let left = times; left > 0; left -= 1) await call(makeAll);
   lateness.length = 0;
-  collect();
-  await run();
-  if (lateness.length !== count) throw new Error(`${lateness.length} calls of ${count} timers`);
+  for (let left = times; left > 0; left -= 1) await call(makeAll);
+  const calls = lateness.length;
+  if (calls !== count * times) throw new Error(`${calls} calls of ${count * times} timers`);
   lateness.sort((a, b) => a - b);
   return {
-    'p50 ms': lateness[Math.floor(count * 0.5)],
-    'p99 ms': lateness[Math.floor(count * 0.99)],
-    'max ms': lateness[count - 1],
-    'too early': lateness.filter((ms) => ms < 0).length,
+    'p50 ms': lateness[Math.floor(calls * 0.5)],
+    'p99 ms': lateness[Math.floor(calls * 0.99)],
+    'max ms': lateness[calls - 1],
+    '% too early': (100 * lateness.filter((ms) => ms < 0).length) / calls,
   };
 }
 
 async function main() {
   const [first, second] = numbers.map(Number);
-  report(what === 'late' ? await late(first) : await WHAT[what](WHOSE[whose](), first, second));
+  report(
+    what === 'late' ? await late(first, second) : await WHAT[what](WHOSE[whose](), first, second),
+  );
 }
 
 void main();

@@ -3,7 +3,7 @@
 #   python3 -W ignore timers.py WHOSE each COUNT DELAYS
 #   python3 -W ignore timers.py WHOSE steady STEPS DELAYS
 #   python3 -W ignore timers.py WHOSE tick PENDING SECONDS
-#   python3 -W ignore timers.py WHOSE late COUNT
+#   python3 -W ignore timers.py WHOSE late COUNT TIMES
 #   python3 -W ignore timers.py pyftpdlib version
 #   WHOSE    asyncio or pyftpdlib; tick and late: asyncio only
 #
@@ -185,31 +185,37 @@ def tick(facility, pending, seconds):
     return {"CPU ns/tick": cpu * 1000 / count}
 
 
-def late(facility, count):
+def late(facility, count, times):
     lateness = []
     loop = facility.loop
 
     def call(due):
+        nonlocal pending
         lateness.append((time.monotonic() - due) * 1000)
-        if len(lateness) == count:
+        pending -= 1
+        if pending == 0:
             loop.stop()
 
-    def run():
-        lateness.clear()
+    def call_all():
+        nonlocal pending
+        pending = count
         for _ in range(count):
             delay = random.randint(1, LONGEST) / 1000
             loop.call_later(delay, call, time.monotonic() + delay)
         loop.run_forever()
 
-    run()
-    gc.collect()
-    run()
+    pending = 0
+    call_all()
+    lateness.clear()
+    for _ in range(times):
+        call_all()
     lateness.sort()
+    calls = len(lateness)
     return {
-        "p50 ms": lateness[count // 2],
-        "p99 ms": lateness[count * 99 // 100],
+        "p50 ms": lateness[calls // 2],
+        "p99 ms": lateness[calls * 99 // 100],
         "max ms": lateness[-1],
-        "too early": sum(ms < 0 for ms in lateness),
+        "% too early": 100 * sum(ms < 0 for ms in lateness) / calls,
     }
 
 
