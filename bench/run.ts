@@ -34,8 +34,10 @@ import { describeShape, type Run, renderPage, resultTable, targetTable } from '.
 import startUp from './start-up';
 import storm from './storm';
 import { measureBeside } from './support/beside';
+import { pyftpdlibVersion } from './support/pyftpdlib';
 import { findRuntime, type RuntimeName } from './support/runtimes';
 import tick from './tick';
+import timers from './timers';
 
 /** In the order of the page. */
 export const BENCHES: readonly Bench[] = [
@@ -49,6 +51,7 @@ export const BENCHES: readonly Bench[] = [
   file,
   redis,
   tick,
+  timers,
   parsing,
   memory,
   startUp,
@@ -98,6 +101,7 @@ function describeMachine(): Record<string, string> {
     'newest Node': runtimeVersion('node26'),
     Bun: runtimeVersion('bun'),
     Python: versionOf(findPython()),
+    pyftpdlib: pyftpdlibVersion() ?? 'none',
     gcc: versionOf('gcc'),
     Redis: versionOf('redis-cli'),
   };

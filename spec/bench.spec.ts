@@ -1,7 +1,9 @@
-// What the bench makes of figures, with figures that were invented. Nothing is measured here.
+// What the bench makes of figures, with figures that were invented. Only timers are measured here, a few of
+// them.
 
 import childProcess from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   type Bench,
@@ -26,6 +28,8 @@ import {
   targetTable,
 } from '../bench/report';
 import { BENCHES, chooseBenches, PAGE, RESULTS } from '../bench/run';
+import { buildInto } from './support/build';
+import { ROOT } from './support/program';
 import { itIf } from './support/skips';
 
 // What shapes() does before anything is measured: it may take seconds, and build what others use.
@@ -451,6 +455,57 @@ describe('The benches', () => {
       }
     },
   );
+});
+
+describe('The bench of timers, with a thousandth of them', () => {
+  let checkout: string;
+  let shapes: readonly Shape[];
+
+  // A checkout of its own, which is measured beside this one: nobody waits for a dist/ here.
+  beforeAll(async () => {
+    checkout = mkdtempSync(join(tmpdir(), 'asyncore-bench-'));
+    copyFileSync(join(ROOT, 'package.json'), join(checkout, 'package.json'));
+    buildInto(join(checkout, 'dist'));
+    cpSync(join(ROOT, 'bench', 'inside'), join(checkout, 'bench', 'inside'), { recursive: true });
+    let timers: Bench | undefined;
+    jest.isolateModules(() => {
+      require('../bench/support/beside').measureBeside(checkout);
+      timers = require('../bench/timers').default;
+    });
+    shapes = await (timers as Bench).shapes(0.001);
+  });
+
+  afterAll(() => rmSync(checkout, { recursive: true }));
+
+  it.each([
+    ['one delay', 'timers, one delay'],
+    ['many delays', 'timers, 50,000 delays'],
+    ['one delay, in the steady state', 'timers, steady state, one delay'],
+    ['different delays, in the steady state', 'timers, steady state, different delays'],
+    ['a tick beside none', 'timers, a tick beside 0'],
+    ['a tick beside many', 'timers, a tick beside 100,000'],
+    ['lateness', 'timers, lateness'],
+  ])('has every figure, by each contender: %s', async (_, name) => {
+    const shape = shapes.find((one) => one.name === name) as Shape;
+    const contenders = shape.contenders.filter(
+      (one) => !one.name.startsWith('asyncore') || one.name.endsWith(', beside'),
+    );
+    const { figures, missing } = await runShape(
+      'timers',
+      { ...shape, contenders, rounds: 1 },
+      silent,
+    );
+    const reached = Object.entries(figures).map(([who, own]) => [who, Object.keys(own)]);
+    const metrics = shape.metrics.map((metric) => metric.name);
+    const present = contenders.filter((one) => !(one.name in missing));
+    expect(reached).toEqual(present.map((one) => [one.name, metrics]));
+    expect(present.map((one) => one.name)).toEqual(
+      expect.arrayContaining([
+        expect.stringMatching(/^asyncore .*, beside$/),
+        expect.stringMatching(/^Node /),
+      ]),
+    );
+  });
 });
 
 describe('docs/performance.md', () => {
