@@ -72,6 +72,6 @@ export { exception, read, readwrite, write } from './loop/dispatch';
 export { closeAll, type LoopOptions, loopSync, poll, poll2, poll3 } from './loop/loop';
 export { loop } from './loop/node-loop';
 export { type ShutdownOptions, shutdown } from './loop/shutdown';
-export type { TimerHandle, TimerOptions } from './loop/timer-handle';
+export type { TimerFunction, TimerHandle, TimerOptions } from './loop/timer-handle';
 export { type ChannelDuplex, type DuplexOptions, toDuplex } from './streams/duplex';
 export { type Records, type RecordsOptions, records } from './streams/records';

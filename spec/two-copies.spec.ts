@@ -40,6 +40,29 @@ describe("Another copy's ChannelMap", () => {
   });
 });
 
+it('a channel of an older copy, which does not know that its socket is taken, sends first', () => {
+  const map = newMap();
+  class Chat extends ours.AsyncChat {
+    override collectIncomingData() {
+      Object.defineProperty(this, Symbol.for('asyncore.socketTaken'), { value: undefined });
+      this.push('first ');
+      new Other(this.socket as ours.SocketLike, map).push('second');
+    }
+    override foundTerminator() {}
+  }
+  class Other extends ours.AsyncChat {
+    override collectIncomingData() {}
+    override foundTerminator() {}
+  }
+  const [socket, peer] = ours.Socket.pair();
+  keep(peer);
+  new Chat(socket, map).setTerminator(null);
+  peer.send(Buffer.from('x'));
+  ours.poll(1000, map);
+  ours.poll(0, map);
+  expect(String(peer.recv(100))).toBe('first second');
+});
+
 it("another copy's Fifo is refused by its origin", () => {
   class Chat extends ours.AsyncChat {
     override collectIncomingData() {}

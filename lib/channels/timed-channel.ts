@@ -2,7 +2,7 @@
 
 import { checkDuration } from '../errors';
 import { type ChannelMap, registryOf } from '../loop/channel-map';
-import type { TimerHandle, TimerOptions } from '../loop/timer-handle';
+import type { TimerFunction, TimerHandle, TimerOptions } from '../loop/timer-handle';
 import { ChannelBase, theSession } from './channel-base';
 import { ChannelTimers } from './channel-timers';
 import {
@@ -78,7 +78,7 @@ export abstract class TimedChannel extends ChannelBase {
    */
   callLater<Args extends unknown[]>(
     when: number | TimerOptions,
-    fn: (this: this, ...args: Args) => void,
+    fn: TimerFunction<Args, this>,
     ...args: Args
   ): TimerHandle {
     return timersOf(this).callLater(when, fn, args);
@@ -95,7 +95,7 @@ export abstract class TimedChannel extends ChannelBase {
    */
   callEvery<Args extends unknown[]>(
     when: number | TimerOptions,
-    fn: (this: this, ...args: Args) => void,
+    fn: TimerFunction<Args, this>,
     ...args: Args
   ): TimerHandle {
     return timersOf(this).callEvery(when, fn, args);

@@ -1,7 +1,7 @@
 // The timers of the default map.
 
 import { socketMap } from './channel-map';
-import type { TimerHandle, TimerOptions } from './timer-handle';
+import type { TimerFunction, TimerHandle, TimerOptions } from './timer-handle';
 
 /**
  * Has the loop over `socketMap` call `fn(...args)` after `when` ms, once. As `ChannelMap.callLater`.
@@ -9,7 +9,7 @@ import type { TimerHandle, TimerOptions } from './timer-handle';
  */
 export function callLater<Args extends unknown[]>(
   when: number | TimerOptions,
-  fn: (...args: Args) => void,
+  fn: TimerFunction<Args>,
   ...args: Args
 ): TimerHandle {
   return socketMap.callLater(when, fn, ...args);
@@ -22,7 +22,7 @@ export function callLater<Args extends unknown[]>(
  */
 export function callAt<Args extends unknown[]>(
   when: number | TimerOptions,
-  fn: (...args: Args) => void,
+  fn: TimerFunction<Args>,
   ...args: Args
 ): TimerHandle {
   return socketMap.callAt(when, fn, ...args);
@@ -34,7 +34,7 @@ export function callAt<Args extends unknown[]>(
  */
 export function callEvery<Args extends unknown[]>(
   when: number | TimerOptions,
-  fn: (...args: Args) => void,
+  fn: TimerFunction<Args>,
   ...args: Args
 ): TimerHandle {
   return socketMap.callEvery(when, fn, ...args);

@@ -15,7 +15,7 @@ import type { Channel } from './channel';
 import { type Clock, checkClock, monotonicClock } from './clock';
 import { Deadlines } from './deadlines';
 import { Registry } from './registry';
-import type { TimerHandle, TimerOptions } from './timer-handle';
+import type { TimerFunction, TimerHandle, TimerOptions } from './timer-handle';
 import { MapTimers, warnOfTimer } from './timers';
 
 /** Stands in the Map for a channel. */
@@ -195,7 +195,7 @@ export class ChannelMap extends Map<number, Channel> {
    */
   callLater<Args extends unknown[]>(
     when: number | TimerOptions,
-    fn: (...args: Args) => void,
+    fn: TimerFunction<Args>,
     ...args: Args
   ): TimerHandle {
     return this.#timers.callLater(when, fn, args);
@@ -210,7 +210,7 @@ export class ChannelMap extends Map<number, Channel> {
    */
   callAt<Args extends unknown[]>(
     when: number | TimerOptions,
-    fn: (...args: Args) => void,
+    fn: TimerFunction<Args>,
     ...args: Args
   ): TimerHandle {
     return this.#timers.callAt(when, fn, args);
@@ -232,7 +232,7 @@ export class ChannelMap extends Map<number, Channel> {
    */
   callEvery<Args extends unknown[]>(
     when: number | TimerOptions,
-    fn: (...args: Args) => void,
+    fn: TimerFunction<Args>,
     ...args: Args
   ): TimerHandle {
     return this.#timers.callEvery(when, fn, args);

@@ -1,4 +1,9 @@
-// What a program holds of its timers.
+// What a program gives to its timers, and holds of them.
+
+/** What a timer calls. It may be async: a rejection of its promise counts as an exception. */
+export type TimerFunction<Args extends unknown[] = [], Self = void> =
+  | ((this: Self, ...args: Args) => void)
+  | ((this: Self, ...args: Args) => Promise<void>);
 
 /** A timer that `callLater`, `callAt` or `callEvery` has made. */
 export interface TimerHandle {

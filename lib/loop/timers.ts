@@ -23,9 +23,9 @@ const LEAST_INTERVAL = 0.001;
 
 const OPTIONS = { ms: true, keepAlive: true } as const;
 
-/** What a timer calls. */
+/** A `TimerFunction` of any arguments. */
 // biome-ignore lint/suspicious/noExplicitAny: it takes whatever the program gives it
-type TimerFunction = (...args: any[]) => unknown;
+type AnyFunction = (...args: any[]) => unknown;
 
 /** The timers of a map, or those of a channel. */
 export abstract class Timers {
@@ -43,7 +43,7 @@ export abstract class Timers {
   /** A timer has begun, or has ended. */
   note(_timer: Timer): void {}
 
-  callLater(when: number | TimerOptions, fn: TimerFunction, args: unknown[]): TimerHandle {
+  callLater(when: number | TimerOptions, fn: AnyFunction, args: unknown[]): TimerHandle {
     const ms = checkTimer('callLater', when, fn);
     checkDuration('callLater', 'a delay', ms);
     const timer =
@@ -53,7 +53,7 @@ export abstract class Timers {
     return timer;
   }
 
-  callAt(when: number | TimerOptions, fn: TimerFunction, args: unknown[]): TimerHandle {
+  callAt(when: number | TimerOptions, fn: AnyFunction, args: unknown[]): TimerHandle {
     const ms = checkTimer('callAt', when, fn);
     if (typeof ms !== 'number') throw badType('callAt', 'a moment in milliseconds', ms);
     if (Number.isNaN(ms)) throw badRange('callAt', 'a moment in milliseconds', ms);
@@ -64,7 +64,7 @@ export abstract class Timers {
     return timer;
   }
 
-  callEvery(when: number | TimerOptions, fn: TimerFunction, args: unknown[]): TimerHandle {
+  callEvery(when: number | TimerOptions, fn: AnyFunction, args: unknown[]): TimerHandle {
     const ms = checkTimer('callEvery', when, fn);
     checkInterval('callEvery', ms);
     const timer = new RepeatingTimer(this, ms, fn, args);
@@ -85,7 +85,7 @@ export abstract class Timers {
 }
 
 /** @returns the time in ms, which the caller checks */
-function checkTimer(action: string, when: number | TimerOptions, fn: TimerFunction): number {
+function checkTimer(action: string, when: number | TimerOptions, fn: AnyFunction): number {
   if (typeof fn !== 'function') throw badType(action, 'a function', fn);
   if (typeof when === 'number') return when;
   checkOptions(action, 'a time in ms, or options', when, OPTIONS);
@@ -114,7 +114,7 @@ export class Timer extends Deadline implements TimerHandle {
     /** In ms. */
     protected delay: number,
     /** Null when the timer was cancelled. */
-    protected fn: TimerFunction | null,
+    protected fn: AnyFunction | null,
   ) {
     super();
   }
@@ -197,7 +197,7 @@ class TimerWithArguments extends Timer {
   constructor(
     owner: Timers,
     delay: number,
-    fn: TimerFunction,
+    fn: AnyFunction,
     private args: unknown[] | null,
   ) {
     super(owner, delay, fn);

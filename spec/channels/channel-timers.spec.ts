@@ -17,13 +17,25 @@ import {
   records,
   SOCK_DGRAM,
   Socket,
+  type SocketLike,
   shutdown,
+  type TimeLimit,
   toDuplex,
 } from 'asyncore';
 import { sessionOf } from '../../lib/channels/dispatcher';
 import { WAYS } from '../support/drive';
 import { keep, keepFd, newMap } from '../support/keep';
 import { chatWithPeer, LineChat, Listener, text, tick } from '../support/limits';
+
+/** A stand-in with the methods of a socket. */
+const socketLike = (socket: Socket): SocketLike => ({
+  fileno: () => socket.fileno(),
+  getPeerName: () => socket.getPeerName(),
+  getSockOpt: () => 0,
+  recv: () => null,
+  send: () => 0,
+  close: () => {},
+});
 
 const place = () => {
   const clock = new ManualClock(1000);
@@ -282,6 +294,47 @@ describe('The timers of a channel', () => {
     expect(calls).toEqual(['other']);
   });
 
+  it('stay when a channel fails to take the socket over', () => {
+    const { clock, map, chat, calls } = place();
+    chat.callLater(5, () => calls.push('called'));
+    const stand = { ...socketLike(chat.socket as Socket), fileno: () => -1, owner: chat };
+    expect(() => new LineChat(stand as never, map)).toThrow('closed');
+    clock.advance(5);
+    poll(0, map);
+    expect(calls).toEqual(['called']);
+  });
+
+  it('keep their moments and their order in another map of the same clock', () => {
+    const clock = new ManualClock(0.1);
+    const [one, other] = [newMap({ clock }), newMap({ clock })];
+    const { chat } = chatWithPeer((socket) => new LineChat(socket, one), one);
+    const calls: string[] = [];
+    const first = chat.callLater(0.7, () => calls.push('first'));
+    chat.callLater(0.7, () => calls.push('second'));
+    first.reset();
+    const { due } = first;
+    clock.advance(0.2);
+    chat.setSocket(chat.socket as Socket, other);
+    expect(first.due).toBe(due);
+    clock.advanceTo(due);
+    poll(0, other);
+    expect(calls).toEqual(['second', 'first']);
+  });
+
+  it('do not keep the loop of the map that they have left', async () => {
+    const [one, other] = [newMap(), newMap()];
+    const { chat } = chatWithPeer((socket) => new LineChat(socket, one), one);
+    chat.callLater({ ms: 60_000, keepAlive: true }, () => {});
+    const done = loop({ map: one });
+    await sleep(5);
+    const socket = chat.socket as Socket;
+    chat.delChannel();
+    await sleep(5);
+    chat.setSocket(socket, other);
+    await done;
+    expect([one.size, other.size]).toEqual([0, 1]);
+  });
+
   it('are made before there is a socket, by a listener, and by a channel on a file', () => {
     const clock = new ManualClock();
     const map = newMap({ clock });
@@ -384,6 +437,71 @@ describe.each(WAYS)('A deadline (%s)', (_, how) => {
     await tick(how, map);
     expect([calls, client.closeReason]).toEqual([['connected', 'timeout'], 'timeout']);
     listener.close();
+  });
+});
+
+describe('A deadline that is set too late', () => {
+  it('is not told to a channel that has closed', () => {
+    const { map, clock, chat } = place();
+    chat.close();
+    // As by a program for which `push` has returned false.
+    chat.setDeadline(10);
+    clock.advance(10);
+    poll(0, map);
+    expect(chat.events).toEqual([]);
+  });
+
+  it('nor an idle timeout, closes no socket that another channel has', () => {
+    const { map, clock, chat } = place();
+    const other = newMap({ clock });
+    chat.setIdleTimeout(10);
+    const next = new LineChat(chat.socket as Socket, other);
+    chat.setDeadline(10);
+    clock.advance(10);
+    poll(0, map);
+    poll(0, other);
+    expect([chat.events, next.events, other.size]).toEqual([[], [], 1]);
+    chat.delChannel();
+  });
+});
+
+describe('handleTimeout', () => {
+  it('is told which limit it is', () => {
+    const { map, clock } = place();
+    const limits: unknown[] = [];
+    class Patient extends LineChat {
+      override handleTimeout(limit?: TimeLimit): Handled {
+        limits.push(limit);
+      }
+    }
+    const { chat } = chatWithPeer((socket) => new Patient(socket, map), map);
+    chat.setIdleTimeout(10);
+    chat.setDeadline(15);
+    for (let turn = 0; turn < 20; turn += 1) {
+      clock.advance(1);
+      poll(0, map);
+    }
+    expect(limits).toEqual(['idle', 'deadline', 'idle']);
+  });
+
+  it('is not called within itself', () => {
+    const { map, clock } = place();
+    let calls = 0;
+    class Nested extends LineChat {
+      override handleTimeout(): Handled {
+        calls += 1;
+        clock.advance(50);
+        poll(0, map);
+      }
+    }
+    const { chat } = chatWithPeer((socket) => new Nested(socket, map), map);
+    chat.setIdleTimeout(10);
+    clock.advance(10);
+    poll(0, map);
+    expect(calls).toBe(1);
+    clock.advance(10);
+    poll(0, map);
+    expect(calls).toBe(2);
   });
 });
 

@@ -1129,6 +1129,17 @@ describe.each(WAYS)('the loop in %s', (_, way) => {
     expect(map.size).toBe(0);
   });
 
+  it('closes such a channel also when timers end every pass', async () => {
+    const map = newMap();
+    const [chat] = chatIn(map);
+    await run(way, { map, count: 1, timeout: 1 });
+    closeSync(chat.fileno() as number);
+    map.callEvery(30, () => {});
+    await run(way, { map, timeout: 5000, count: 100 });
+    expect(chat.events).toEqual(['close']);
+    expect(map.size).toBe(0);
+  });
+
   it('refuses a second loop on the same map, in a handler', async () => {
     const map = newMap();
     const log: string[] = [];

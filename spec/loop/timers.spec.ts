@@ -25,7 +25,7 @@ import {
 import * as fc from 'fast-check';
 import { Registry } from '../../lib/loop/registry';
 import { WAYS, type Way } from '../support/drive';
-import { keep, newMap } from '../support/keep';
+import { forgetMaps, keep, newMap } from '../support/keep';
 import { LineChat, text, tick } from '../support/limits';
 import { QuietChat } from '../support/quiet-chat';
 import { received } from '../support/sockets';
@@ -440,6 +440,81 @@ describe('A pass', () => {
   });
 });
 
+describe.each(WAYS)('Timers and their pass (%s)', (_, how) => {
+  it('that a handler makes wait for the next one, whatever else is due', async () => {
+    const { map, clock, calls } = place();
+    const [ours, theirs] = Socket.pair();
+    keep(theirs);
+    const chat = new LineChat(ours, map);
+    chat.onRecord = () => {
+      map.callAt(-1, () => calls.push('for the past'));
+      map.callLater(0, () => calls.push('at once'));
+    };
+    map.callLater(0, () => calls.push('due'));
+    map.callLater(1000, () => calls.push('not due'));
+    clock.advance(1);
+    theirs.send(text('x\n'));
+    await tick(how, map);
+    expect(calls).toEqual(['due']);
+    await tick(how, map);
+    expect(calls).toEqual(['due', 'for the past', 'at once']);
+  });
+
+  it('of callEvery are not called within their own call, and count what they miss', async () => {
+    const { map, clock } = place();
+    const calls: [string, number][] = [];
+    const timer: TimerHandle = map.callEvery(10, () => {
+      calls.push(['begins', timer.missed]);
+      clock.advance(25);
+      poll(0, map);
+      calls.push(['ends', timer.missed]);
+    });
+    clock.advance(10);
+    await tick(how, map);
+    // The moments 20 and 30 have passed within the call.
+    expect(calls).toEqual([
+      ['begins', 0],
+      ['ends', 0],
+    ]);
+    clock.advance(5);
+    await tick(how, map);
+    expect(calls[2]).toEqual(['begins', 2]);
+  });
+});
+
+it('The next moment of a map is a moment, also within a timer', () => {
+  const { map, clock } = place();
+  const seen: number[] = [];
+  map.callLater(0, () => {
+    map.callAt(990, () => {});
+    seen.push(map.nextDue);
+  });
+  map.callLater(0, () => {
+    seen.push(map.nextDue);
+    clock.advanceTo(map.nextDue);
+  });
+  poll(0, map);
+  expect(seen).toEqual([990, 990]);
+});
+
+it('A ManualClock keeps no map that nobody else keeps', async () => {
+  const clock = new ManualClock();
+  const maps = Array.from({ length: 20 }, () => {
+    const map = newMap({ clock });
+    map.callLater(60_000, () => {});
+    return new WeakRef(map);
+  });
+  forgetMaps();
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc') as () => void;
+  const left = (): number => maps.filter((map) => map.deref() !== undefined).length;
+  for (let turn = 0; left() > 0 && turn < 50; turn += 1) {
+    await sleep(1);
+    gc();
+  }
+  expect(left()).toBe(0);
+});
+
 describe('A loop', () => {
   it.each(WAYS)('ends with its last channel, whatever timers are left (%s)', async (_, how) => {
     const { map, clock, calls, chat } = place();
@@ -499,6 +574,44 @@ it.each(WAYS)(
     expect(map.callLater({ ms: 1, keepAlive: true }, () => {}).keepAlive).toBe(true);
   },
 );
+
+it.each(WAYS)(
+  'A timer with keepAlive that is reset during shutdown does not keep a loop (%s)',
+  async (_, how) => {
+    const { map, chat } = place();
+    const again: TimerHandle = map.callLater({ ms: 0, keepAlive: true }, () => {});
+    chat.handleClose = () => {
+      chat.close();
+      again.reset();
+    };
+    let ended: Promise<number> = Promise.resolve(-1);
+    map.callLater(0, () => {
+      ended = shutdown(map, { deadline: Infinity });
+    });
+    await run(how, map);
+    expect(await ended).toBe(0);
+    expect([map.size, again.active]).toEqual([0, false]);
+  },
+);
+
+describe('loopSync', () => {
+  it('does not wait for ever for a timer that nothing can bring on', () => {
+    const clock = new ManualClock();
+    const map = newMap({ clock });
+    const calls: string[] = [];
+    map.callLater({ ms: 5, keepAlive: true }, () => calls.push('called'));
+    expect(() => loopSync({ map, timeout: 5, count: 3 })).toThrow(
+      expect.objectContaining({
+        code: 'ERR_CLOCK_STUCK',
+        message:
+          'Cannot run a loop: no channel is left, and nothing moves the ManualClock any more',
+      }),
+    );
+    clock.advance(5);
+    loopSync({ map });
+    expect(calls).toEqual(['called']);
+  });
+});
 
 describe('The default map', () => {
   it('has callLater, callAt and callEvery as functions', () => {

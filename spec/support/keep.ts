@@ -47,6 +47,11 @@ export function stillMap(): { map: ChannelMap; clock: ManualClock } {
   return { map: newMap({ clock }), clock };
 }
 
+/** Keeps none of the maps any more: a test wants to see them collected. */
+export function forgetMaps(): void {
+  maps.length = 0;
+}
+
 afterEach(() => {
   jest.restoreAllMocks();
   closeAll(socketMap, true);
