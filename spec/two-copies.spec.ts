@@ -46,11 +46,12 @@ it('a channel of an older copy, which does not know that its socket is taken, se
     override collectIncomingData() {
       Object.defineProperty(this, Symbol.for('asyncore.socketTaken'), { value: undefined });
       this.push('first ');
-      new Other(this.socket as ours.SocketLike, map).push('second');
+      // This copy delivers, and puts its output off. The other copy does not, and sends at once.
+      keep(new Other(this.socket as ours.SocketLike, new theirs.ChannelMap())).push('second');
     }
     override foundTerminator() {}
   }
-  class Other extends ours.AsyncChat {
+  class Other extends theirs.AsyncChat {
     override collectIncomingData() {}
     override foundTerminator() {}
   }

@@ -325,6 +325,7 @@ describe('The timers of a channel', () => {
     const [one, other] = [newMap(), newMap()];
     const { chat } = chatWithPeer((socket) => new LineChat(socket, one), one);
     chat.callLater({ ms: 60_000, keepAlive: true }, () => {});
+    const start = performance.now();
     const done = loop({ map: one });
     await sleep(5);
     const socket = chat.socket as Socket;
@@ -332,6 +333,8 @@ describe('The timers of a channel', () => {
     await sleep(5);
     chat.setSocket(socket, other);
     await done;
+    // And not when its pass of 30 s is over.
+    expect(performance.now() - start).toBeLessThan(10_000);
     expect([one.size, other.size]).toEqual([0, 1]);
   });
 

@@ -579,10 +579,13 @@ it.each(WAYS)(
   'A timer with keepAlive that is reset during shutdown does not keep a loop (%s)',
   async (_, how) => {
     const { map, chat } = place();
+    // It has been called already, so that shutdown finds nothing to cancel.
     const again: TimerHandle = map.callLater({ ms: 0, keepAlive: true }, () => {});
+    await tick(how, map);
+    expect(again.active).toBe(false);
     chat.handleClose = () => {
       chat.close();
-      again.reset();
+      again.reset(1000);
     };
     let ended: Promise<number> = Promise.resolve(-1);
     map.callLater(0, () => {
