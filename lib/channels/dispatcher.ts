@@ -301,8 +301,9 @@ export class Dispatcher extends TimedChannel implements Channel, Handlers {
   }
 
   /**
-   * Wraps `socket` and enters the map. The previous socket is the program's to close. Python's
-   * `set_socket`.
+   * Wraps `socket` and enters the map. The previous socket is the program's to close. `connected`, `accepting` and
+   * `connecting` stay as they are: a channel that takes a connection by this sets `connected` itself, which the
+   * constructor does. Python's `set_socket`.
    * @throws {RangeError} when the socket is closed
    * @throws {TypeError} when it is no socket, or `map` is no ChannelMap
    */

@@ -177,9 +177,10 @@ export class ChannelMap extends Map<number, Channel> {
 
   /**
    * Has the loop over this map call `fn(...args)` after `when` ms, once. It is called by `loop`, `loopSync`,
-   * `poll` and `poll2` alike, after the events of the pass in which it is due, never early, and late by less
-   * than 1 ms unless a handler keeps the thread. Timers that are due together are called in the order of their
-   * times, then in the order in which they were made. A timer that a timer makes waits for the next pass.
+   * `poll` and `poll2` alike, after the events of the pass in which it is due: never early, and little more than
+   * 1 ms late at most, unless a handler keeps the thread. Timers that are due together are called in the order of
+   * their times, then in the order in which they were made. A timer that a handler or a timer makes waits for the
+   * next pass.
    *
    * An error, or the rejection of an async function, goes to `handleTimerError`. ExitNow leaves the loop.
    *
@@ -223,7 +224,7 @@ export class ChannelMap extends Map<number, Channel> {
    * many were left out before it. An error does not end the timer, and an async function is not waited for.
    * Otherwise as `callLater`.
    *
-   * @param when an interval of more than 0 ms, or options
+   * @param when an interval of 0.001 ms or more, or options
    *
    * @example
    * const timer = map.callEvery(60_000, () => {
