@@ -177,8 +177,8 @@ export class ChannelMap extends Map<number, Channel> {
 
   /**
    * Has the loop over this map call `fn(...args)` after `when` ms, once. It is called by `loop`, `loopSync`,
-   * `poll` and `poll2` alike, after the events of the pass in which it is due: never early, and little more than
-   * 1 ms late at most, unless a handler keeps the thread. Timers that are due together are called in the order of
+   * `poll` and `poll2` alike, after the events of the pass in which it is due. It is never early. It is late by up
+   * to 1 ms and what the kernel takes to wake the thread, or by as long as a handler keeps the thread. Timers that are due together are called in the order of
    * their times, then in the order in which they were made. A timer that a handler or a timer makes waits for the
    * next pass.
    *

@@ -58,9 +58,9 @@ describe('docs/timers.md', () => {
   });
 
   it('first: calls each in its turn, and ends with the one that has keepAlive', async () => {
-    // On a machine that is held up, callEvery leaves calls out, and changes no place.
+    // On a machine that is held up, callEvery leaves calls out, and the last pass may have one more.
     expect(await printedBy('first.mts')).toMatch(
-      /^(every 20 ms\n)+30 ms after the start\n(every 20 ms\n)*bye, Ann\n$/,
+      /^(every 20 ms\n)+30 ms after the start\n(every 20 ms\n)*bye, Ann\n(every 20 ms\n)?$/,
     );
   });
 
