@@ -27,7 +27,7 @@ import {
   socketMap,
 } from 'asyncore';
 import { drive, FAMILIES, temporaryPath, WAYS, type Way } from './support/drive';
-import { makePipe } from './support/files';
+import { makePipe } from './support/make-pipe';
 import { keep } from './support/keep';
 import { Recorder, RecordingListener } from './support/recorder';
 import { giveDescriptorsBack, takeDescriptors } from './support/shortage';

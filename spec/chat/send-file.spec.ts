@@ -24,8 +24,8 @@ import {
 import { raw } from '../../lib/kernel/koffi';
 import { isOpen } from '../support/descriptors';
 import { drive, FAMILIES, temporaryPath, WAYS } from '../support/drive';
-import { makePipe } from '../support/files';
 import { keep, newMap, stillMap } from '../support/keep';
+import { makePipe } from '../support/make-pipe';
 import { Program, TYPESCRIPT } from '../support/program';
 import { QuietChat } from '../support/quiet-chat';
 import { connection, pair, received, willReset } from '../support/sockets';

@@ -16,7 +16,7 @@ import {
 import { join } from 'node:path';
 import { FileTree } from '../../docs/examples/support/file-tree';
 import { temporaryPath } from '../support/drive';
-import { makePipe } from '../support/files';
+import { makePipe } from '../support/make-pipe';
 
 const { O_RDONLY, O_WRONLY, O_CREAT, O_TRUNC } = constants;
 

@@ -34,7 +34,8 @@ import { echo, HttpServer, type Limits } from '../../docs/examples/http-server';
 import { HttpError, type HttpRequest, type HttpResponse } from '../../docs/examples/support/http';
 import { StaticFiles } from '../../docs/examples/support/static-files';
 import { temporaryPath } from '../support/drive';
-import { makePipe, writeZeros } from '../support/files';
+import { writeZeros } from '../support/files';
+import { makePipe } from '../support/make-pipe';
 import { Client, LIMIT, Program, runTypeScript, until } from '../support/program';
 import { itWith } from '../support/skips';
 

@@ -28,8 +28,8 @@ import {
 import fc from 'fast-check';
 import { registryOf } from '../../lib/loop/channel-map';
 import { temporaryPath } from '../support/drive';
-import { makePipe } from '../support/files';
 import { newMap, stillMap } from '../support/keep';
+import { makePipe } from '../support/make-pipe';
 import { itIf } from '../support/skips';
 import { pair } from '../support/sockets';
 

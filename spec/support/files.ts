@@ -4,13 +4,7 @@ import { closeSync, constants, ftruncateSync, openSync } from 'node:fs';
 import koffi from 'koffi';
 import { temporaryPath } from './drive';
 import { keepFd } from './keep';
-
-const mkfifo = koffi.load(null).func('int mkfifo(const char *, unsigned int)');
-
-/** Makes a named pipe. mkfifo(1) does the same, but a process takes ten times as long. */
-export function makePipe(path: string): void {
-  if (mkfifo(path, 0o600) !== 0) throw new Error(`mkfifo ${path}: errno ${koffi.errno()}`);
-}
+import { makePipe } from './make-pipe';
 
 /** Writes a file of zeros, of which the disk holds nothing. */
 export function writeZeros(path: string, size: number): void {

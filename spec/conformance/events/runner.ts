@@ -56,7 +56,7 @@ import { codeOf } from '../../../lib/errors';
 import { formatAddress } from '../../../lib/kernel/address';
 import { ERRNO } from '../../../lib/kernel/platform/linux';
 import { createSelector } from '../../../lib/kernel/selectors';
-import { makePipe } from '../../support/files';
+import { makePipe } from '../../support/make-pipe';
 import type { Order, Scenario } from './scenario';
 
 /** One way to run a scenario: in which order, and by loop() or loopSync(). */
