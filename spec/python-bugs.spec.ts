@@ -27,8 +27,8 @@ import {
   socketMap,
 } from 'asyncore';
 import { drive, FAMILIES, temporaryPath, WAYS, type Way } from './support/drive';
-import { makePipe } from './support/make-pipe';
 import { keep } from './support/keep';
+import { makePipe } from './support/make-pipe';
 import { Recorder, RecordingListener } from './support/recorder';
 import { giveDescriptorsBack, takeDescriptors } from './support/shortage';
 import { itIf } from './support/skips';
