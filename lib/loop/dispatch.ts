@@ -157,9 +157,9 @@ export function routeErrorOutside(
   try {
     report(channel, error);
   } catch (exit) {
-    const runner = registryFor(channel)?.runner;
-    if (runner == null) throw exit;
-    runner.fail(exit);
+    const registry = registryFor(channel);
+    if (registry === null) throw exit;
+    registry.fail(exit);
   }
 }
 

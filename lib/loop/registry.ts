@@ -92,6 +92,12 @@ export class Registry {
     return this.channels.size === 0 && (this.deadlines.keepers === 0 || this.shutdowns > 0);
   }
 
+  /** ExitNow has come out of a handler outside the loop's own call stack. @throws it, where no loop runs */
+  fail(exit: unknown): void {
+    if (this.runner === null) throw exit;
+    this.runner.fail(exit);
+  }
+
   // Channels come and go.
 
   /** The live entry of a channel, if it stands in the map under `fd`. */

@@ -48,7 +48,7 @@ export abstract class Timers {
     checkDuration('callLater', 'a delay', ms);
     const timer =
       args.length === 0 ? new Timer(this, ms, fn) : new TimerWithArguments(this, ms, fn, args);
-    if (when !== ms) setKeepAlive(timer, when as TimerOptions);
+    setKeepAlive(timer, when);
     timer.start();
     return timer;
   }
@@ -59,7 +59,7 @@ export abstract class Timers {
     if (Number.isNaN(ms)) throw badRange('callAt', 'a moment in milliseconds', ms);
     const delay = Math.max(0, ms - this.registry.deadlines.clock.now());
     const timer = new TimerWithArguments(this, delay, fn, args);
-    if (when !== ms) setKeepAlive(timer, when as TimerOptions);
+    setKeepAlive(timer, when);
     timer.startAt(ms);
     return timer;
   }
@@ -68,7 +68,7 @@ export abstract class Timers {
     const ms = checkTimer('callEvery', when, fn);
     checkInterval('callEvery', ms);
     const timer = new RepeatingTimer(this, ms, fn, args);
-    if (when !== ms) setKeepAlive(timer, when as TimerOptions);
+    setKeepAlive(timer, when);
     timer.start();
     return timer;
   }
@@ -102,8 +102,8 @@ function checkInterval(action: string, ms: number): void {
   }
 }
 
-function setKeepAlive(timer: Timer, { keepAlive }: TimerOptions): void {
-  if (keepAlive === true) timer.weight = 1;
+function setKeepAlive(timer: Timer, when: number | TimerOptions): void {
+  if (typeof when !== 'number' && when.keepAlive === true) timer.weight = 1;
 }
 
 // A program may have a million timers: an object has no field that most of them do not need.
@@ -299,14 +299,11 @@ export class MapTimers extends Timers {
     promise.then(undefined, (error) => this.#outside(() => this.report(timer, error)));
   }
 
-  /** Outside the loop's own call stack, ExitNow finds the loop through the map. */
   #outside(report: () => void): void {
     try {
       report();
     } catch (exit) {
-      const { runner } = this.registry;
-      if (runner === null) throw exit;
-      runner.fail(exit);
+      this.registry.fail(exit);
     }
   }
 }

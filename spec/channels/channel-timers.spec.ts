@@ -24,7 +24,7 @@ import {
 } from 'asyncore';
 import { sessionOf } from '../../lib/channels/dispatcher';
 import { WAYS } from '../support/drive';
-import { keep, keepFd, newMap } from '../support/keep';
+import { keep, keepFd, newMap, stillMap } from '../support/keep';
 import { chatWithPeer, LineChat, Listener, text, tick } from '../support/limits';
 
 /** A stand-in with the methods of a socket. */
@@ -37,9 +37,16 @@ const socketLike = (socket: Socket): SocketLike => ({
   close: () => {},
 });
 
+/** A client that sends nothing. */
+class Dialer extends Dispatcher {
+  override ignoreLogTypes = new Set(['warning', 'error']);
+  override writable(): boolean {
+    return this.connecting;
+  }
+}
+
 const place = () => {
-  const clock = new ManualClock(1000);
-  const map = newMap({ clock });
+  const { map, clock } = stillMap();
   const calls: unknown[] = [];
   return { clock, calls, ...chatWithPeer((socket) => new LineChat(socket, map), map) };
 };
@@ -127,11 +134,7 @@ describe.each(WAYS)('A timer of a channel (%s)', (_, how) => {
   it('of the channel’s next connection is made by a closed channel', async () => {
     const { map, clock, calls } = place();
     const listener = new Listener(map);
-    class Client extends Dispatcher {
-      override ignoreLogTypes = new Set(['warning', 'error']);
-      override writable(): boolean {
-        return this.connecting;
-      }
+    class Client extends Dialer {
       override handleConnect(): Handled {
         calls.push(['connected', clock.now()]);
         this.callLater(0, () => calls.push('pinged'));
@@ -339,8 +342,7 @@ describe('The timers of a channel', () => {
   });
 
   it('are made before there is a socket, by a listener, and by a channel on a file', () => {
-    const clock = new ManualClock();
-    const map = newMap({ clock });
+    const { map, clock } = stillMap(0);
     const calls: string[] = [];
     const early = new LineChat(null, map);
     early.callLater(5, () => calls.push('early'));
@@ -416,11 +418,7 @@ describe.each(WAYS)('A deadline (%s)', (_, how) => {
   it('of a connect that is under way is kept for the connection', async () => {
     const { map, clock, calls } = place();
     const listener = new Listener(map);
-    class Client extends Dispatcher {
-      override ignoreLogTypes = new Set(['warning', 'error']);
-      override writable(): boolean {
-        return this.connecting;
-      }
+    class Client extends Dialer {
       override handleConnect(): Handled {
         calls.push('connected');
       }

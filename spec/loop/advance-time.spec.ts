@@ -11,18 +11,13 @@ import {
   Socket,
   socketMap,
 } from 'asyncore';
-import { keep, newMap } from '../support/keep';
+import { keep, stillMap } from '../support/keep';
 import { LineChat, Listener, text } from '../support/limits';
 import { received } from '../support/sockets';
 
-function stillMap(): { map: ChannelMap; clock: ManualClock } {
-  const clock = new ManualClock();
-  return { map: newMap({ clock }), clock };
-}
-
 describe('advanceTime', () => {
   it('stops at each moment at which something is due', () => {
-    const { map, clock } = stillMap();
+    const { map, clock } = stillMap(0);
     const calls: [string, number, number][] = [];
     const every = map.callEvery(300, () => calls.push(['every', clock.now(), every.missed]));
     map.callLater(1000, () => {
@@ -44,7 +39,7 @@ describe('advanceTime', () => {
   });
 
   it('has what is sent at a moment answered before the next one, over TCP as well', () => {
-    const { map, clock } = stillMap();
+    const { map, clock } = stillMap(0);
     class Server extends LineChat {
       override foundTerminator(): void {
         void super.foundTerminator();
@@ -75,7 +70,7 @@ describe('advanceTime', () => {
   });
 
   it('of 0 ms does what there is to do', () => {
-    const { map } = stillMap();
+    const { map } = stillMap(0);
     const [ours, theirs] = Socket.pair();
     keep(theirs);
     const chat = new LineChat(ours, map);
@@ -86,7 +81,7 @@ describe('advanceTime', () => {
   });
 
   it('is not kept by a channel that has a write event in each pass', () => {
-    const { map, clock } = stillMap();
+    const { map, clock } = stillMap(0);
     const [ours, theirs] = Socket.pair();
     keep(theirs);
     let writes = 0;
@@ -102,7 +97,7 @@ describe('advanceTime', () => {
   });
 
   it('reaches nobody who has closed', () => {
-    const { map } = stillMap();
+    const { map } = stillMap(0);
     const [ours, theirs] = Socket.pair();
     const chat = new LineChat(ours, map);
     chat.setIdleTimeout(100);
@@ -112,7 +107,7 @@ describe('advanceTime', () => {
   });
 
   it('lets ExitNow out, at its moment', () => {
-    const { map, clock } = stillMap();
+    const { map, clock } = stillMap(0);
     map.callLater(10, () => {
       throw new ExitNow('enough');
     });
@@ -121,7 +116,7 @@ describe('advanceTime', () => {
   });
 
   it('says so when a map does not come to rest', () => {
-    const { map, clock } = stillMap();
+    const { map, clock } = stillMap(0);
     const again = (): void => {
       map.callLater(0, again);
     };
@@ -147,11 +142,15 @@ describe('advanceTime', () => {
       },
     ],
     ['what is no map', () => advanceTime(5, new Map() as never), { code: 'ERR_INVALID_ARG_TYPE' }],
-    ['an infinite time', () => advanceTime(Infinity, stillMap().map), { code: 'ERR_OUT_OF_RANGE' }],
-    ['a negative time', () => advanceTime(-1, stillMap().map), { code: 'ERR_OUT_OF_RANGE' }],
+    [
+      'an infinite time',
+      () => advanceTime(Infinity, stillMap(0).map),
+      { code: 'ERR_OUT_OF_RANGE' },
+    ],
+    ['a negative time', () => advanceTime(-1, stillMap(0).map), { code: 'ERR_OUT_OF_RANGE' }],
     [
       'what is no time',
-      () => advanceTime('5' as never, stillMap().map),
+      () => advanceTime('5' as never, stillMap(0).map),
       { code: 'ERR_INVALID_ARG_TYPE' },
     ],
   ])('refuses %s', (_, act, error) => {

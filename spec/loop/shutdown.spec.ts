@@ -110,6 +110,18 @@ class Reader extends Dispatcher {
   }
 }
 
+/** A chat with much to send, whose loop has been left while a shutdown of 30 ms was under way. */
+async function leftLoop() {
+  const { map, clock } = stillMap();
+  newChat(map).chat.push(Buffer.alloc(4_000_000, 'x'));
+  const stop = new AbortController();
+  const running = new Outcome(loop({ map, signal: stop.signal }));
+  const done = new Outcome(shutdown(map, { deadline: 30 }));
+  stop.abort();
+  await running.settled();
+  return { map, clock, done };
+}
+
 describe.each(WAYS)('shutdown of a map whose loop runs (%s)', (_, how) => {
   it('closes listeners and idle chats at once, and resolves with 0', async () => {
     const map = newMap();
@@ -618,13 +630,7 @@ describe('shutdown', () => {
   });
 
   it('closes all at the deadline although the loop that ran has been left meanwhile', async () => {
-    const { map, clock } = stillMap();
-    newChat(map).chat.push(Buffer.alloc(4_000_000, 'x'));
-    const stop = new AbortController();
-    const running = new Outcome(loop({ map, signal: stop.signal }));
-    const done = new Outcome(shutdown(map, { deadline: 30 }));
-    stop.abort();
-    await running.settled();
+    const { map, clock, done } = await leftLoop();
     clock.advance(29.9);
     await turns();
     expect([done.text, map.size]).toEqual(['pending', 1]);
@@ -637,13 +643,7 @@ describe('shutdown', () => {
     ['the clock goes on', (_, clock) => clock.advance(1)],
     ['a pass is made', (map) => poll(0, map)],
   ])('counts what it has closed, although %s before the program hears of it', async (_, goOn) => {
-    const { map, clock } = stillMap();
-    newChat(map).chat.push(Buffer.alloc(4_000_000, 'x'));
-    const stop = new AbortController();
-    const running = new Outcome(loop({ map, signal: stop.signal }));
-    const done = new Outcome(shutdown(map, { deadline: 30 }));
-    stop.abort();
-    await running.settled();
+    const { map, clock, done } = await leftLoop();
     clock.advance(30);
     goOn(map, clock);
     expect(await done.settled()).toBe('resolved: 1');

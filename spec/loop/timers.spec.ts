@@ -25,15 +25,14 @@ import {
 import * as fc from 'fast-check';
 import { Registry } from '../../lib/loop/registry';
 import { WAYS, type Way } from '../support/drive';
-import { forgetMaps, keep, newMap } from '../support/keep';
+import { forgetMaps, keep, newMap, stillMap } from '../support/keep';
 import { LineChat, text, tick } from '../support/limits';
 import { QuietChat } from '../support/quiet-chat';
 import { received } from '../support/sockets';
 
 /** A map with one silent channel, so that loops go on, and a clock that stands still. */
 function place(): { map: ChannelMap; clock: ManualClock; calls: unknown[]; chat: QuietChat } {
-  const clock = new ManualClock(1000);
-  const map = newMap({ clock });
+  const { map, clock } = stillMap();
   const [ours, theirs] = Socket.pair();
   keep(theirs);
   return { map, clock, calls: [], chat: new QuietChat(ours, map) };
@@ -117,8 +116,7 @@ describe.each(WAYS)('A timer (%s)', (_, how) => {
   });
 
   it('of callEvery counts its moments although their fractions do not quite add up', async () => {
-    const clock = new ManualClock();
-    const map = newMap({ clock });
+    const { map, clock } = stillMap(0);
     const [ours, theirs] = Socket.pair();
     keep(theirs);
     new QuietChat(ours, map);
@@ -415,8 +413,7 @@ describe('A pass', () => {
   });
 
   it('over a map without channels does not wait, and calls what is due', () => {
-    const clock = new ManualClock();
-    const map = newMap({ clock });
+    const { map, clock } = stillMap(0);
     const calls: string[] = [];
     map.callLater(10, () => calls.push('called'));
     poll(10_000, map);
@@ -599,8 +596,7 @@ it.each(WAYS)(
 
 describe('loopSync', () => {
   it('does not wait for ever for a timer that nothing can bring on', () => {
-    const clock = new ManualClock();
-    const map = newMap({ clock });
+    const { map, clock } = stillMap(0);
     const calls: string[] = [];
     map.callLater({ ms: 5, keepAlive: true }, () => calls.push('called'));
     expect(() => loopSync({ map, timeout: 5, count: 3 })).toThrow(
@@ -966,8 +962,7 @@ it.each<[string, (map: ChannelMap) => void | Promise<void>]>([
 );
 
 it('24 hours of ten thousand channels pass in virtual time, each timeout and timer at its moment', () => {
-  const clock = new ManualClock();
-  const map = newMap({ clock });
+  const { map, clock } = stillMap(0);
   const HOUR = 3_600_000;
   const COUNT = 10_000;
   let idle = 0;

@@ -41,9 +41,12 @@ export function newMap(options?: ChannelMapOptions): ChannelMap {
   return map;
 }
 
-/** A map in which no time passes until the test moves its clock on. Its channels are closed after the test. */
-export function stillMap(): { map: ChannelMap; clock: ManualClock } {
-  const clock = new ManualClock(1000);
+/**
+ * A map in which no time passes until the test moves its clock on. Its channels are closed after the test.
+ * @param start the time at first, in ms
+ */
+export function stillMap(start = 1000): { map: ChannelMap; clock: ManualClock } {
+  const clock = new ManualClock(start);
   return { map: newMap({ clock }), clock };
 }
 
