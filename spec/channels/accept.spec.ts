@@ -1,8 +1,6 @@
 // How many connections a listener lets in: where the others wait, when they get in, and what a limit for
 // each address does.
 
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import {
   AF_INET,
   AF_UNIX,
@@ -17,6 +15,7 @@ import {
   Socket,
   SocketError,
 } from 'asyncore';
+import { garbageCollector } from '../support/collector';
 import { DIAGONAL, drive, FAMILIES, MATRIX, WAYS, type Way } from '../support/drive';
 import { keep, newMap, stillMap } from '../support/keep';
 import { Listener, text, tick } from '../support/limits';
@@ -541,8 +540,7 @@ function withoutMap(listener: Listener): Socket {
 
 describe('A listener with a limit', () => {
   it('gets room when sockets that nobody has closed are collected', async () => {
-    setFlagsFromString('--expose-gc');
-    const collect = runInNewContext('gc') as () => void;
+    const collect = garbageCollector();
     const { map, listener } = limited({ maxConnections: 1 });
     let calls = 0;
     listener.handleAccepted = (socket) => {

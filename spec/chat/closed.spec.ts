@@ -1,7 +1,5 @@
 // What becomes of output that is given to a channel whose connection is over.
 
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import {
   AF_UNIX,
   AsyncChat,
@@ -14,6 +12,7 @@ import {
   poll,
   type Socket,
 } from 'asyncore';
+import { garbageCollector } from '../support/collector';
 import { keep } from '../support/keep';
 import { bareListener, connection, pair, received, willReset } from '../support/sockets';
 
@@ -289,8 +288,7 @@ describe('AsyncChat.closeWhenDone', () => {
 
 describe('A closed channel', () => {
   it('holds no memory of what it has refused', async () => {
-    setFlagsFromString('--expose-gc');
-    const gc = runInNewContext('gc') as () => void;
+    const gc = garbageCollector();
     const { chat } = talk();
     const [mine] = pair();
     const withSend = keep(new DispatcherWithSend(mine, new ChannelMap()));

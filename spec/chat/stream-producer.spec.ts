@@ -2,8 +2,6 @@
 
 import { createReadStream, writeFileSync } from 'node:fs';
 import { PassThrough, Readable } from 'node:stream';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { gunzipSync } from 'node:zlib';
 import {
   AsyncChat,
@@ -25,6 +23,7 @@ import {
   StreamProducer,
   type StreamSource,
 } from 'asyncore';
+import { garbageCollector } from '../support/collector';
 import { drive, temporaryPath, WAYS } from '../support/drive';
 import { keep, newMap } from '../support/keep';
 import { chatWithPeer, LineChat, text } from '../support/limits';
@@ -318,8 +317,7 @@ describe('A producer that promises its next piece', () => {
   });
 
   it('whose promise is never settled, keeps no closed chat in memory', async () => {
-    setFlagsFromString('--expose-gc');
-    const gc = runInNewContext('gc') as () => void;
+    const gc = garbageCollector();
     const producers: Promising[] = [];
     const refs = (['close', 'discardBuffers'] as const).map((end) => {
       const { chat } = talk(new ChannelMap());

@@ -5,8 +5,6 @@ import { closeSync, constants, openSync, readFileSync, writeFileSync } from 'nod
 import { createServer } from 'node:net';
 import { basename } from 'node:path';
 import { inspect } from 'node:util';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import {
   type Address,
   AF_INET,
@@ -45,6 +43,7 @@ import {
   strerror,
   write,
 } from 'asyncore';
+import { garbageCollector } from '../support/collector';
 import { drive, localAddress, temporaryPath, type Way } from '../support/drive';
 import { keep } from '../support/keep';
 import { until } from '../support/program';
@@ -395,8 +394,7 @@ describe('FileWrapperTest', () => {
 
   test('test_resource_warning', async () => {
     const emitWarning = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
-    setFlagsFromString('--expose-gc');
-    const gc: () => void = runInNewContext('gc');
+    const gc = garbageCollector();
     const fd = fileWithContent().open(O_RDONLY, (fd) => new FileWrapper(fd).fd);
     await until(() => {
       gc();

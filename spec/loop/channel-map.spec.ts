@@ -2,8 +2,6 @@
 
 import { closeSync, constants, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { inspect } from 'node:util';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import {
   AsyncChat,
   type Channel,
@@ -27,6 +25,7 @@ import {
 } from 'asyncore';
 import fc from 'fast-check';
 import { registryOf } from '../../lib/loop/channel-map';
+import { garbageCollector } from '../support/collector';
 import { temporaryPath } from '../support/drive';
 import { newMap, stillMap } from '../support/keep';
 import { makePipe } from '../support/make-pipe';
@@ -224,8 +223,7 @@ describe('ChannelMap as a Map', () => {
   });
 
   it('lets a scavenge collect the channels that have left', () => {
-    setFlagsFromString('--expose-gc');
-    const gc: (options?: { type: 'minor' }) => void = runInNewContext('gc');
+    const gc = garbageCollector();
     const map = newMap();
     const ballast = (): Probe =>
       Object.assign(new Probe('', []), { doubles: new Array(1000).fill(0.5) });

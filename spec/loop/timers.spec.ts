@@ -2,8 +2,6 @@
 // goes on for them.
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import {
   type ChannelMap,
   callAt,
@@ -24,6 +22,7 @@ import {
 } from 'asyncore';
 import * as fc from 'fast-check';
 import { Registry } from '../../lib/loop/registry';
+import { garbageCollector } from '../support/collector';
 import { WAYS, type Way } from '../support/drive';
 import { forgetMaps, keep, newMap, stillMap } from '../support/keep';
 import { LineChat, text, tick } from '../support/limits';
@@ -502,8 +501,7 @@ it('A ManualClock keeps no map that nobody else keeps', async () => {
     return new WeakRef(map);
   });
   forgetMaps();
-  setFlagsFromString('--expose-gc');
-  const gc = runInNewContext('gc') as () => void;
+  const gc = garbageCollector();
   const left = (): number => maps.filter((map) => map.deref() !== undefined).length;
   for (let turn = 0; left() > 0 && turn < 50; turn += 1) {
     await sleep(1);
@@ -726,8 +724,7 @@ it('A cancelled timer keeps nothing alive, although its handle is kept', async (
     return name === 'later' ? map.callLater(5, call) : map.callEvery(5, call);
   });
   for (const handle of handles) handle.cancel();
-  setFlagsFromString('--expose-gc');
-  const gc = runInNewContext('gc') as () => void;
+  const gc = garbageCollector();
   for (let turn = 0; collected.length < 2 && turn < 50; turn += 1) {
     gc();
     await sleep(1);
